@@ -1,0 +1,109 @@
+// The op table: every op a model calls, once per (device, ISA). The contract blocks here are the
+// only description of an op. Shape letters: see the README of this folder.
+//
+// Checks happen before dispatch; an op assumes its contract. No op allocates, and none knows of
+// threads: the caller splits the work, by rows, tiles or heads, never along a sum.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "quant/layout.h"
+
+namespace lmrun::kernels {
+
+enum class Isa : uint8_t { kGeneric, kAvx512 };
+
+// A context is cut at multiples of this many positions, whatever the block size.
+inline constexpr int64_t kAttentionChunk = 16;
+
+// The rows of one sequence in a step, for one KV head.
+struct AttentionArgs {
+  const quant::KvLayout* layout;
+  const std::byte* pool;         // block b lies at pool + b * layout->block_bytes()
+  const int32_t* block_table;    // block of positions [i * P, (i + 1) * P)
+  int64_t layer;
+  int64_t kv_head;
+  int64_t group;                 // query heads that share the KV head
+  const float* q;                // row r, head h of the group: q + r * q_stride + h * D
+  int64_t q_stride;
+  float* out;                    // the same shape as q, overwritten
+  int64_t out_stride;
+  int64_t num_rows;
+  int64_t first_position;        // position of row 0; row r attends to positions 0 .. first + r
+  float scale;                   // multiplies q·k
+  float* scratch;                // attention_scratch_floats(layout, group, num_rows) floats
+};
+
+struct OpTable {
+  Isa isa;
+
+  // embed: y[r, :] = table[ids[r], :]
+  //   table [V, K] F32, F16, BF16 tiles;  ids [rows], each in [0, V);  y [rows, K] f32
+  void (*embed)(const quant::PackedMatrix& table, const int32_t* ids, int64_t rows, float* y);
+
+  // rms_norm: y[r, :] = x[r, :] / sqrt(mean(x[r, :]^2) + eps) * weight   (Zhang & Sennrich 2019)
+  //   x [rows, n], weight [n], y [rows, n] f32; y may be x
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t n,
+                   float* y);
+
+  // add: y[i] += x[i], i < n
+  void (*add)(const float* x, int64_t n, float* y);
+
+  // silu_mul: y[r, i] = silu(x[r, i]) * x[r, inter + i]
+  //   x [rows, 2 * inter], y [rows, inter] f32; y is not x
+  void (*silu_mul)(const float* x, int64_t rows, int64_t inter, float* y);
+
+  // rope: for each row r and head h, with c = cos[positions[r], i], s = sin[positions[r], i]:
+  //       (a, b) = (x[i], x[i + D/2])  ->  (a c - b s, b c + a s), i < D/2    (Su et al. 2021)
+  //   x: row r, head h at x + r * stride + h * D, in place;  cos, sin [max_position, D/2] f32
+  void (*rope)(float* x, int64_t stride, const int32_t* positions, int64_t rows, int64_t heads,
+               int64_t head_dim, const float* cos, const float* sin);
+
+  // group_sums: sums[r, g] = sum of x[r, g * group .. (g + 1) * group), in order of k
+  //   x [rows, K], sums [rows, K / group] f32;  K % group == 0
+  void (*group_sums)(const float* x, int64_t rows, int64_t k, int64_t group, float* sums);
+
+  // gemm: y[r, n] = sum over k of x[r, k] * w[n, k] + bias[n], fp32 throughout
+  //   w     a matrix of any format;  x [rows, K] f32
+  //   sums  [rows, K / G] from group_sums, for kU4; else null
+  //   y     row stride ldy, f32; features of tiles [tile_begin, tile_end) are overwritten, those
+  //         past w.n are not touched
+  // kU4:   per group  acc = sum of x * code  in order of k;  y += scale * (acc - zero * sums)
+  // order: for each (r, n) the sum runs over k in one order that depends on K and G alone: the
+  //        result is the same bits for any rows, tile range or neighbours.
+  // needs: kU4: K % G == 0, G % 32 == 0
+  // cost:  w.tile_bytes() a tile, once for up to 16 rows; bound by bandwidth while rows are few
+  void (*gemm)(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
+               int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+
+  // kv_write: quantizes one K and one V vector into a block (csrc/cache/README.md)
+  //   k, v [D] f32;  head: the block's K part of (layer, head);  slot in [0, P)
+  void (*kv_write)(const quant::KvLayout& layout, const float* k, const float* v, std::byte* head,
+                   int64_t slot);
+
+  // attention: softmax(scale * q k^T) v over the paged cache, causal, online softmax in chunks of
+  //            kAttentionChunk positions from 0 (Milakov & Gimelshein 2018); each row's result is
+  //            the same bits whatever other rows are in the call
+  //   needs: D % 8 == 0
+  void (*attention)(const AttentionArgs& args);
+
+  // max_and_log_sum_exp: over x [n]; the log-sum-exp is max + log(sum of exp(x - max))
+  void (*max_and_log_sum_exp)(const float* x, int64_t n, float* max, float* log_sum_exp);
+};
+
+int64_t attention_scratch_floats(const quant::KvLayout& layout, int64_t group, int64_t num_rows);
+
+// ISAs compiled in and supported by this CPU, best first. Never empty: generic is always there.
+std::vector<Isa> supported_isas();
+
+// "auto" is the best supported one. Throws base::Error, naming the legal values, for an unknown
+// name or one that this machine lacks.
+Isa parse_isa(const std::string& name);
+std::string isa_name(Isa isa);
+
+const OpTable& op_table(Isa isa);
+
+}  // namespace lmrun::kernels

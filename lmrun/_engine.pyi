@@ -1,0 +1,77 @@
+"""The native engine (csrc/bindings). Errors: ValueError for what a caller can mend, else RuntimeError."""
+
+import numpy as np
+import numpy.typing as npt
+
+class StepOutput:
+    """What one step did to one request."""
+
+    id: int
+    token_ids: list[int]
+    logprobs: list[float]
+    """One per token id; empty unless asked for."""
+    top_logprobs: list[list[tuple[int, float]]]
+    """Per token id the asked-for number of best (id, logprob) pairs; empty unless asked for."""
+    finish_reason: str | None
+    """`stop`, `length` or `abort` on the last output of a request."""
+    num_cached_tokens: int
+    scores: npt.NDArray[np.float32] | None
+    """On the last output of `score`: log-probability of each next token, [len(tokens) - 1]."""
+
+class Engine:
+    def __init__(
+        self,
+        *,
+        workspace: str,
+        isa: str,
+        threads: int,
+        num_blocks: int,
+        block_size: int,
+        kv_bits: int,
+        max_num_seqs: int,
+        max_batch_tokens: int,
+        context_length: int,
+        prefix_caching: bool,
+    ) -> None: ...
+    def submit(
+        self,
+        id: int,
+        prompt: list[int],
+        *,
+        temperature: float,
+        top_k: int | None,
+        top_p: float,
+        seed: int,
+        max_tokens: int | None,
+        min_tokens: int,
+        stop_token_ids: list[int],
+        logit_bias: dict[int, float],
+        logprobs: int | None,
+    ) -> None:
+        """Queue a completion. ValueError: prompt empty or too long, id in use, token id or
+        parameter out of range. Thread-safe, as are `score` and `abort`."""
+    def score(self, id: int, tokens: list[int]) -> None:
+        """Queue tokens (at least 2) to be scored; never reads or fills the prefix cache."""
+    def abort(self, id: int) -> None:
+        """End a request; unknown ids are ignored. The next `step` reports `abort`."""
+    def has_work(self) -> bool: ...
+    def step(self) -> list[StepOutput]:
+        """One step, the GIL released; returns at once, empty, when there is no work."""
+    def logits(self, tokens: list[int]) -> npt.NDArray[np.float32]:
+        """Logits [len(tokens), V] of a sequence on its own, through the same scheduler and cache.
+        For evaluation in process; RuntimeError while other requests run."""
+    def stats(self) -> dict[str, int | list[int]]:
+        """The integer fields of `lmrun.engine.messages.Stats`, `rss_bytes` apart."""
+    def effective_config(self) -> dict[str, str | int | bool]:
+        """The fields of `EngineSettings` in force, `isa` resolved."""
+    @property
+    def vocab_size(self) -> int: ...
+
+def supported_isas() -> list[str]:
+    """ISAs compiled in and supported by this CPU, best first."""
+
+def available_cpus() -> int:
+    """Cores this process may use: affinity mask and cgroup quota, whichever is less."""
+
+def build_info() -> dict[str, str]:
+    """`version`, `compiler`, `isas` compiled in."""

@@ -1,0 +1,29 @@
+"""What the plan hands to the engine at launch, and what the engine is asked back for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Launch settings of one engine process.
+
+    The worker passes them to the native engine and answers `effective_config` in the same
+    fields; a difference fails the deploy.
+    """
+
+    workspace: str
+    """Folder of the engine workspace."""
+    isa: str
+    """`auto`, `generic` or `avx512`."""
+    threads: int
+    num_blocks: int
+    """KV blocks; the plan divides the budget, the engine allocates exactly these."""
+    block_size: int
+    """Tokens in a block."""
+    kv_bits: int
+    """32, 16, 8 or 4."""
+    max_num_seqs: int
+    max_batch_tokens: int
+    context_length: int
+    """Longest prompt plus completion, in tokens."""
+    prefix_caching: bool
