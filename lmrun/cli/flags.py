@@ -1,0 +1,45 @@
+"""Telling a verb's flags from its overrides."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from lmrun.errors import UsageError
+
+
+def split(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
+    """Take the flags out of `argv`, wherever they stand; the rest keeps its order.
+
+    `known` maps a flag (`--json`) to whether it takes a value (`--url X` or `--url=X`). In the
+    result a flag without a value maps to "". Raises `UsageError` on an unknown flag, a missing
+    or unwanted value, and a flag given twice.
+    """
+    flags: dict[str, str] = {}
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            rest.append(word)
+            continue
+        name, has_value, value = word.partition("=")
+        if name not in known:
+            raise UsageError(_unknown(name, known))
+        if name in flags:
+            raise UsageError(f"{name}: expected once, got twice. Give it one time.")
+        if not known[name]:
+            if has_value:
+                raise UsageError(f"{name}: takes no value, got {value!r}. Write {name} alone.")
+        elif not has_value:
+            following = next(words, None)
+            if following is None or following.startswith("-"):
+                raise UsageError(f"{name}: expected a value, got none. Write {name} VALUE.")
+            value = following
+        flags[name] = value
+    return flags, rest
+
+
+def _unknown(name: str, known: Mapping[str, bool]) -> str:
+    near = get_close_matches(name, known, 1)
+    if near:
+        return f"{name}: no such flag. Did you mean {near[0]}?"
+    legal = f"Flags here: {', '.join(sorted(known))}." if known else "This verb has no flags."
+    return f"{name}: no such flag. {legal}"
