@@ -1,0 +1,91 @@
+"""Models that lmrun makes itself from a seed: `model.path=builtin:NAME`.
+
+The `resolve` stage writes them (weights, `config`, a tokenizer) into the store. ``version`` is part
+of the fingerprint: whoever changes what is written for the same config and seed raises it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.errors import PlanError
+
+PREFIX = "builtin:"
+
+
+@dataclass(frozen=True)
+class BuiltinModel:
+    """A seeded random-weight model."""
+
+    name: str
+    description: str
+    seed: int
+    version: int
+    config: dict[str, Any]
+    """Its config.json."""
+
+
+def _llama(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - values of config.json
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-05,
+        "rope_theta": 10000.0,
+        "rope_scaling": None,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "initializer_range": 0.02,
+        "max_position_embeddings": 2048,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        **fields,
+    }
+
+
+_MODELS = (
+    BuiltinModel(
+        name="random-llama",
+        description="random weights, 2.8 million parameters; for trying lmrun out",
+        seed=20261121,
+        version=1,
+        config=_llama(
+            hidden_size=256,
+            intermediate_size=512,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=64,
+            vocab_size=512,
+            tie_word_embeddings=True,
+            torch_dtype="float16",
+        ),
+    ),
+    BuiltinModel(
+        name="random-llama-1b",
+        description="random weights in the shape of TinyLlama 1.1B; for measuring speed",
+        seed=20261121,
+        version=1,
+        config=_llama(
+            hidden_size=2048,
+            intermediate_size=5632,
+            num_hidden_layers=22,
+            num_attention_heads=32,
+            num_key_value_heads=4,
+            head_dim=64,
+            vocab_size=32000,
+            tie_word_embeddings=False,
+            torch_dtype="bfloat16",
+        ),
+    ),
+)
+MODELS: dict[str, BuiltinModel] = {model.name: model for model in _MODELS}
+"""The closed registry, by name without the prefix."""
+
+
+def get(path: str) -> BuiltinModel:
+    """The model of `builtin:NAME`; `PlanError` names the legal ones."""
+    name = path.removeprefix(PREFIX)
+    if name not in MODELS:
+        legal = ", ".join(PREFIX + known for known in MODELS)
+        raise PlanError(f"model.path={PREFIX}{name}: no such built-in model. Use {legal} or a folder.")
+    return MODELS[name]

@@ -1,0 +1,141 @@
+"""The plan: frozen data with a JSON form; `lmrun.plan.text` prints it for people."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from lmrun.models.spec import ModelSpec
+from lmrun.plan.engine_settings import EngineSettings
+
+SCHEMA_VERSION = 1
+
+
+class Action(str, Enum):
+    """What happens to a stage."""
+
+    run = "run"
+    cached = "cached"
+    unknown = "unknown"
+    """Not decidable before the inputs are hashed."""
+
+
+class ModelKind(str, Enum):
+    """What `model.path` turned out to be."""
+
+    checkpoint = "checkpoint"
+    quantized = "quantized"
+    """A checkpoint whose linears are already AWQ codes."""
+    workspace = "workspace"
+    builtin = "builtin"
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One offline stage of this deployment; stages the recipe does not need are left out."""
+
+    name: str
+    code_version: int
+    fingerprint: str | None
+    """None while an input is not hashed."""
+    action: Action
+    why: str
+    config: dict[str, Any]
+    """The declared subset of the run config, dotted key to value."""
+    inputs: dict[str, str | None]
+    """External inputs by content digest, stages by fingerprint; None while not hashed."""
+    numeric_class: dict[str, Any] | None
+    """device, vendor, isa, threads, torch; None for stages that compute nothing.
+    A stage that computes runs with exactly these ``threads``."""
+
+
+@dataclass(frozen=True)
+class OfflineCost:
+    """Estimate of what the stages that will run need at their peak."""
+
+    stage: str
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Memory of the device, in bytes: total = weights + activations + left."""
+
+    device: str
+    """Name of the device and where its total comes from."""
+    total_bytes: int
+    weights_bytes: int
+    """The workspace file as it is mapped."""
+    activation_bytes: int
+    left_bytes: int
+    kv_bytes_per_token: int
+    """Codes plus scale and zero, all layers."""
+    block_bytes: int
+    num_blocks: int
+    needed_blocks: int
+    """What max_num_seqs × context_length would use, at most."""
+    limited_by: str
+    """`need`, `memory_ratio` or `memory`."""
+    offline: tuple[OfflineCost, ...]
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of all KV blocks."""
+        return self.num_blocks * self.block_bytes
+
+
+@dataclass(frozen=True)
+class FrontendSettings:
+    """What is exposed after launch. API keys are secrets and never part of a plan."""
+
+    host: str
+    port: int
+    ui: str
+    """`none` or `gradio`."""
+    ui_port: int
+    drain_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will run, what it costs and what is launched. Made by `lmrun.plan.planner.make_plan`."""
+
+    model_kind: ModelKind
+    model_path: str
+    """`builtin:NAME`, or the absolute folder that `model.path` was found to be."""
+    checkpoint: Path | None
+    """Folder of the checkpoint the stages read; None for a workspace, and for a built-in model
+    until `resolve` made it."""
+    spec: ModelSpec
+    weight_dtype: str
+    """`F32`, `F16` or `BF16`: type of the matrices that are not quantized."""
+    stages: tuple[StagePlan, ...]
+    """In the order they run; empty for a workspace."""
+    unhashed: tuple[Path, ...]
+    """Files that `resolve` must put into the digest cache before a fingerprint is known."""
+    calibration_text: Path | None
+    """The text file that calibrate reads; None where it does not run or the text is built in."""
+    workspace: Path | None
+    """Folder of the engine workspace; None while the convert fingerprint is unknown."""
+    budget: Budget
+    engine: EngineSettings
+    """``workspace`` is empty while it is not known."""
+    served_name: str
+    chat_template: str
+    """As configured: `auto`, a name or a file."""
+    frontend: FrontendSettings
+    recipe: str | None
+    notes: tuple[str, ...]
+    """Remarks a person should see, such as random weights or a shortened context."""
+    config: dict[str, Any]
+    """The whole run config, nested, without secrets."""
+
+    def stage(self, name: str) -> StagePlan | None:
+        """The stage of this name, or None where the recipe does not need it."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def missing(self) -> tuple[StagePlan, ...]:
+        """Stages that are not cached."""
+        return tuple(stage for stage in self.stages if stage.action is not Action.cached)

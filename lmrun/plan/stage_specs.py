@@ -1,0 +1,49 @@
+"""The table of offline stages: what each one's fingerprint covers. `lmrun/stages` implements it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage as the planner sees it."""
+
+    name: str
+    code_version: int
+    """Raised by whoever changes the bytes the stage writes for equal inputs."""
+    config_keys: tuple[str, ...]
+    """Dotted keys of the run config that the stage reads; no other key may change its output."""
+    inputs: tuple[str, ...]
+    """Stages, or external inputs (`checkpoint`, `text`), it reads where the recipe needs them."""
+    computes: bool
+    """Does floating-point arithmetic: the numeric class is part of the fingerprint."""
+
+
+RESOLVE = StageSpec("resolve", 1, (), ("checkpoint",), computes=False)
+"""Digests of an external checkpoint into the digest cache (no artifact), or the files of a
+built-in model into an artifact."""
+
+CALIBRATE = StageSpec(
+    "calibrate",
+    1,
+    ("calibration.samples", "calibration.seq_len", "calibration.batch_size", "calibration.seed"),
+    ("resolve", "text"),
+    computes=True,
+)
+QUANTIZE = StageSpec(
+    "quantize",
+    1,
+    ("quant.method", "quant.bits", "quant.group_size", "quant.symmetric", "quant.skip"),
+    ("resolve", "calibrate"),
+    computes=True,
+)
+CONVERT = StageSpec(
+    "convert",
+    1,
+    ("backend.rope_scaling", "parallel.tp"),
+    ("resolve", "quantize"),
+    computes=False,
+)
+
+STAGES: tuple[StageSpec, ...] = (RESOLVE, CALIBRATE, QUANTIZE, CONVERT)
+"""In the order they run."""
+BY_NAME: dict[str, StageSpec] = {stage.name: stage for stage in STAGES}
