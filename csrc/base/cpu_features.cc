@@ -1,0 +1,76 @@
+#include "base/cpu_features.h"
+
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace lmrun::base {
+
+#if defined(__x86_64__)
+namespace {
+
+struct Registers {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+};
+
+Registers cpuid(uint32_t leaf, uint32_t subleaf) {
+  Registers r;
+  if (__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) == 0) return {};
+  return r;
+}
+
+uint64_t enabled_state() {
+  uint32_t low = 0;
+  uint32_t high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+bool bit(uint32_t word, int index) { return ((word >> index) & 1) != 0; }
+
+}  // namespace
+
+CpuFeatures detect_cpu_features() {
+  CpuFeatures features;
+  const Registers leaf1 = cpuid(1, 0);
+  features.fma = bit(leaf1.c, 12);
+  features.f16c = bit(leaf1.c, 29);
+  if (const bool os_uses_xsave = bit(leaf1.c, 27); os_uses_xsave) {
+    constexpr uint64_t kSseAvxAndZmm = 0xE6;  // XCR0 bits 1, 2 and 5 to 7
+    features.os_saves_zmm = (enabled_state() & kSseAvxAndZmm) == kSseAvxAndZmm;
+  }
+  const Registers leaf7 = cpuid(7, 0);
+  features.avx2 = bit(leaf7.b, 5);
+  features.avx512f = bit(leaf7.b, 16);
+  features.avx512dq = bit(leaf7.b, 17);
+  features.avx512bw = bit(leaf7.b, 30);
+  features.avx512vl = bit(leaf7.b, 31);
+  features.avx512_vnni = bit(leaf7.c, 11);
+  if (leaf7.a >= 1) features.avx512_bf16 = bit(cpuid(7, 1).a, 5);
+  return features;
+}
+#else
+CpuFeatures detect_cpu_features() { return {}; }
+#endif
+
+std::vector<std::string> CpuFeatures::missing_for_avx512() const {
+  std::vector<std::string> missing;
+  const auto need = [&missing](bool present, const char* name) {
+    if (!present) missing.emplace_back(name);
+  };
+  need(fma, "fma");
+  need(f16c, "f16c");
+  need(avx2, "avx2");
+  need(avx512f, "avx512f");
+  need(avx512bw, "avx512bw");
+  need(avx512vl, "avx512vl");
+  need(avx512dq, "avx512dq");
+  need(avx512_vnni, "avx512_vnni");
+  need(avx512_bf16, "avx512_bf16");
+  need(os_saves_zmm, "operating system support for AVX-512 state");
+  return missing;
+}
+
+}  // namespace lmrun::base
