@@ -1,0 +1,244 @@
+"""A Hugging Face checkpoint folder: its files and the headers of its safetensors, no data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmrun import env
+from lmrun.errors import PlanError
+from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE, read_json, read_spec
+from lmrun.models.safetensors_header import TensorEntry, read_header
+from lmrun.models.spec import LinearSpec, ModelSpec
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+WORKSPACE_FILE = "model.json"
+WORKSPACE_FORMAT = "lmrun-workspace"
+SIDE_FILES = (
+    GENERATION_FILE,
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+"""Read beside config.json and the weights, where the folder has them."""
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
+MATRIX_DTYPES = ("F32", "F16", "BF16")
+AWQ_COLUMNS = 8
+"""Codes in a word of the AWQ gemm packing: it divides the output features."""
+
+
+@dataclass(frozen=True)
+class AwqFormat:
+    """What `quantization_config` says of an AWQ gemm folder (4 bits, with zero points)."""
+
+    group_size: int
+    bits: int = 4
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Header-only view of a checkpoint folder. Made by `Checkpoint.open`."""
+
+    path: Path
+    spec: ModelSpec
+    tensors: Mapping[str, TensorEntry]
+    awq: AwqFormat | None
+    """None where no linear is quantized."""
+    files: tuple[Path, ...]
+    """Every file whose bytes matter, sorted by name: they make the checkpoint's digest."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Checkpoint":
+        """Read config.json and the headers; check names, shapes and types against the spec.
+
+        Raises `PlanError` for a folder that cannot be served: pickle only, an architecture or a
+        quantization that is not built yet, a missing or foreign tensor, a truncated file.
+        """
+        if not path.is_dir():
+            raise PlanError(f"{path}: expected a model folder, got no folder.")
+        spec = read_spec(path)
+        awq = _quantization(read_json(path / CONFIG_FILE), path)
+        tensors, weight_files = _read_tensors(path)
+        side = [path / name for name in (CONFIG_FILE, *SIDE_FILES) if (path / name).is_file()]
+        checkpoint = cls(path, spec, tensors, awq, tuple(sorted([*side, *weight_files])))
+        checkpoint._check_names()
+        checkpoint._check_shapes()
+        return checkpoint
+
+    @property
+    def embedding_name(self) -> str:
+        """Name of the embedding matrix; some tied checkpoints store it as `lm_head.weight`."""
+        name = "model.embed_tokens.weight"
+        if name not in self.tensors and self.spec.tie_word_embeddings:
+            return "lm_head.weight"
+        return name
+
+    @property
+    def weight_dtype(self) -> str:
+        """`F32`, `F16` or `BF16`: the type that all matrices that are no codes share."""
+        names = [self.embedding_name]
+        if not self.spec.tie_word_embeddings:
+            names.append("lm_head.weight")
+        names += [f"{linear.prefix}.weight" for linear in self.spec.linears]
+        found: dict[str, str] = {}
+        for name in names:
+            if name in self.tensors:
+                found.setdefault(self.tensors[name].dtype, name)
+        if len(found) > 1:
+            listed = ", ".join(f"{dtype} ({name})" for dtype, name in found.items())
+            raise PlanError(
+                f"{self.path}: expected one dtype for all matrices, got {listed}."
+                " Mixed types are not built yet: save the checkpoint in one type."
+            )
+        return next(iter(found))
+
+    def is_quantized(self, linear: LinearSpec) -> bool:
+        """Whether a linear is stored as AWQ codes."""
+        return f"{linear.prefix}.qweight" in self.tensors
+
+    def _check_names(self) -> None:
+        expected = set(self.spec.float_tensors())
+        if self.embedding_name == "lm_head.weight":
+            expected.remove("model.embed_tokens.weight")
+            expected.add("lm_head.weight")
+        for linear in self.spec.linears:
+            if self.awq and self.is_quantized(linear):
+                expected.remove(f"{linear.prefix}.weight")
+                expected |= {f"{linear.prefix}.{part}" for part in ("qweight", "qzeros", "scales")}
+        missing = sorted(expected - set(self.tensors))
+        if missing:
+            raise PlanError(
+                f"{self.path}: expected tensor {missing[0]} ({len(missing)} missing),"
+                f" got none of that name. Is config.json that of these weights?"
+            )
+        allowed = expected | ({"lm_head.weight"} if self.spec.tie_word_embeddings else set())
+        foreign = sorted(
+            name
+            for name in set(self.tensors) - allowed
+            if not name.endswith(".rotary_emb.inv_freq")
+        )
+        if foreign:
+            raise PlanError(
+                f"{self.path}: {self.spec.architecture} has no place for tensor {foreign[0]}"
+                f" ({len(foreign)} such). Is config.json that of these weights?"
+            )
+
+    def _check_shapes(self) -> None:
+        shapes = dict(self.spec.float_tensors())
+        shapes["lm_head.weight"] = (self.spec.vocab_size, self.spec.hidden_size)
+        for name, shape in shapes.items():
+            if name in self.tensors:
+                self._check(name, shape, MATRIX_DTYPES)
+        if self.awq is None:
+            return
+        for linear in self.spec.linears:
+            if not self.is_quantized(linear):
+                continue
+            rows, columns = linear.in_features, linear.out_features
+            groups = rows // self.awq.group_size
+            if rows % self.awq.group_size or columns % AWQ_COLUMNS:
+                raise PlanError(
+                    f"{self.path}: group_size {self.awq.group_size}: must divide {rows}"
+                    f" (in_features of {linear.name}), and 8 must divide {columns} (out_features)."
+                )
+            self._check(f"{linear.prefix}.qweight", (rows, columns // AWQ_COLUMNS), ("I32",))
+            self._check(f"{linear.prefix}.qzeros", (groups, columns // AWQ_COLUMNS), ("I32",))
+            self._check(f"{linear.prefix}.scales", (groups, columns), MATRIX_DTYPES)
+
+    def _check(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
+        entry = self.tensors[name]
+        if entry.shape != shape or entry.dtype not in dtypes:
+            raise PlanError(
+                f"{entry.file}: {name}: expected {' or '.join(dtypes)} {list(shape)},"
+                f" got {entry.dtype} {list(entry.shape)}."
+            )
+
+
+def find_model(name: str) -> Path:
+    """The folder that ``model.path`` names: as given, else a bare name under $LMRUN_MODELS.
+
+    Raises `PlanError` listing every place that was searched.
+    """
+    given = Path(name).expanduser()
+    places = [given.absolute()]
+    if not given.is_absolute() and len(given.parts) == 1:
+        places += [folder / name for folder in env.model_folders()]
+    for place in places:
+        if place.is_dir():
+            return place.resolve()
+    hint = "" if env.model_folders() else " $LMRUN_MODELS is not set."
+    raise PlanError(
+        f"model.path={name}: no such folder. Searched {', '.join(map(str, places))}.{hint}"
+    )
+
+
+def is_workspace(path: Path) -> bool:
+    """Whether a folder is an engine workspace rather than a checkpoint."""
+    file = path / WORKSPACE_FILE
+    return file.is_file() and read_json(file).get("format") == WORKSPACE_FORMAT
+
+
+def _quantization(config: Mapping[str, Any], path: Path) -> AwqFormat | None:
+    fields = config.get("quantization_config")
+    if fields is None:
+        return None
+    where = f"{path / CONFIG_FILE}: quantization_config"
+    if not isinstance(fields, dict):
+        raise PlanError(f"{where}: expected an object, got {fields!r}.")
+    legal = "Supported: awq with 4 bits, version gemm and zero points."
+    method = fields.get("quant_method")
+    if method != "awq":
+        raise PlanError(f"{where}: quant_method {method} is not built yet. {legal}")
+    for key, default, only in (("bits", 4, 4), ("version", "gemm", "gemm"), ("zero_point", 1, 1)):
+        value = fields.get(key, default)
+        if value != only and str(value).lower() != only:
+            raise PlanError(f"{where}: awq with {key} {value} is not built yet. {legal}")
+    group_size = fields.get("group_size", 128)
+    if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 1:
+        raise PlanError(f"{where}: group_size: expected a positive integer, got {group_size!r}.")
+    return AwqFormat(group_size)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
+    index = path / INDEX_FILE
+    if index.is_file():
+        return _read_shards(path, index)
+    single = path / SINGLE_FILE
+    if single.is_file():
+        return read_header(single), [single]
+    pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if pickles:
+        raise PlanError(
+            f"{path}: expected {SINGLE_FILE}, got only {', '.join(pickles)}. Those are pickle files,"
+            " which lmrun does not read: loading one can run code. Where you trust it, convert it:"
+            " python -c \"import sys; from transformers import AutoModelForCausalLM as M;"
+            " M.from_pretrained(sys.argv[1], dtype='auto').save_pretrained(sys.argv[2])\""
+            f" {path} NEW_FOLDER (and copy the tokenizer files)."
+        )
+    raise PlanError(f"{path}: expected {SINGLE_FILE} or {INDEX_FILE}, got neither.")
+
+
+def _read_shards(path: Path, index: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise PlanError(f"{index}: weight_map: expected an object, got {weight_map!r}.")
+    tensors: dict[str, TensorEntry] = {}
+    shards = sorted({str(name) for name in weight_map.values()})
+    for shard in shards:
+        if Path(shard).name != shard or not (path / shard).is_file():
+            raise PlanError(f"{index}: expected the shard {shard} beside it, got no such file.")
+        for name, entry in read_header(path / shard).items():
+            if weight_map.get(name) == shard:
+                tensors[name] = entry
+    absent = sorted(set(weight_map) - set(tensors))
+    if absent:
+        raise PlanError(
+            f"{path / str(weight_map[absent[0]])}: expected tensor {absent[0]}, as"
+            f" {INDEX_FILE} says, got none of that name."
+        )
+    return tensors, [index, *(path / shard for shard in shards)]
