@@ -1,0 +1,327 @@
+"""Text to token ids and back, from the files a checkpoint or a workspace ships.
+
+`tokenizer.json` decides how text is cut; `tokenizer_config.json` whether BOS and EOS are added
+around it; `generation_config.json` which ids end a completion. No transformers here.
+"""
+
+import codecs
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import processors
+
+from lmrun.errors import ArtifactError
+
+_METASPACE = "\u2581"
+_REPLACEMENT = "\ufffd"
+_SPECIAL_NAMES = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "pad_token",
+    "sep_token",
+    "cls_token",
+    "mask_token",
+)
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """What generation_config.json says about sampling; None where it is silent.
+
+    ``not_applied`` names settings of the file that lmrun has not built, with their values.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    max_new_tokens: int | None = None
+    not_applied: tuple[str, ...] = ()
+
+
+class Tokenizer:
+    """The tokenizer of one model folder. Thread-safe: nothing changes after construction."""
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        *,
+        special_tokens: Mapping[str, str] | None = None,
+        stop_token_ids: Sequence[int] = (),
+        defaults: GenerationDefaults | None = None,
+    ) -> None:
+        self._backend = backend
+        self.special_tokens: Mapping[str, str] = dict(special_tokens or {})
+        """``bos_token``, ``eos_token`` … → text: the names a chat template may use."""
+        bos_token = self.special_tokens.get("bos_token")
+        eos_token = self.special_tokens.get("eos_token")
+        self.bos_token_id: int | None = backend.token_to_id(bos_token) if bos_token else None
+        self.eos_token_id: int | None = backend.token_to_id(eos_token) if eos_token else None
+        ids = dict.fromkeys(stop_token_ids)
+        if self.eos_token_id is not None:
+            ids[self.eos_token_id] = None
+        self.stop_token_ids: tuple[int, ...] = tuple(ids)
+        """Ids that end a completion: those of generation_config.json, then the tokenizer's EOS."""
+        self.defaults = defaults or GenerationDefaults()
+        added = backend.get_added_tokens_decoder()
+        self._special_ids = frozenset(i for i, token in added.items() if token.special)
+        # `id_to_token` of the library returns the normalized form of an added token
+        self._added = {token_id: token.content for token_id, token in added.items()}
+        self._to_bytes = _bytes_of_tokens(json.loads(backend.to_str())["decoder"])
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "Tokenizer":
+        """Read the tokenizer of a checkpoint or workspace; `ArtifactError` when a file is bad."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ArtifactError(
+                f"{folder}: expected tokenizer.json, found none. lmrun reads fast tokenizers"
+                " only; write one with `AutoTokenizer.from_pretrained(...).save_pretrained(...)`."
+            )
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ArtifactError(f"{path}: not a tokenizer: {error}") from error
+        backend.no_truncation()
+        backend.no_padding()
+        config = _read_json(folder / "tokenizer_config.json")
+        named = _read_json(folder / "special_tokens_map.json") | config
+        special = {name: text for name in _SPECIAL_NAMES if (text := _token_text(named.get(name)))}
+        bos_token, eos_token = special.get("bos_token"), special.get("eos_token")
+        if "add_bos_token" in config or "add_eos_token" in config:
+            backend.post_processor = _template(
+                backend,
+                bos_token if config.get("add_bos_token") else None,
+                eos_token if config.get("add_eos_token") else None,
+            )
+        generation = _read_json(folder / "generation_config.json")
+        return cls(
+            backend,
+            special_tokens=special,
+            stop_token_ids=_ids(generation.get("eos_token_id"), folder),
+            defaults=_defaults(generation),
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids the tokenizer knows, added tokens included; the model's may be padded further."""
+        return int(self._backend.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of ``text``; BOS and EOS around it where the folder says so.
+
+        A rendered chat template carries its own special tokens: encode it without.
+        """
+        return list(self._backend.encode(text, add_special_tokens=add_special_tokens).ids)
+
+    def encode_batch(
+        self, texts: Sequence[str], add_special_tokens: bool = True
+    ) -> list[list[int]]:
+        """`encode` of many texts, on the library's own threads."""
+        batch = self._backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        return [list(encoding.ids) for encoding in batch]
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Text of the ids: exactly what a `Detokenizer` streams for them."""
+        stream = self.detokenizer(skip_special_tokens)
+        return stream.push(token_ids) + stream.finish()
+
+    def detokenizer(self, skip_special_tokens: bool = True) -> "Detokenizer":
+        """A fresh stream of one completion."""
+        skip = self._special_ids if skip_special_tokens else frozenset()
+        return Detokenizer(self._backend, skip, self._added, self._to_bytes)
+
+
+class Detokenizer:
+    """Turns the tokens of one completion into text as they arrive.
+
+    A character whose bytes are spread over tokens is held back until it is whole. What is
+    pushed in pieces adds up to what is pushed at once.
+    """
+
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        skip: frozenset[int],
+        added: Mapping[int, str],
+        to_bytes: "_TokenBytes | None",
+    ) -> None:
+        self._backend = backend
+        self._skip = skip
+        self._added = added
+        self._to_bytes = to_bytes
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._strip = to_bytes.strip_start if to_bytes else 0
+        self._context: list[int] = []
+        self._pending: list[int] = []
+
+    def push(self, token_ids: Sequence[int]) -> str:
+        """The text that these tokens complete; may be empty."""
+        ids = [token_id for token_id in token_ids if token_id not in self._skip]
+        if self._to_bytes is None:
+            return "".join(self._push_window(token_id) for token_id in ids)
+        convert = self._to_bytes.convert
+        data = b"".join(
+            convert(token)
+            for token_id in ids
+            if (token := self._added.get(token_id) or self._backend.id_to_token(token_id))
+        )
+        return self._strip_start(self._utf8.decode(data))
+
+    def finish(self) -> str:
+        """The text still held back; bytes that never became a character read as U+FFFD."""
+        if self._to_bytes is None:
+            text = self._window_text(self._context + self._pending)
+            start = len(self._window_text(self._context))
+            self._context, self._pending = [], []
+            return text[start:]
+        return self._strip_start(self._utf8.decode(b"", final=True))
+
+    def _strip_start(self, text: str) -> str:
+        while self._strip and text:
+            if not text.startswith(" "):
+                self._strip = 0
+                break
+            text = text[1:]
+            self._strip -= 1
+        return text
+
+    def _window_text(self, ids: list[int]) -> str:
+        return str(self._backend.decode(ids, skip_special_tokens=False))
+
+    def _push_window(self, token_id: int) -> str:
+        """For decoders that look at neighbours: decode a window, report what it grew by."""
+        self._pending.append(token_id)
+        before = self._window_text(self._context)
+        after = self._window_text(self._context + self._pending)
+        if after.endswith(_REPLACEMENT) and len(self._pending) < 4:
+            return ""
+        self._context, self._pending = self._pending, []
+        return after[len(before) :]
+
+
+@dataclass(frozen=True)
+class _TokenBytes:
+    """A decoder whose text is the concatenation of each token's bytes."""
+
+    convert: Callable[[str], bytes]
+    strip_start: int
+    """Spaces taken off the front of the whole text, at most."""
+
+
+def _bytes_of_tokens(decoder: dict[str, Any] | None) -> _TokenBytes | None:
+    """How this decoder of tokenizer.json maps tokens to bytes; None when it looks at neighbours."""
+    parts = decoder.get("decoders", [decoder]) if decoder else []
+    kinds = [part["type"] for part in parts]
+    if kinds == ["ByteLevel"]:
+        return _TokenBytes(_byte_level, 0)
+    strip = 0
+    if kinds and kinds[-1] == "Strip" and parts[-1]["content"] == " " and parts[-1]["stop"] == 0:
+        strip = parts[-1]["start"]
+        kinds = kinds[:-1]
+    if kinds == ["Replace", "ByteFallback", "Fuse"]:
+        replace = parts[0]
+        if replace["pattern"] == {"String": _METASPACE} and replace["content"] == " ":
+            return _TokenBytes(_byte_fallback, strip)
+    return None
+
+
+def _byte_fallback(token: str) -> bytes:
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        try:
+            return bytes([int(token[3:5], 16)])
+        except ValueError:
+            pass
+    return token.replace(_METASPACE, " ").encode()
+
+
+def _byte_level_table() -> dict[str, int]:
+    """The printable characters that GPT-2's byte-level BPE writes for the 256 bytes."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    table = {chr(byte): byte for byte in printable}
+    table.update({chr(256 + index): byte for index, byte in enumerate(others)})
+    return table
+
+
+_BYTE_OF_CHAR = _byte_level_table()
+
+
+def _byte_level(token: str) -> bytes:
+    try:
+        return bytes([_BYTE_OF_CHAR[char] for char in token])
+    except KeyError:  # an added token with characters outside the table stands for itself
+        return token.encode()
+
+
+def _template(
+    backend: tokenizers.Tokenizer, bos: str | None, eos: str | None
+) -> processors.TemplateProcessing:
+    """The post-processor that puts BOS before and EOS after a text."""
+    single = [*([f"{bos}:0"] if bos else []), "$A:0", *([f"{eos}:0"] if eos else [])]
+    pair = [*single, *([f"{bos}:1"] if bos else []), "$B:1", *([f"{eos}:1"] if eos else [])]
+    return processors.TemplateProcessing(
+        single=single,
+        pair=pair,
+        special_tokens=[(token, backend.token_to_id(token)) for token in (bos, eos) if token],
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{path}: expected an object, got {type(document).__name__}.")
+    return document
+
+
+def _token_text(value: str | dict[str, Any] | None) -> str | None:
+    if isinstance(value, dict):
+        return str(value["content"])
+    return value
+
+
+def _ids(value: int | list[int] | None, folder: Path) -> list[int]:
+    ids = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(isinstance(token_id, int) and token_id >= 0 for token_id in ids):
+        raise ArtifactError(
+            f"{folder / 'generation_config.json'}: eos_token_id: expected ids, got {value!r}."
+        )
+    return ids
+
+
+_NEUTRAL = {
+    "repetition_penalty": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "num_beams": 1,
+    "bad_words_ids": None,
+    "suppress_tokens": None,
+}
+
+
+def _defaults(generation: dict[str, Any]) -> GenerationDefaults:
+    not_applied = [
+        f"{name}={generation[name]}"
+        for name, neutral in _NEUTRAL.items()
+        if generation.get(name) not in (None, neutral)
+    ]
+    return GenerationDefaults(
+        temperature=generation.get("temperature"),
+        top_k=generation.get("top_k") or None,
+        top_p=generation.get("top_p"),
+        max_new_tokens=generation.get("max_new_tokens"),
+        not_applied=tuple(not_applied),
+    )
