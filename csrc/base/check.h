@@ -12,6 +12,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// What a caller can mend: a setting or a parameter that is not legal.
+class InvalidArgument : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace lmrun::base
 
 // LMRUN_CHECK(n > 0, "rms_norm: n must be positive, got " << n);
