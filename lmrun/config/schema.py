@@ -11,7 +11,14 @@ from typing import Any
 
 
 def opt(default: Any, description: str, **rules: Any) -> Any:  # noqa: ANN401 - a field of any type
-    """A field with its description and its rules (``ge``, ``le``, ``multiple_of``, ``pattern``)."""
+    """A field with its description and its rules (``ge``, ``le``, ``multiple_of``, ``pattern``).
+
+    ``choices`` lists the legal numbers where a range would let others in; it becomes the
+    ``enum`` of the JSON Schema. ``examples`` stand in messages where a pattern would be unreadable.
+    """
+    choices = rules.pop("choices", None)
+    if choices is not None:
+        rules["json_schema_extra"] = {"enum": list(choices)}
     metadata = {"description": description, **rules}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -105,7 +112,7 @@ class BackendConfig:
         None, "longest prompt plus completion, in tokens; default: the model's own", ge=8
     )
     activation_bits: int = opt(
-        32, "bits of the activations inside a linear: 32, 16 or 8", ge=8, le=32, multiple_of=8
+        32, "bits of the activations inside a linear: 32, 16 or 8", choices=(8, 16, 32)
     )
     rope_scaling: RopeScalingName = opt(RopeScalingName.checkpoint, "RoPE scaling")
 
@@ -115,8 +122,10 @@ class QuantConfig:
     """Weight quantization of the decoder's linears."""
 
     method: QuantMethod = opt(QuantMethod.none, "quantization algorithm")
-    bits: int = opt(4, "bits of a weight code: 4 or 8", ge=2, le=8)
-    group_size: int = opt(128, "input features that share a scale: 32, 64 or 128", ge=32, le=1024)
+    bits: int = opt(4, "bits of a weight code: 4 or 8", choices=(4, 8))
+    group_size: int = opt(
+        128, "input features that share a scale: 32, 64 or 128", ge=32, le=1024, multiple_of=32
+    )
     symmetric: bool = opt(False, "no zero points")
     skip: list[str] = opt([], "names of linears kept in 16 bits, e.g. `layers.0.mlp.down_proj`")
 
@@ -128,8 +137,7 @@ class KvConfig:
     bits: int = opt(
         16,
         "bits of a stored key or value element: 16, 8 or 4; 32 to compare with a reference",
-        ge=4,
-        le=32,
+        choices=(4, 8, 16, 32),
     )
     memory_ratio: float = opt(
         0.8, "share of the memory left after weights and workspace", gt=0, le=1
@@ -138,6 +146,7 @@ class KvConfig:
         "auto",
         "size of the cache, such as `2GiB`, or `auto`",
         pattern=r"^(auto|[0-9]+(\.[0-9]+)?\s*([KMGT]i?B|B))$",
+        examples=["auto", "2GiB", "500MB"],
     )
     block_size: int = opt(64, "tokens in a block", ge=16, le=256, multiple_of=16)
     prefix_caching: bool = opt(True, "reuse the blocks of an equal prompt prefix")
@@ -170,7 +179,7 @@ class DeviceConfig:
     """The machine that is planned for. `auto` looks at this one."""
 
     name: str = opt("auto", "`auto`, or the name of a described machine")
-    kind: str = opt("cpu", "cpu or cuda", pattern=r"^(cpu|cuda)$")
+    kind: str = opt("cpu", "cpu or cuda", pattern=r"^(cpu|cuda)$", examples=["cpu", "cuda"])
     memory_gib: float | None = opt(None, "memory of one device, GiB", gt=0)
     count: int = opt(1, "devices", ge=1)
     bandwidth_gb_s: float | None = opt(None, "read bandwidth of one device, GB/s", gt=0)

@@ -1,0 +1,144 @@
+"""Reading overrides such as ``kv.bits=8`` and ``recipe=NAME`` from the command line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
+
+from lmrun.config import keys, recipes, values
+from lmrun.config.composed import COMMAND_LINE, Origin
+from lmrun.config.suggest import did_you_mean
+from lmrun.errors import ConfigError, PlanError
+
+_ORIGIN = Origin(COMMAND_LINE)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Overrides, sorted by what they do; all checked against keys and options."""
+
+    words: tuple[str, ...]
+    """As given."""
+    for_hydra: tuple[str, ...]
+    """What Hydra's grammar is given instead."""
+    recipes: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
+    """Group, option."""
+    values: tuple[tuple[str, Any], ...]
+    """Dotted key, value."""
+
+
+def read(words: Sequence[str]) -> CommandLine:
+    """Parse and check; raises `ConfigError`, or `PlanError` for what is not built yet."""
+    parser = OverridesParser.create()
+    for_hydra: list[str] = []
+    named: list[str] = []
+    options: list[tuple[str, str]] = []
+    settings: list[tuple[str, Any]] = []
+    for word in words:
+        override = _parse(parser, word)
+        name = override.key_or_group
+        if name == recipes.GROUP:
+            if named:
+                raise ConfigError(f"recipe ({_ORIGIN}): given twice. Write '+recipe=[A,B]'.")
+            named = _recipe_names(override)
+            for_hydra.append("+" + word.lstrip("+"))
+        elif name in keys.groups():
+            options.append((name, _option(override)))
+            for_hydra.append(word)
+        else:
+            value = _value(override)
+            settings.append((name, value))
+            for_hydra.append(_as_hydra_reads(name, value, word))
+    return CommandLine(
+        tuple(words), tuple(for_hydra), tuple(named), tuple(options), tuple(settings)
+    )
+
+
+def _parse(parser: OverridesParser, word: str) -> Override:
+    name = word.partition("=")[0].lstrip("+~")
+    if "=" not in word and not word.startswith("~"):
+        raise ConfigError(f"{word} ({_ORIGIN}): expected KEY=VALUE. Write {name}=VALUE.")
+    try:
+        override = parser.parse_override(word)
+    except HydraException as error:
+        # The parser's own text repeats the value, which may be a secret.
+        raise ConfigError(
+            f"{name} ({_ORIGIN}): expected KEY=VALUE, got a value that cannot be read."
+            f" Quote it twice if it holds blanks or signs: \"{name}='…'\"."
+        ) from error
+    if override.is_hydra_override() or name == "hydra":
+        raise PlanError(f"{name} ({_ORIGIN}): Hydra's own settings are not built yet.")
+    if override.is_delete():
+        raise ConfigError(
+            f"~{name} ({_ORIGIN}): a key cannot be taken away."
+            f" Write {name}=VALUE, or choose another option of its group."
+        )
+    if override.package is not None or (name not in keys.groups() and "/" in name):
+        raise ConfigError(f"{override.get_key_element()} ({_ORIGIN}): {keys.unknown(name)}")
+    if override.is_sweep_override() and _is_known(name):
+        raise PlanError(
+            f"{name} ({_ORIGIN}): sweeps over several values are not built yet."
+            f" Give one value, or a list as {name}=[A,B]."
+        )
+    return override
+
+
+def _is_known(name: str) -> bool:
+    return name in keys.keys() or name in keys.groups() or name == recipes.GROUP
+
+
+def _recipe_names(override: Override) -> list[str]:
+    value = override.value()
+    chosen = value if isinstance(value, list) else [value]
+    if not chosen or not all(isinstance(name, str) for name in chosen):
+        raise ConfigError(
+            f"recipe={values.shown(value)} ({_ORIGIN}): expected the name of a recipe,"
+            " or several as '+recipe=[A,B]'."
+        )
+    return [str(name) for name in chosen]
+
+
+def _option(override: Override) -> str:
+    group = override.key_or_group
+    value = override.value()
+    shown = values.shown(value)
+    if override.is_add() or override.is_force_add():
+        raise ConfigError(f"+{group}={shown} ({_ORIGIN}): has an option already. Write {group}=.")
+    recipes.check_option(group, value if isinstance(value, str) else shown, _ORIGIN)
+    return str(value)
+
+
+def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
+    name = override.key_or_group
+    if name not in keys.keys():
+        near = did_you_mean(name, [recipes.GROUP]) if "." not in name else ""
+        raise ConfigError(f"{name} ({_ORIGIN}): {near.strip() or keys.unknown(name)}")
+    if override.is_add():
+        raise ConfigError(f"+{name} ({_ORIGIN}): is a key already. Write {name}=VALUE, no plus.")
+    value = _plain(override.value())
+    if keys.keys()[name].kind is str and isinstance(value, bool | int | float):
+        value = override.get_value_string()
+    values.check(name, value, _ORIGIN)
+    return value
+
+
+def _as_hydra_reads(name: str, value: object, word: str) -> str:
+    """The same override, with a text that looks like a number in quotes."""
+    if keys.keys()[name].kind is str and isinstance(value, str) and "${" not in value:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{name}='{escaped}'"
+    return word.lstrip("+") if not word.startswith("++") else word
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,110 @@
+"""Composition: overrides → Hydra → a validated `RunConfig`, with the origin of every value."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from lmrun.config import command_line, hydra_session, keys, paths, recipes, values
+from lmrun.config.command_line import CommandLine
+from lmrun.config.composed import COMMAND_LINE, SCHEMA_DEFAULT, Composed, Origin
+from lmrun.config.documents import Document, read
+from lmrun.errors import ConfigError
+
+
+class Setting(NamedTuple):
+    """One value given to one key; a later setting of the same key wins."""
+
+    key: str
+    value: Any
+    origin: Origin
+
+
+def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
+    """Compose, resolve and validate; looks at files and the environment, not at the machine.
+
+    `cwd` is where `./recipes` is looked for (default: the working directory). Raises
+    `ConfigError` with key, value, origin and what is legal; `PlanError` for sweeps, which are not
+    built yet.
+    """
+    here = (cwd or Path.cwd()).resolve()
+    line = command_line.read(overrides)
+    folders = recipes.roots(here)
+    taken = recipes.walk(line.recipes, folders, here)
+    try:
+        merged = hydra_session.merge(line.for_hydra, folders)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: cannot be composed: {error}") from error
+    documents = [_document(path, taken, here) for path in merged.order if _is_file(path)]
+    settings = list(_settings(documents, line))
+    _check_no_option_is_lost(line, settings)
+    origins = {name: Origin(SCHEMA_DEFAULT) for name in keys.keys()}
+    origins.update((setting.key, setting.origin) for setting in settings)
+    run = values.build(_resolved(merged.config, origins), origins)
+    described = [recipes.describe(name, document.path) for name, document in taken.items()]
+    last = described[-1] if described else None
+    return Composed(run, last, line.words, origins, tuple(described))
+
+
+def _is_file(config_path: str) -> bool:
+    return config_path not in (hydra_session.PRIMARY, hydra_session.SCHEMA)
+
+
+def _document(config_path: str, taken: Mapping[str, Document], cwd: Path) -> Document:
+    group, _, name = config_path.partition("/")
+    if group == recipes.GROUP:
+        return taken[name]
+    return read(paths.option_file(config_path), group, cwd)
+
+
+def _settings(documents: Sequence[Document], line: CommandLine) -> Iterator[Setting]:
+    """Every value that was given, in the order of merging."""
+    for document in documents:
+        for name, value, origin in document.settings():
+            yield Setting(name, value, origin)
+    for name, value in line.values:
+        yield Setting(name, value, Origin(COMMAND_LINE))
+
+
+def _check_no_option_is_lost(line: CommandLine, settings: Sequence[Setting]) -> None:
+    """An option chosen on the command line must not be beaten by a key of a recipe."""
+    for group, option in line.options:
+        chosen = paths.option_file(f"{group}/{option}")
+        for setting in settings:
+            if setting.origin.path != chosen:
+                continue
+            last = [other for other in settings if other.key == setting.key][-1]
+            if last.value != setting.value and last.origin.path is not None:
+                raise ConfigError(
+                    f"{group}={option} ({COMMAND_LINE}): sets {setting.key}="
+                    f"{values.shown(setting.value)}, but {last.origin} sets"
+                    f" {values.shown(last.value)} and would win."
+                    f" Write {setting.key}={values.shown(setting.value)} as well."
+                )
+
+
+def _resolved(config: DictConfig, origins: Mapping[str, Origin]) -> dict[str, Any]:
+    """Plain values, interpolations resolved; the API keys stay references."""
+    group, _, leaf = keys.API_KEYS.partition(".")
+    references = OmegaConf.to_container(config[group], resolve=False)
+    assert isinstance(references, dict)
+    config[group][leaf] = []
+    for name in keys.keys():
+        _check_resolves(config, name, origins[name])
+    container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    assert isinstance(container, dict)
+    container[group][leaf] = references[leaf]
+    return {str(key): value for key, value in container.items()}
+
+
+def _check_resolves(config: DictConfig, name: str, origin: Origin) -> None:
+    try:
+        OmegaConf.select(config, name, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{name} ({origin}): must be given. Write {name}=VALUE.") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{name} ({origin}): cannot be resolved: {reason}.") from error

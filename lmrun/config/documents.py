@@ -1,0 +1,154 @@
+"""Reading one YAML file of settings as data, with the line of every key."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from lmrun.config import keys, paths, values
+from lmrun.config.composed import Origin
+from lmrun.errors import ConfigError
+
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Document:
+    """A settings file: an option of `configs/`, or a recipe."""
+
+    path: Path
+    shown: str
+    """The path as messages show it."""
+    package: str
+    """Where its content goes: a group for an option, "" for a recipe."""
+    content: Mapping[str, Any]
+    """Unresolved, without the defaults list."""
+    defaults: list[Any]
+    lines: Mapping[tuple[str, ...], int]
+    """Path of a key, or of an item of the defaults list, → its line, counted from 1."""
+
+    def origin(self, *parts: str) -> Origin:
+        """The line of a key of this file, or of the nearest one above it that has a line."""
+        for length in range(len(parts), 0, -1):
+            if parts[:length] in self.lines:
+                return Origin(self.shown, self.path, self.lines[parts[:length]])
+        return Origin(self.shown, self.path, 1)
+
+    def settings(self) -> Iterator[tuple[str, Any, Origin]]:
+        """Dotted key, value and origin of each leaf, in the order of the file."""
+        for parts, value in _leaves(self.content, (self.package,) if self.package else ()):
+            own = parts[1:] if self.package else parts
+            yield ".".join(parts), value, self.origin(*own)
+
+
+def read(path: Path, package: str, cwd: Path) -> Document:
+    """The file with every key and literal value checked against the schema.
+
+    Raises `ConfigError`, naming file and line, on text that is no YAML mapping, on an unknown key,
+    a value that is not legal, an anchor, and on `_target_` anywhere.
+    """
+    shown = paths.display(path, cwd)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{shown}: cannot be read: {error}. Give a UTF-8 text file.") from error
+    if len(text) > _MAX_BYTES:
+        raise ConfigError(f"{shown}: expected at most 1 MiB, got {len(text)} characters.")
+    lines = _lines(text, shown)
+    container = _container(text, shown)
+    defaults = container.pop("defaults", None)
+    document = Document(path, shown, package, container, defaults or [], lines)
+    if defaults is not None and not isinstance(defaults, list):
+        raise ConfigError(f"defaults ({document.origin('defaults')}): expected a list.")
+    _check(document)
+    return document
+
+
+def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(
+                    f"{shown}:{event.start_mark.line + 1}: expected plain values, got an alias."
+                    " Write the value out."
+                )
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(_broken(error, shown)) from error
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{shown}:1: expected `key: value` lines, got {_kind(root)}.")
+    return dict(_marks(root, ()))
+
+
+def _marks(node: yaml.Node, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*parts, str(key.value))
+            yield inner, key.start_mark.line + 1
+            yield from _marks(value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*parts, str(index)), value.start_mark.line + 1
+            yield from _marks(value, (*parts, str(index)))
+
+
+def _container(text: str, shown: str) -> dict[str, Any]:
+    """The values as OmegaConf reads them, so that what is checked is what is merged."""
+    if not text.strip():
+        return {}
+    try:
+        container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except yaml.YAMLError as error:
+        raise ConfigError(_broken(error, shown)) from error
+    assert isinstance(container, dict)  # `_lines` refused anything but a mapping
+    return {str(key): value for key, value in container.items()}
+
+
+def _broken(error: yaml.YAMLError, shown: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "not YAML"
+    line = f":{mark.line + 1}" if mark is not None else ""
+    return f"{shown}{line}: expected YAML: {problem}."
+
+
+def _kind(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+
+
+def _check(document: Document) -> None:
+    for parts in document.lines:
+        if parts[-1].startswith("_") and parts[-1].endswith("_") and parts[0] != "defaults":
+            raise ConfigError(
+                f"{parts[-1]} ({document.origin(*parts)}): no such key. A recipe is data:"
+                " it names no classes and calls nothing."
+            )
+    for name, value, origin in document.settings():
+        if name not in keys.keys():
+            raise ConfigError(_unknown(name, value, origin))
+        values.check(name, value, origin)
+
+
+def _unknown(name: str, value: object, origin: Origin) -> str:
+    if name in keys.groups():
+        got = "nothing" if value is None else values.shown(value)
+        return (
+            f"{name} ({origin}): expected its keys below it, got {got}. Keys of {name}:"
+            f" {', '.join(keys.groups()[name])}."
+        )
+    return f"{name} ({origin}): {keys.unknown(name)}"
+
+
+def _leaves(
+    node: Mapping[str, Any], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in node.items():
+        parts = (*above, str(key))
+        if isinstance(value, dict) and value and ".".join(parts) not in keys.keys():
+            yield from _leaves(value, parts)
+        else:
+            yield parts, value

@@ -1,0 +1,30 @@
+"""Where the shipped YAML lies, and how messages show a path."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shipped(name: str) -> Path:
+    """The folder `configs` or `recipes` that came with lmrun.
+
+    A wheel carries a copy inside the package; a checkout reads its top-level folders, so an edit
+    shows at once.
+    """
+    inside = _PACKAGE / "_data" / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+def option_file(config_path: str) -> Path:
+    """File of an option such as ``quant/awq_w4_g128``."""
+    return shipped("configs") / f"{config_path}.yaml"
+
+
+def options(group: str) -> list[str]:
+    """Names of the options of a group, sorted; empty for a group without options."""
+    return sorted(path.stem for path in (shipped("configs") / group).glob("*.yaml"))
+
+
+def display(path: Path, cwd: Path) -> str:
+    """`path` relative to `cwd` where it lies inside, else as it is."""
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)

@@ -1,0 +1,118 @@
+"""Checking values against the schema, and saying in words what is wrong."""
+
+import json
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from lmrun.config.keys import API_KEYS, keys
+from lmrun.config.schema import RunConfig
+from lmrun.config.secrets import is_reference
+from lmrun.errors import ConfigError
+
+_SHOWN_CHARACTERS = 60
+_RESOLVERS = ("oc.env", "oc.decode", "oc.select")
+
+
+@cache
+def _adapter() -> TypeAdapter[RunConfig]:
+    return TypeAdapter(RunConfig)
+
+
+def check(name: str, value: object, where: object) -> None:
+    """Refuse a value that is not legal for the key `name`; `where` is its origin.
+
+    Interpolations and `???` pass: they are checked once resolved.
+    """
+    if name == API_KEYS:
+        _check_references(value, where)
+        return
+    if isinstance(value, str) and is_deferred(value):
+        _check_resolver(name, value, where)
+        return
+    group, _, leaf = name.partition(".")
+    choices = keys()[name].choices
+    is_legal = _is_valid({group: {leaf: value}}) and (choices is None or value in choices)
+    if not is_legal:
+        raise ConfigError(refusal(name, value, where))
+
+
+def build(values: Mapping[str, Any], origins: Mapping[str, object]) -> RunConfig:
+    """The run config from a complete, resolved document; `origins` is for the messages."""
+    for group, leaves in values.items():
+        for leaf, value in leaves.items():
+            name = f"{group}.{leaf}"
+            check(name, value, origins[name])
+    return _adapter().validate_json(json.dumps(values), strict=True)
+
+
+def is_deferred(text: str) -> bool:
+    """True for what only composition can resolve: an interpolation or a missing value."""
+    return "${" in text or text == "???"
+
+
+def refusal(name: str, value: object, where: object) -> str:
+    """The message about a value that is not legal for the key `name`."""
+    key = keys()[name]
+    suggestion = ""
+    if isinstance(value, str) and key.choices is not None:
+        near = get_close_matches(value, [str(choice) for choice in key.choices], 1)
+        suggestion = f" Did you mean {near[0]}?" if near else ""
+    got = _got(value, key.kind)
+    return f"{name}={shown(value)} ({where}): expected {key.expectation}{got}.{suggestion}"
+
+
+def shown(value: object) -> str:
+    """`value` as a user would write it, cut where it is long."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = text.replace("\n", " ")
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _got(value: object, kind: type) -> str:
+    if isinstance(value, str) and kind in (int, float, bool):
+        return f", got the text {shown(value)!r}"
+    if kind is str and isinstance(value, bool | int | float):
+        return ", got a number or true/false: put it in quotes"
+    if isinstance(value, dict):
+        return ", got a mapping"
+    if isinstance(value, list) and kind is not list:
+        return ", got a list"
+    return ""
+
+
+def _is_valid(document: object) -> bool:
+    try:
+        text = json.dumps(document, default=str, allow_nan=False)
+        _adapter().validate_json(text, strict=True)
+    except (ValidationError, ValueError):  # ValueError: infinity or not a number
+        return False
+    return True
+
+
+def _check_resolver(name: str, value: str, where: object) -> None:
+    for resolver in re.findall(r"\$\{\s*([^${}:,\s]+)\s*:", value):
+        if resolver not in _RESOLVERS:
+            raise ConfigError(
+                f"{name}={shown(value)} ({where}): no such resolver as {resolver}."
+                " Use ${oc.env:NAME} for an environment variable or ${group.key} for another key."
+            )
+
+
+def _check_references(value: object, where: object) -> None:
+    """The values themselves never stand in a message."""
+    if not isinstance(value, list):
+        raise ConfigError(
+            f"{API_KEYS} ({where}): expected a list of references."
+            " Write them as ['${oc.env:NAME}']."
+        )
+    if not all(isinstance(item, str) and is_reference(item) for item in value):
+        raise ConfigError(
+            f"{API_KEYS} ({where}): expected references, got a literal key, which would be seen"
+            " in files, logs and the process list. Put it in an environment variable and write"
+            " '${oc.env:NAME}'."
+        )
