@@ -87,5 +87,7 @@ def get(path: str) -> BuiltinModel:
     name = path.removeprefix(PREFIX)
     if name not in MODELS:
         legal = ", ".join(PREFIX + known for known in MODELS)
-        raise PlanError(f"model.path={PREFIX}{name}: no such built-in model. Use {legal} or a folder.")
+        raise PlanError(
+            f"model.path={PREFIX}{name}: no such built-in model. Use {legal} or a folder."
+        )
     return MODELS[name]

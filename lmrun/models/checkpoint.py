@@ -216,7 +216,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
         raise PlanError(
             f"{path}: expected {SINGLE_FILE}, got only {', '.join(pickles)}. Those are pickle files,"
             " which lmrun does not read: loading one can run code. Where you trust it, convert it:"
-            " python -c \"import sys; from transformers import AutoModelForCausalLM as M;"
+            ' python -c "import sys; from transformers import AutoModelForCausalLM as M;'
             " M.from_pretrained(sys.argv[1], dtype='auto').save_pretrained(sys.argv[2])\""
             f" {path} NEW_FOLDER (and copy the tokenizer files)."
         )

@@ -117,8 +117,8 @@ def spec_from_config(
     if config.get("head_dim") is None and hidden % num_heads:
         raise reader.error("hidden_size", f"a multiple of {num_heads} heads", hidden)
     head_dim = reader.count("head_dim", hidden // num_heads)
-    if head_dim % 2:
-        raise reader.error("head_dim", "an even number", head_dim)
+    if head_dim % 8:
+        raise reader.error("head_dim", "a multiple of 8", head_dim)
     context_length = reader.count("max_position_embeddings")
     window = _sliding_window(config, entry, reader)
     generation = generation or {}
@@ -208,15 +208,11 @@ def _architecture(config: Mapping[str, Any], where: str) -> Architecture:
             )
         name = by_type.get(str(model_type), str(model_type))
     if name not in ARCHITECTURES:
-        raise PlanError(
-            f"{where}: architecture {name} is not built yet. Supported: {supported}."
-        )
+        raise PlanError(f"{where}: architecture {name} is not built yet. Supported: {supported}.")
     return ARCHITECTURES[name]
 
 
-def _sliding_window(
-    config: Mapping[str, Any], entry: Architecture, reader: _Reader
-) -> int | None:
+def _sliding_window(config: Mapping[str, Any], entry: Architecture, reader: _Reader) -> int | None:
     if not entry.has_sliding_window or config.get("sliding_window") is None:
         return None
     if entry.model_type.startswith("qwen") and not config.get("use_sliding_window", False):

@@ -105,8 +105,8 @@ def workspace_tensors(
             yield TensorSize(f"{layer}.attention.k_norm.weight", "F32", (spec.head_dim,))
         for matrix, roles in MATRICES:
             parts = tuple(linears[role] for role in roles)
-            name, n, k = f"{layer}.{matrix}.{rank}", sum(p.out_features for p in parts), 0
-            k = parts[0].in_features
+            name = f"{layer}.{matrix}.{rank}"
+            n, k = sum(part.out_features for part in parts), parts[0].in_features
             if quant.packs(parts):
                 yield from u4_matrix(name, n, k, quant.group_size)
             else:

@@ -1,0 +1,101 @@
+"""The digest cache: SHA-256 of external files, keyed on path, size, mtime and inode.
+
+`plan` only looks digests up; `resolve` alone hashes and writes (`hash_files`).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from lmrun.artifacts.files import sha256, stamp, storage_errors, write_json
+from lmrun.artifacts.manifest import check
+
+FILE_NAME = "digests.json"
+SCHEMA_VERSION = 1
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["schema_version", "files"],
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "files": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["size", "mtime_ns", "inode", "sha256"],
+                "properties": {
+                    "size": {"type": "integer"},
+                    "mtime_ns": {"type": "integer"},
+                    "inode": {"type": "integer"},
+                    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                },
+            },
+        },
+    },
+}
+
+
+class DigestCache:
+    """Digests of files outside the store. Reading creates nothing."""
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / FILE_NAME
+        self._lock = home / f"{FILE_NAME}.lock"
+        self._known = self._read()
+
+    def lookup(self, path: Path) -> str | None:
+        """The digest of a file that has not changed since it was hashed, else None."""
+        record = self._known.get(str(path.resolve()))
+        if record is None:
+            return None
+        now = asdict(stamp(path))
+        return str(record["sha256"]) if all(record[key] == now[key] for key in now) else None
+
+    def hash_files(
+        self, paths: Sequence[Path], progress: Callable[[int], None] | None = None
+    ) -> dict[Path, str]:
+        """Digests of files, hashing those not known, kept in the cache file.
+
+        A file that changes while it is read is hashed again. ``progress`` is told the bytes of
+        each chunk.
+        """
+        digests: dict[Path, str] = {}
+        fresh: dict[str, dict[str, Any]] = {}
+        for path in paths:
+            known = self.lookup(path)
+            while known is None:
+                before = stamp(path)
+                found = sha256(path, progress)
+                if stamp(path) == before:
+                    known = found
+                    fresh[str(path.resolve())] = {**asdict(before), "sha256": found}
+            digests[path] = known
+        if fresh:
+            self._add(fresh)
+        return digests
+
+    def _add(self, fresh: dict[str, dict[str, Any]]) -> None:
+        with storage_errors(self._file.parent):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._lock):
+                files = {**self._read(), **fresh}
+                document = {"schema_version": SCHEMA_VERSION, "files": files}
+                check(document, SCHEMA, str(self._file))
+                write_json(self._file, document)
+        self._known = files
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            document = json.loads(self._file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            return {}  # damaged: a cache may be forgotten, the files are hashed again
+        check(document, SCHEMA, f"{self._file} (a cache: it may be deleted)")
+        files: dict[str, dict[str, Any]] = document["files"]
+        return files

@@ -1,0 +1,103 @@
+"""Files on disk: stamps, hashing, and writes that survive a crash."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmrun.errors import ArtifactError
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells that a file has been replaced or written to, short of its bytes."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def stamp(path: Path) -> Stamp:
+    """The stamp of a file; links are followed. Raises `OSError`."""
+    info = path.stat()
+    return Stamp(info.st_size, info.st_mtime_ns, info.st_ino)
+
+
+def sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a file's bytes, in hex. ``progress`` is told the bytes of each chunk."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            hasher.update(chunk)
+            if progress is not None:
+                progress(len(chunk))
+    return hasher.hexdigest()
+
+
+def files_under(folder: Path) -> list[str]:
+    """Files below a folder as sorted relative POSIX names; links to folders are not followed."""
+    found = []
+    for place, _, names in os.walk(folder):
+        relative = Path(place).relative_to(folder)
+        found += [(relative / name).as_posix() for name in names]
+    return sorted(found)
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, document: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Replace a JSON file at once: written aside, flushed, renamed, the folder flushed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        with aside.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Turns a full or read-only disk below ``place`` into an `ArtifactError` that says so."""
+    try:
+        yield
+    except OSError as error:
+        where = Path(os.fsdecode(error.filename)) if error.filename else place
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(_existing(place)).free
+            raise ArtifactError(
+                f"store: no space left at {place} ({free / 2**30:.1f} GiB free)."
+                " Free some, or name another folder by LMRUN_HOME."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ArtifactError(
+                f"store: cannot write {where} ({error.strerror})."
+                " Name a writable folder by LMRUN_HOME."
+            ) from error
+        raise
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,149 @@
+"""`manifest.json`: everything known about an artifact."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from lmrun.artifacts.files import Stamp, write_json
+from lmrun.errors import ArtifactError
+
+FILE_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_COUNT = {"type": "integer", "minimum": 0}
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "lmrun artifact manifest",
+    "type": "object",
+    "additionalProperties": False,
+    "required": [
+        "schema_version",
+        "stage",
+        "code_version",
+        "fingerprint",
+        "numeric_class",
+        "inputs",
+        "config",
+        "files",
+        "versions",
+        "seconds",
+        "metrics",
+    ],
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "stage": {"type": "string", "pattern": "^[a-z_]+$"},
+        "code_version": {"type": "integer", "minimum": 1},
+        "fingerprint": _DIGEST,
+        "numeric_class": {"type": ["object", "null"]},
+        "inputs": {"type": "object", "additionalProperties": {"type": "string"}},
+        "config": {"type": "object"},
+        "files": {
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["size", "mtime_ns", "inode", "sha256"],
+                "properties": {
+                    "size": _COUNT,
+                    "mtime_ns": _COUNT,
+                    "inode": _COUNT,
+                    "sha256": _DIGEST,
+                },
+            },
+        },
+        "versions": {"type": "object", "additionalProperties": {"type": "string"}},
+        "seconds": {"type": "number", "minimum": 0},
+        "metrics": {"type": "object"},
+    },
+}
+"""JSON Schema of the file; checked on every write and read."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file of an artifact: its stamp when it was committed, and the digest of its bytes."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+
+    @property
+    def stamp(self) -> Stamp:
+        """The recorded stamp."""
+        return Stamp(self.size, self.mtime_ns, self.inode)
+
+
+@dataclass(frozen=True)
+class ManifestFields:
+    """What a stage says about the artifact it built; the store adds the files."""
+
+    stage: str
+    code_version: int
+    fingerprint: str
+    inputs: Mapping[str, str]
+    """As in `StagePlan.inputs`."""
+    config: Mapping[str, Any]
+    """As in `StagePlan.config`."""
+    numeric_class: Mapping[str, Any] | None
+    seconds: float
+    """Wall time of the attempt that finished."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the libraries that took part."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Figures and remarks (a fallback that was taken, for example)."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest, checked."""
+
+    fields: ManifestFields
+    files: Mapping[str, FileRecord]
+    """By relative POSIX name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the artifact."""
+        return self.fields.fingerprint
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all files."""
+        return sum(record.size for record in self.files.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **asdict(self.fields),
+            "files": {name: asdict(record) for name, record in self.files.items()},
+        }
+
+    @classmethod
+    def from_json(cls, document: Any, where: str) -> "Manifest":  # noqa: ANN401 - not yet checked
+        """Check a document; ``where`` begins the error message."""
+        check(document, SCHEMA, where)
+        rest = {k: v for k, v in document.items() if k not in ("schema_version", "files")}
+        files = {name: FileRecord(**record) for name, record in document["files"].items()}
+        return cls(ManifestFields(**rest), files)
+
+
+def check(document: Any, schema: Mapping[str, Any], where: str) -> None:  # noqa: ANN401
+    """Validate a JSON document; `ArtifactError` names the place in it that is wrong."""
+    validator = jsonschema.Draft202012Validator(schema)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(document))
+    if error is not None:
+        place = "".join(f"[{part!r}]" for part in error.absolute_path)
+        raise ArtifactError(f"{where}{place}: {error.message}")
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of an artifact's folder, checked, flushed and at once."""
+    document = manifest.to_json()
+    check(document, SCHEMA, str(folder / FILE_NAME))
+    write_json(folder / FILE_NAME, document)

@@ -1,0 +1,260 @@
+"""The artifact store: input-addressed folders below $LMRUN_HOME.
+
+    artifacts/<stage>/<fingerprint>/   finished, never changed; manifest.json says what is inside
+    partial/<stage>-<fingerprint>/     being built; kept between attempts so that stages resume
+    locks/, trash/                     one lock a fingerprint; replaced artifacts on their way out
+
+Looking up writes nothing and creates nothing.
+"""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lmrun import log
+from lmrun.artifacts import manifest as manifests
+from lmrun.artifacts.files import files_under, fsync_path, sha256, stamp, storage_errors
+from lmrun.artifacts.manifest import FileRecord, Manifest, ManifestFields
+from lmrun.errors import ArtifactError
+
+RESUME = ".resume"
+"""Subfolder of a partial folder for a stage's own checkpoints; `commit` drops it."""
+DAMAGED = ".damaged"
+"""Marks an artifact whose bytes were found wrong after a start; holds the reason."""
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact."""
+
+    path: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the store holds under a fingerprint."""
+
+    artifact: Artifact | None
+    problem: str | None
+    """Why what is there counts as absent: the file and what is wrong with it."""
+
+
+class Store:
+    """Artifacts below one home folder. Several processes may use it at once."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def folder(self, stage: str, fingerprint: str) -> Path:
+        """Where the artifact is, or will be."""
+        return self.home / "artifacts" / stage / fingerprint
+
+    def find(self, stage: str, fingerprint: str) -> Artifact | None:
+        """The artifact, or None where there is none or it is damaged (`look` says why).
+
+        A file whose size, mtime and inode are those of the manifest is trusted; any other is
+        hashed in full.
+        """
+        return self.look(stage, fingerprint).artifact
+
+    def look(self, stage: str, fingerprint: str) -> Look:
+        """`find` with the reason."""
+        folder = self.folder(stage, fingerprint)
+        if not folder.is_dir():
+            return Look(None, None)
+        try:
+            manifest = _read_manifest(folder, fingerprint)
+        except ArtifactError as error:
+            return Look(None, str(error))
+        marker = folder / DAMAGED
+        if marker.exists():
+            return Look(None, marker.read_text(encoding="utf-8").strip())
+        problem = _problem(folder, manifest, hash_all=False)
+        return Look(Artifact(folder, manifest) if problem is None else None, problem)
+
+    def manifests(self, stage: str) -> list[Manifest]:
+        """Manifests of every artifact of a stage, the damaged ones left out, newest first."""
+        found = []
+        for file in (self.home / "artifacts" / stage).glob(f"*/{manifests.FILE_NAME}"):
+            try:
+                found.append((file.stat().st_mtime_ns, _read_manifest(file.parent, None)))
+            except (ArtifactError, OSError):
+                continue  # damaged, or removed meanwhile: of no use as a neighbour
+        return [manifest for _, manifest in sorted(found, key=lambda item: -item[0])]
+
+    @contextmanager
+    def building(self, stage: str, fingerprint: str) -> Iterator[Path]:
+        """Hold the fingerprint's lock and yield its partial folder.
+
+        The folder keeps what an earlier attempt left. Another process may have finished while
+        this one waited: call `find` inside, or use `build`. Full and read-only disks become
+        `ArtifactError`.
+        """
+        partial = self.home / "partial" / f"{stage}-{fingerprint}"
+        lock_file = self.home / "locks" / f"{stage}-{fingerprint}.lock"
+        with storage_errors(self.home):
+            lock_file.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(lock_file)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                _log.info("%s: another process builds it, waiting", stage)
+                lock.acquire()
+            try:
+                self._settle(partial, stage, fingerprint)
+                partial.mkdir(parents=True, exist_ok=True)
+                yield partial
+            finally:
+                lock.release()
+
+    def build(
+        self, stage: str, fingerprint: str, make: Callable[[Path], ManifestFields]
+    ) -> Artifact:
+        """The artifact, built by ``make`` (which fills the folder it is given) unless it is there.
+
+        Of several processes that ask at once, one builds and the others wait for it.
+        """
+        with self.building(stage, fingerprint) as partial:
+            found = self.find(stage, fingerprint)
+            if found is None:
+                return self.commit(partial, make(partial))
+            shutil.rmtree(partial)
+            return found
+
+    def commit(self, partial: Path, fields: ManifestFields) -> Artifact:
+        """Make a partial folder the artifact: hash, flush, write the manifest, rename.
+
+        Called inside `building`. `RESUME` is dropped. A damaged artifact in its place is replaced.
+        """
+        if partial.name != f"{fields.stage}-{fields.fingerprint}":
+            raise ArtifactError(f"{partial}: expected the folder that `building` gave for it.")
+        files: dict[str, FileRecord] = {}
+        for name in files_under(partial):
+            if name == manifests.FILE_NAME or name.startswith(f"{RESUME}/"):
+                continue
+            fsync_path(partial / name)
+            files[name] = FileRecord(**asdict(stamp(partial / name)), sha256=sha256(partial / name))
+        if not files:
+            raise ArtifactError(f"{partial}: expected files, got none.")
+        for parent in {(partial / name).parent for name in files}:
+            fsync_path(parent)
+        manifest = Manifest(fields, files)
+        manifests.write(partial, manifest)
+        return Artifact(self._publish(partial, fields.stage, fields.fingerprint), manifest)
+
+    def verify(self, artifact: Artifact) -> None:
+        """Hash every file; `ArtifactError` names the first that is not as it was committed.
+
+        Where the bytes are right and only the stamps moved (a copied store), the stamps are
+        renewed.
+        """
+        problem = _problem(artifact.path, artifact.manifest, hash_all=True)
+        if problem is not None:
+            raise ArtifactError(f"{artifact.path}: {problem}")
+        renewed = {
+            name: FileRecord(**asdict(stamp(artifact.path / name)), sha256=record.sha256)
+            for name, record in artifact.manifest.files.items()
+        }
+        if renewed != dict(artifact.manifest.files):
+            with storage_errors(self.home):
+                manifests.write(artifact.path, Manifest(artifact.manifest.fields, renewed))
+
+    def condemn(self, artifact: Artifact, problem: str) -> None:
+        """Mark an artifact as damaged: it counts as absent from now on and is rebuilt."""
+        with storage_errors(self.home):
+            marker = artifact.path / DAMAGED
+            marker.write_text(problem + "\n", encoding="utf-8")
+            fsync_path(artifact.path)
+
+    def verify_in_background(
+        self, artifacts: Iterable[Artifact], on_mismatch: Callable[[Artifact, str], None]
+    ) -> threading.Thread:
+        """Hash artifacts on a daemon thread, already started, after the server is ready.
+
+        The first wrong file of an artifact condemns it, then ``on_mismatch`` is called with the
+        artifact and the problem, on that thread.
+        """
+        todo = tuple(artifacts)
+
+        def work() -> None:
+            for artifact in todo:
+                problem = _problem(artifact.path, artifact.manifest, hash_all=True)
+                if problem is not None:
+                    _log.error("%s: %s", artifact.path, problem)
+                    self.condemn(artifact, problem)
+                    on_mismatch(artifact, problem)
+
+        thread = threading.Thread(target=work, name="verify-artifacts", daemon=True)
+        thread.start()
+        return thread
+
+    def _settle(self, partial: Path, stage: str, fingerprint: str) -> None:
+        """Finish a commit that was killed before its rename; drop half a manifest."""
+        if not (partial / manifests.FILE_NAME).exists():
+            return
+        shutil.rmtree(partial / RESUME, ignore_errors=True)
+        try:
+            complete = _problem(partial, _read_manifest(partial, fingerprint), hash_all=True)
+        except ArtifactError as error:
+            complete = str(error)
+        if complete is None:
+            self._publish(partial, stage, fingerprint)
+        else:
+            (partial / manifests.FILE_NAME).unlink()
+
+    def _publish(self, partial: Path, stage: str, fingerprint: str) -> Path:
+        shutil.rmtree(partial / RESUME, ignore_errors=True)
+        folder = self.folder(stage, fingerprint)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        trash = self.home / "trash" / partial.name
+        if folder.exists():
+            trash.parent.mkdir(exist_ok=True)
+            shutil.rmtree(trash, ignore_errors=True)
+            folder.rename(trash)
+        partial.rename(folder)
+        fsync_path(folder.parent)
+        shutil.rmtree(trash, ignore_errors=True)
+        return folder
+
+
+def _read_manifest(folder: Path, fingerprint: str | None) -> Manifest:
+    file = folder / manifests.FILE_NAME
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{manifests.FILE_NAME}: missing") from None
+    except ValueError as error:
+        raise ArtifactError(f"{manifests.FILE_NAME}: expected JSON, got {error}") from error
+    manifest = Manifest.from_json(document, manifests.FILE_NAME)
+    if fingerprint is not None and manifest.fingerprint != fingerprint:
+        raise ArtifactError(f"{manifests.FILE_NAME}: is that of {manifest.fingerprint[:12]}")
+    return manifest
+
+
+def _problem(folder: Path, manifest: Manifest, *, hash_all: bool) -> str | None:
+    """The first thing wrong with an artifact's files, or None."""
+    own = {manifests.FILE_NAME, DAMAGED}
+    foreign = sorted(set(files_under(folder)) - set(manifest.files) - own)
+    if foreign:
+        return f"{foreign[0]}: not in the manifest"
+    for name, record in manifest.files.items():
+        try:
+            now = stamp(folder / name)
+            if now.size != record.size:
+                return f"{name}: expected {record.size} bytes, got {now.size}"
+            if (hash_all or now != record.stamp) and sha256(folder / name) != record.sha256:
+                return f"{name}: its bytes are not those that were written (SHA-256 differs)"
+        except FileNotFoundError:
+            return f"{name}: missing"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None
