@@ -88,7 +88,7 @@ def _parse(parser: OverridesParser, word: str) -> Override:
 
 
 def _is_known(name: str) -> bool:
-    return name in keys.keys() or name in keys.groups() or name == recipes.GROUP
+    return name in keys.table() or name in keys.groups() or name == recipes.GROUP
 
 
 def _recipe_names(override: Override) -> list[str]:
@@ -114,13 +114,13 @@ def _option(override: Override) -> str:
 
 def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
     name = override.key_or_group
-    if name not in keys.keys():
+    if name not in keys.table():
         near = did_you_mean(name, [recipes.GROUP]) if "." not in name else ""
         raise ConfigError(f"{name} ({_ORIGIN}): {near.strip() or keys.unknown(name)}")
     if override.is_add():
         raise ConfigError(f"+{name} ({_ORIGIN}): is a key already. Write {name}=VALUE, no plus.")
     value = _plain(override.value())
-    if keys.keys()[name].kind is str and isinstance(value, bool | int | float):
+    if keys.table()[name].kind is str and isinstance(value, bool | int | float):
         value = override.get_value_string()
     values.check(name, value, _ORIGIN)
     return value
@@ -128,7 +128,7 @@ def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
 
 def _as_hydra_reads(name: str, value: object, word: str) -> str:
     """The same override, with a text that looks like a number in quotes."""
-    if keys.keys()[name].kind is str and isinstance(value, str) and "${" not in value:
+    if keys.table()[name].kind is str and isinstance(value, str) and "${" not in value:
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         return f"{name}='{escaped}'"
     return word.lstrip("+") if not word.startswith("++") else word

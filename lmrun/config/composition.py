@@ -41,7 +41,7 @@ def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
     documents = [_document(path, taken, here) for path in merged.order if _is_file(path)]
     settings = list(_settings(documents, line))
     _check_no_option_is_lost(line, settings)
-    origins = {name: Origin(SCHEMA_DEFAULT) for name in keys.keys()}
+    origins = {name: Origin(SCHEMA_DEFAULT) for name in keys.table()}
     origins.update((setting.key, setting.origin) for setting in settings)
     run = values.build(_resolved(merged.config, origins), origins)
     described = [recipes.describe(name, document.path) for name, document in taken.items()]
@@ -92,7 +92,7 @@ def _resolved(config: DictConfig, origins: Mapping[str, Origin]) -> dict[str, An
     references = OmegaConf.to_container(config[group], resolve=False)
     assert isinstance(references, dict)
     config[group][leaf] = []
-    for name in keys.keys():
+    for name in keys.table():
         _check_resolves(config, name, origins[name])
     container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)

@@ -71,9 +71,9 @@ def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
+                line = f":{event.start_mark.line + 1}" if event.start_mark else ""
                 raise ConfigError(
-                    f"{shown}:{event.start_mark.line + 1}: expected plain values, got an alias."
-                    " Write the value out."
+                    f"{shown}{line}: expected plain values, got an alias. Write the value out."
                 )
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -128,7 +128,7 @@ def _check(document: Document) -> None:
                 " it names no classes and calls nothing."
             )
     for name, value, origin in document.settings():
-        if name not in keys.keys():
+        if name not in keys.table():
             raise ConfigError(_unknown(name, value, origin))
         values.check(name, value, origin)
 
@@ -148,7 +148,7 @@ def _leaves(
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in node.items():
         parts = (*above, str(key))
-        if isinstance(value, dict) and value and ".".join(parts) not in keys.keys():
+        if isinstance(value, dict) and value and ".".join(parts) not in keys.table():
             yield from _leaves(value, parts)
         else:
             yield parts, value

@@ -28,7 +28,7 @@ _SCHEME = "recipe"
 _roots: ContextVar[tuple[Path, ...]] = ContextVar("recipe_roots")
 
 
-class RecipeSource(ConfigSource):  # type: ignore[misc] # hydra is not typed for subclassing
+class RecipeSource(ConfigSource):
     """The config group `recipe`, fed by flat folders.
 
     The folders ride in the source's own path, so they are the same wherever it is opened. The
@@ -53,11 +53,10 @@ class RecipeSource(ConfigSource):  # type: ignore[misc] # hydra is not typed for
         path = self._find(config_path)
         if path is None:
             raise ConfigLoadError(f"no such recipe: {config_path}")
-        text = path.read_text("utf-8")
         return ConfigResult(
             provider=self.provider,
             path=f"{_SCHEME}://{path}",
-            config=OmegaConf.create(text if text.strip() else {}),
+            config=OmegaConf.create(path.read_text("utf-8") or "{}"),
             header={"package": "_global_"},
         )
 
@@ -76,7 +75,7 @@ class RecipeSource(ConfigSource):  # type: ignore[misc] # hydra is not typed for
         return recipes.find(name.removesuffix(".yaml"), self._folders())
 
 
-class RecipeSearchPath(SearchPathPlugin):  # type: ignore[misc] # as above
+class RecipeSearchPath(SearchPathPlugin):
     """Puts the recipe folders of the open session on Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:

@@ -83,16 +83,16 @@ def groups() -> Mapping[str, tuple[str, ...]]:
 
 
 @cache
-def keys() -> Mapping[str, Key]:
+def table() -> Mapping[str, Key]:
     """Dotted name → `Key`, in the order of the schema."""
-    table: dict[str, Key] = {}
+    found: dict[str, Key] = {}
     for group, group_class in get_type_hints(RunConfig).items():
         hints = get_type_hints(group_class)
         for field in dataclasses.fields(group_class):
             kind, is_optional = _unwrap(hints[field.name])
             name = f"{group}.{field.name}"
-            table[name] = Key(name, kind, is_optional, field.metadata)
-    return table
+            found[name] = Key(name, kind, is_optional, field.metadata)
+    return found
 
 
 def unknown(name: str) -> str:
@@ -102,13 +102,13 @@ def unknown(name: str) -> str:
         near = get_close_matches(leaf, groups()[group], 1)
         suggestion = f" Did you mean {group}.{near[0]}?" if near else _elsewhere(leaf)
         return f"no such key.{suggestion} Keys of {group}: {', '.join(groups()[group])}."
-    near = get_close_matches(name, keys(), 1) or get_close_matches(group, groups(), 1)
+    near = get_close_matches(name, table(), 1) or get_close_matches(group, groups(), 1)
     suggestion = f" Did you mean {near[0]}?" if near else _elsewhere(leaf or name)
     return f"no such key.{suggestion} Groups: {', '.join(groups())}."
 
 
 def _elsewhere(leaf: str) -> str:
-    homes = [name for name in keys() if name.rpartition(".")[2] == leaf.rpartition(".")[2]]
+    homes = [name for name in table() if name.rpartition(".")[2] == leaf.rpartition(".")[2]]
     return f" Did you mean {listed(homes)}?" if homes else ""
 
 

@@ -5,8 +5,10 @@ writes the JSON Schema from the same field metadata. Hydra fills the classes, so
 nothing after `lmrun.config` changes them.
 """
 
+# ruff: noqa: RUF009 - `opt` makes a dataclass field
+
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 
@@ -25,7 +27,7 @@ def opt(default: Any, description: str, **rules: Any) -> Any:  # noqa: ANN401 - 
     return field(default=default, metadata=metadata)
 
 
-class BackendName(str, Enum):
+class BackendName(StrEnum):
     """Engines that can serve a model."""
 
     native = "native"
@@ -36,7 +38,7 @@ class BackendName(str, Enum):
     llama_cpp = "llama_cpp"
 
 
-class IsaName(str, Enum):
+class IsaName(StrEnum):
     """Instruction-set levels of the native kernels."""
 
     auto = "auto"
@@ -46,7 +48,7 @@ class IsaName(str, Enum):
     amx = "amx"
 
 
-class QuantMethod(str, Enum):
+class QuantMethod(StrEnum):
     """How the weights of the linears are stored; ``none`` keeps the checkpoint's own type."""
 
     none = "none"
@@ -56,21 +58,21 @@ class QuantMethod(str, Enum):
     smoothquant = "smoothquant"
 
 
-class UiName(str, Enum):
+class UiName(StrEnum):
     """Web pages that can stand beside the API."""
 
     none = "none"
     gradio = "gradio"
 
 
-class PlacementName(str, Enum):
+class PlacementName(StrEnum):
     """Where replicas run."""
 
     local = "local"
     ray_serve = "ray_serve"
 
 
-class RopeScalingName(str, Enum):
+class RopeScalingName(StrEnum):
     """RoPE scaling; ``checkpoint`` takes what config.json says."""
 
     checkpoint = "checkpoint"

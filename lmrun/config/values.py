@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lmrun.config.keys import API_KEYS, keys
+from lmrun.config.keys import API_KEYS, table
 from lmrun.config.schema import RunConfig
 from lmrun.config.secrets import is_reference
 from lmrun.errors import ConfigError
@@ -35,7 +35,7 @@ def check(name: str, value: object, where: object) -> None:
         _check_resolver(name, value, where)
         return
     group, _, leaf = name.partition(".")
-    choices = keys()[name].choices
+    choices = table()[name].choices
     is_legal = _is_valid({group: {leaf: value}}) and (choices is None or value in choices)
     if not is_legal:
         raise ConfigError(refusal(name, value, where))
@@ -57,7 +57,7 @@ def is_deferred(text: str) -> bool:
 
 def refusal(name: str, value: object, where: object) -> str:
     """The message about a value that is not legal for the key `name`."""
-    key = keys()[name]
+    key = table()[name]
     suggestion = ""
     if isinstance(value, str) and key.choices is not None:
         near = get_close_matches(value, [str(choice) for choice in key.choices], 1)
