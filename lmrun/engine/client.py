@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from lmrun import log
 from lmrun.engine import wire
@@ -41,7 +41,7 @@ _CONNECT_EVERY_S = 0.1
 _T = TypeVar("_T")
 
 
-class ClientState(str, Enum):
+class ClientState(Enum):
     """Life of a client; it only moves down this list."""
 
     connecting = "connecting"
@@ -203,7 +203,7 @@ class EngineClient:
     async def score(self, token_ids: Sequence[int]) -> tuple[float, ...]:
         """log p(token[i + 1] | token[0..i]) for each i, natural logarithm."""
         request_id = self._new_id()
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[tuple[float, ...]] = asyncio.get_running_loop().create_future()
         self._send(Score(request_id=request_id, token_ids=tuple(token_ids)))
         self._scores[request_id] = future
         try:
@@ -266,14 +266,11 @@ class EngineClient:
             case Refused():
                 if (stream := self._streams.pop(event.request_id, None)) is not None:
                     stream.put(event)
-                elif (waiting := self._scores.pop(event.request_id, None)) is not None:
-                    waiting.set_exception(RequestError(event.error))
+                self._end_score(event.request_id, RequestError(event.error))
+            case Scored(error=None):
+                self._end_score(event.request_id, event.logprobs)
             case Scored():
-                if (waiting := self._scores.pop(event.request_id, None)) is not None:
-                    if event.error is None:
-                        waiting.set_result(event.logprobs)
-                    else:
-                        waiting.set_exception(EngineError(event.error))
+                self._end_score(event.request_id, EngineError(event.error))
             case Stats():
                 self.last_stats = event
                 _answer(self._stats, event)
@@ -281,6 +278,15 @@ class EngineClient:
                 _answer(self._configs, event)
             case Ready():
                 self.ready = event
+
+    def _end_score(self, request_id: str, answer: tuple[float, ...] | Exception) -> None:
+        waiting = self._scores.pop(request_id, None)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(answer, Exception):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
 
     def _die(self, reason: str) -> None:
         if self.state is ClientState.dead:
@@ -292,7 +298,9 @@ class EngineClient:
         for stream in streams.values():
             stream.put(Tokens(request_id=stream.request_id, finish_reason="error", error=reason))
         error = EngineError(f"engine: {reason}.")
-        for future in (*self._scores.values(), *self._stats, *self._configs):
+        waiting: list[asyncio.Future[Any]] = []
+        waiting += [*self._scores.values(), *self._stats, *self._configs]
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # seen: nobody need be waiting for a heartbeat
