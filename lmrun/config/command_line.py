@@ -77,18 +77,31 @@ def _parse(parser: OverridesParser, word: str) -> Override:
             f"~{name} ({_ORIGIN}): a key cannot be taken away."
             f" Write {name}=VALUE, or choose another option of its group."
         )
-    if override.package is not None or (name not in keys.groups() and "/" in name):
-        raise ConfigError(f"{override.get_key_element()} ({_ORIGIN}): {keys.unknown(name)}")
-    if override.is_sweep_override() and _is_known(name):
-        raise PlanError(
-            f"{name} ({_ORIGIN}): sweeps over several values are not built yet."
-            f" Give one value, or a list as {name}=[A,B]."
+    if override.package is not None:
+        raise ConfigError(
+            f"{override.get_key_element()} ({_ORIGIN}): an option goes to its own group."
+            f" Write {override.key_or_group}=OPTION."
         )
+    if name not in keys.table() and name not in keys.groups() and name != recipes.GROUP:
+        raise ConfigError(f"{name} ({_ORIGIN}): {_unknown(name)}")
+    if override.is_sweep_override():
+        raise PlanError(f"{name} ({_ORIGIN}): sweeps are not built yet. {_one_value(name)}")
     return override
 
 
-def _is_known(name: str) -> bool:
-    return name in keys.table() or name in keys.groups() or name == recipes.GROUP
+def _unknown(name: str) -> str:
+    near = did_you_mean(name, [recipes.GROUP]) if "." not in name else ""
+    return f"no such key.{near}" if near else keys.unknown(name)
+
+
+def _one_value(name: str) -> str:
+    if name == recipes.GROUP:
+        return "Several recipes in one run are written '+recipe=[A,B]'."
+    if name in keys.table() and keys.table()[name].kind is str:
+        return f"A text with a comma is quoted twice: \"{name}='A,B'\"."
+    if name in keys.table() and keys.table()[name].kind is list:
+        return f"A list is written '{name}=[A,B]'."
+    return "Give one value."
 
 
 def _recipe_names(override: Override) -> list[str]:
@@ -108,15 +121,17 @@ def _option(override: Override) -> str:
     shown = values.shown(value)
     if override.is_add() or override.is_force_add():
         raise ConfigError(f"+{group}={shown} ({_ORIGIN}): has an option already. Write {group}=.")
+    if group == "model" and isinstance(value, str) and ("/" in value or ":" in value):
+        raise ConfigError(
+            f"model={shown} ({_ORIGIN}): expected the name of an option, got a path."
+            f" Write model.path={shown}."
+        )
     recipes.check_option(group, value if isinstance(value, str) else shown, _ORIGIN)
     return str(value)
 
 
 def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
     name = override.key_or_group
-    if name not in keys.table():
-        near = did_you_mean(name, [recipes.GROUP]) if "." not in name else ""
-        raise ConfigError(f"{name} ({_ORIGIN}): {near.strip() or keys.unknown(name)}")
     if override.is_add():
         raise ConfigError(f"+{name} ({_ORIGIN}): is a key already. Write {name}=VALUE, no plus.")
     value = _plain(override.value())

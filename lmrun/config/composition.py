@@ -1,12 +1,13 @@
 """Composition: overrides → Hydra → a validated `RunConfig`, with the origin of every value."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from lmrun.config import command_line, hydra_session, keys, paths, recipes, values
 from lmrun.config.command_line import CommandLine
@@ -106,5 +107,18 @@ def _check_resolves(config: DictConfig, name: str, origin: Origin) -> None:
     except MissingMandatoryValue as error:
         raise ConfigError(f"{name} ({origin}): must be given. Write {name}=VALUE.") from error
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{name} ({origin}): cannot be resolved: {reason}.") from error
+        raise ConfigError(f"{name} ({origin}): {_why_unresolved(name, error)}.") from error
+
+
+def _why_unresolved(name: str, error: OmegaConfBaseException) -> str:
+    """Never the value itself, which may come from the environment."""
+    if isinstance(error, ValidationError):
+        return (
+            f"refers to a value that is not legal here: expected {keys.table()[name].expectation}"
+        )
+    text = str(error).splitlines()[0]
+    if match := re.search(r"Environment variable '(\w+)' not found", text):
+        return f"the environment variable {match[1]} is not set. Set it, or give a value"
+    if match := re.search(r"Interpolation key '([\w.]+)' not found", text):
+        return f"refers to {match[1]}, which is {keys.unknown(match[1]).rstrip('.')}"
+    return f"cannot be resolved: {text.rstrip('.')}"

@@ -103,7 +103,7 @@ def unknown(name: str) -> str:
         suggestion = f" Did you mean {group}.{near[0]}?" if near else _elsewhere(leaf)
         return f"no such key.{suggestion} Keys of {group}: {', '.join(groups()[group])}."
     near = get_close_matches(name, table(), 1) or get_close_matches(group, groups(), 1)
-    suggestion = f" Did you mean {near[0]}?" if near else _elsewhere(leaf or name)
+    suggestion = _elsewhere(leaf or name) or (f" Did you mean {near[0]}?" if near else "")
     return f"no such key.{suggestion} Groups: {', '.join(groups())}."
 
 

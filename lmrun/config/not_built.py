@@ -76,7 +76,12 @@ def check_built(run: RunConfig) -> None:
             group, _, leaf = row.key.partition(".")
             value = getattr(getattr(run, group), leaf)
             shown = str(value).lower() if isinstance(value, bool) else value
-            raise PlanError(f"{row.key}={shown}: not built yet; {row.what_is}..")
+            raise PlanError(f"{row.key}={shown}: not built yet; {row.what_is}.")
+
+
+def is_built(run: RunConfig) -> bool:
+    """True when `check_built` has nothing to refuse."""
+    return all(row.is_built(run) for row in _TABLE)
 
 
 def _quantizes(run: RunConfig) -> bool:

@@ -28,3 +28,10 @@ def options(group: str) -> list[str]:
 def display(path: Path, cwd: Path) -> str:
     """`path` relative to `cwd` where it lies inside, else as it is."""
     return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
+
+
+def headline(path: Path) -> str:
+    """The first comment line of a YAML file, which says what it is; "" when there is none."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        first = next((line.strip() for line in lines if line.strip()), "")
+    return first.lstrip("# ") if first.startswith("#") else ""

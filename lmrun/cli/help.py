@@ -1,0 +1,79 @@
+"""The texts of ``lmrun --help`` and ``lmrun VERB --help``: constants, so that they cost nothing."""
+
+SHORT = """\
+lmrun deploys open LLMs from YAML recipes.
+
+    lmrun plan +recipe=w4a16_kv4_server      what will run, what it costs, whether it fits
+    lmrun +recipe=w4a16_kv4_server           build what is missing, launch, serve
+    lmrun +recipe=w4a16_kv4_server model.path=/path/to/model kv.bits=8
+
+lmrun --help lists the verbs, lmrun list the recipes.
+"""
+
+FULL = """\
+usage: lmrun [VERB] [KEY=VALUE ...] [--FLAG ...]
+
+verbs
+  up      build what is missing, launch the engine, serve, stop on Ctrl-C (the default)
+  plan    what would run and why, the memory budget, whether it fits; writes nothing
+  build   the offline stages only: quantize and convert
+  chat    talk to a running server in the terminal
+  list    recipes, models, quantizers, backends, chat templates, artifacts
+
+settings: KEY=VALUE sets a key, GROUP=OPTION picks a file of configs/GROUP
+  +recipe=NAME         start from a recipe; several: '+recipe=[A,B]', the last wins
+  model.path=PATH      a checkpoint folder, a quantized folder or a workspace
+  quant=awq_w4_g128    4-bit weights; none keeps 16 bits
+  kv.bits=16|8|4       bits of the KV cache
+  frontend.port=23333  port of the API
+
+flags, anywhere on the line
+  --cfg job            print the composed settings and stop (up, plan, build)
+  --help, -h           this text, or that of a verb
+  --version            versions of lmrun and of its engine
+
+environment
+  LMRUN_HOME           folder of the artifact store
+  LMRUN_MODELS         folders searched for model.path=NAME
+  LMRUN_RECIPE_PATH    folders searched for recipes before ./recipes and the shipped ones
+  LMRUN_LOG            debug, info, warning or error
+
+exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model or machine,
+5 stage or launch failed, 130 interrupted before ready
+"""
+
+VERBS = {
+    "up": """\
+usage: lmrun [up] [KEY=VALUE ...] [--cfg job]
+
+Plans, runs the stages that are missing, launches the engine and serves, in the foreground.
+Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
+""",
+    "plan": """\
+usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
+
+Prints the stages (run or cached, and why), the memory budget and whether it fits.
+Writes nothing.
+
+  --json    one JSON document on stdout
+""",
+    "build": """\
+usage: lmrun build [KEY=VALUE ...] [--cfg job]
+
+Runs the offline stages that are missing and prints the folder of the engine workspace.
+""",
+    "chat": """\
+usage: lmrun chat [--url URL]
+
+Talks to a running server in the terminal.
+
+  --url URL    the server (default: http://127.0.0.1:23333)
+""",
+    "list": """\
+usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] [--json]
+
+Prints everything that can be named, or one kind of it.
+
+  --json    one JSON document on stdout
+""",
+}

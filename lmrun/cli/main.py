@@ -1,0 +1,120 @@
+"""The command ``lmrun``: finds the verb, loads its module, maps errors to exit statuses."""
+
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+from lmrun import log
+from lmrun.cli import help as texts
+from lmrun.errors import ExitStatus, LmrunError, PlanError, UsageError
+
+VERBS = {
+    "up": "lmrun.cli.up:run",
+    "plan": "lmrun.cli.plan:run",
+    "build": "lmrun.cli.build:run",
+    "chat": "lmrun.cli.chat:run",
+    "list": "lmrun.cli.list:run",
+}
+"""Verb → ``module:function``, loaded late; the function takes the words after the verb."""
+
+PLANNED = (
+    "bench",
+    "diff",
+    "doctor",
+    "down",
+    "eval",
+    "explain",
+    "export",
+    "lock",
+    "logs",
+    "new",
+    "schema",
+    "status",
+    "store",
+    "verify",
+)
+"""Verbs of the design that do not exist yet."""
+
+_COMPOSING = ("up", "plan", "build")
+_TAKE_A_VALUE = ("--cfg", "-c", "--info", "-i", "--url")
+"""Flags whose value must not be taken for the verb."""
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> ExitStatus:
+    """Run one command; an error meant for the user becomes one message on stderr."""
+    try:
+        return _dispatch(list(argv))
+    except LmrunError as error:
+        sys.stderr.write(f"lmrun: {error}\n")
+        return error.status
+    except KeyboardInterrupt:
+        sys.stderr.write("\nlmrun: interrupted\n")
+        return ExitStatus.INTERRUPTED
+
+
+def _dispatch(argv: list[str]) -> ExitStatus:
+    if not argv:
+        sys.stdout.write(texts.SHORT)
+        return ExitStatus.OK
+    verb, rest = _verb(argv)
+    if "--help" in rest or "-h" in rest:
+        sys.stdout.write(texts.VERBS[verb] if verb in argv else texts.FULL)
+        return ExitStatus.OK
+    if "--version" in rest:
+        return _load("lmrun.cli.version:run")(rest)
+    _refuse_hydra_flags(rest)
+    if verb in _COMPOSING and any(word.partition("=")[0] in ("--cfg", "-c") for word in rest):
+        return _load("lmrun.cli.show_config:run")(rest)
+    return _load(VERBS[verb])(rest)
+
+
+def _load(target: str) -> Callable[[list[str]], ExitStatus]:
+    log.setup()
+    module, _, name = target.partition(":")
+    function: Callable[[list[str]], ExitStatus] = getattr(import_module(module), name)
+    return function
+
+
+def _verb(argv: list[str]) -> tuple[str, list[str]]:
+    """The verb, which is the first bare word, and the words without it."""
+    before = ""
+    for index, word in enumerate(argv):
+        if _is_bare(word) and before not in _TAKE_A_VALUE:
+            _check_verb(word)
+            return word, argv[:index] + argv[index + 1 :]
+        before = word
+    return "up", argv
+
+
+def _is_bare(word: str) -> bool:
+    """True for a word that can be neither a flag nor an override."""
+    return "=" not in word and not word.startswith(("-", "+", "~"))
+
+
+def _check_verb(word: str) -> None:
+    if word in VERBS:
+        return
+    if word in PLANNED:
+        raise PlanError(f"{word}: not built yet. Verbs that are: {', '.join(VERBS)}.")
+    near = get_close_matches(word, [*VERBS, *PLANNED], 1)
+    advice = f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
+    raise UsageError(f"{word}: no such verb. {advice}")
+
+
+def _refuse_hydra_flags(argv: Sequence[str]) -> None:
+    names = [word.partition("=")[0] for word in argv]
+    if "-m" in names or "--multirun" in names:
+        raise PlanError("-m: sweeps are not built yet. Run one point at a time.")
+    if "--info" in names or "-i" in names:
+        raise PlanError("--info: not built yet. `--cfg job` prints the composed settings.")
+    if "--experimental-rerun" in names:
+        raise UsageError(
+            "--experimental-rerun: refused, it would run code from a file. Give the overrides."
+        )
