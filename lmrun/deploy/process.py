@@ -1,0 +1,139 @@
+"""A child process of the deployment: started, logged, and ended with everything it started."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lmrun.errors import StageError
+
+KEPT_LINES = 15
+
+
+@dataclass
+class Child:
+    """A running child. Its log lines go to stderr behind its name; the last ones are kept."""
+
+    name: str
+    process: asyncio.subprocess.Process
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    relay: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id, also that of its process group."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.returncode is None
+
+    async def wait(self) -> int:
+        """The exit status once it ended (minus the signal number if one ended it)."""
+        status = await self.process.wait()
+        if self.relay is not None:
+            # A grandchild may hold the pipe open; the log of the child itself is in it already.
+            await asyncio.wait([self.relay], timeout=1.0)
+        return status
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the child alone; nothing if it ended."""
+        if self.alive:
+            self.process.send_signal(number)
+
+    async def stop(self, grace_s: float) -> int:
+        """SIGTERM, then after `grace_s` seconds SIGKILL to its whole process group."""
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), grace_s)
+        self.kill_group()
+        return await self.wait()
+
+    def kill_group(self) -> None:
+        """SIGKILL to the child and to what it started and did not end."""
+        with contextlib.suppress(ProcessLookupError):  # all of the group ended
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def describe_end(self) -> str:
+        """How it ended, with its last log lines, for an error message."""
+        status = self.process.returncode
+        if status is None:
+            how = "still runs"
+        elif status < 0:
+            how = f"was ended by {_signal_name(-status)}"
+        else:
+            how = f"ended with status {status}"
+        lines = "".join(f"\n  {line}" for line in self.last_lines)
+        return f"the {self.name} process {how}" + (f". Its last lines:{lines}" if lines else "")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+async def spawn(
+    name: str,
+    module: str,
+    document: bytes,
+    *,
+    arguments: Sequence[str] = (),
+    own_terminal: bool = False,
+) -> Child:
+    """Start ``python -m module`` with `arguments`, and with `document` on its stdin.
+
+    It gets a session of its own, so that a Ctrl-C reaches the supervisor alone, and dies with
+    this process. Must be called on the main thread, whose end is what the kernel watches.
+    stdout and stderr are relayed line by line to stderr; with `own_terminal` the child writes
+    there itself, which progress bars need.
+    """
+    pipe = None if own_terminal else asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # nothing in the working directory can stand in for a module
+        "-m",
+        "lmrun.deploy.guard",
+        str(os.getpid()),
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=sys.stderr if own_terminal else pipe,
+        stderr=None if own_terminal else asyncio.subprocess.STDOUT,
+        start_new_session=True,
+        limit=1 << 20,
+    )
+    child = Child(name, process)
+    if process.stdout is not None:
+        child.relay = asyncio.create_task(_relay(child, process.stdout))
+    stdin = process.stdin
+    assert stdin is not None
+    try:
+        stdin.write(document)
+        await stdin.drain()
+        stdin.close()
+        await stdin.wait_closed()
+    except (BrokenPipeError, ConnectionResetError):
+        await child.wait()
+        raise StageError(f"launch: {child.describe_end()}") from None
+    return child
+
+
+async def _relay(child: Child, stream: asyncio.StreamReader) -> None:
+    while True:
+        try:
+            raw = await stream.readline()
+        except ValueError:
+            continue  # a line beyond the limit: the reader dropped it
+        if not raw:
+            return
+        line = raw.decode("utf-8", "replace").rstrip()
+        child.last_lines.append(line)
+        sys.stderr.write(f"[{child.name}] {line}\n")
+        sys.stderr.flush()
