@@ -1,0 +1,251 @@
+"""The request bodies: what is accepted, what is refused and in which words.
+
+Nothing is accepted and ignored: an unknown field is an error, a known field that is not built yet
+is legal at the values that ask for nothing.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from lmrun.server.errors import ApiError, invalid
+
+_MAX_STOP = 16
+_Body = TypeVar("_Body", bound=BaseModel)
+
+_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "min_p": (0,),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+}
+"""Known field → values that ask for nothing, beside null, "", [] and {}."""
+
+_CHAT_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
+    **_NOT_BUILT,
+    "audio": (),
+    "function_call": ("none",),
+    "functions": (),
+    "logprobs": (False,),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True, False),
+    "prediction": (),
+    "reasoning_effort": ("none",),
+    "response_format": ({"type": "text"},),
+    "tool_choice": ("none",),
+    "tools": (),
+    "top_logprobs": (0,),
+    "verbosity": ("medium",),
+    "web_search_options": (),
+}
+_COMPLETION_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
+    **_NOT_BUILT,
+    "best_of": (1,),
+    "echo": (False,),
+    "logprobs": (False,),  # 0 asks for the chosen token's
+    "suffix": (),
+}
+_MESSAGE_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
+    "audio": (),
+    "function_call": (),
+    "refusal": (),
+    "tool_call_id": (),
+    "tool_calls": (),
+}
+
+
+def _text(value: object) -> object:
+    """A message's content: a string, or text parts, joined by newlines."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise ValueError("expected a string or a list of text parts")
+    texts = []
+    for index, part in enumerate(value):
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise ValueError(f'part {index}: expected an object such as {{"type": "text", ...}}')
+        if part["type"] != "text":
+            raise ValueError(
+                f"part {index}: type {part['type']!r} is not built yet; use 'text' parts only"
+            )
+        if set(part) != {"type", "text"} or not isinstance(part["text"], str):
+            raise ValueError(f"part {index}: expected exactly `type` and `text`, a string")
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def _strings(value: object) -> object:
+    """`stop`: a string or several."""
+    if value is None:
+        return ()
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(v, str) and v for v in values):
+        raise ValueError("expected a string or a list of strings, none of them empty")
+    if len(values) > _MAX_STOP:
+        raise ValueError(f"expected at most {_MAX_STOP} strings, got {len(values)}")
+    return tuple(values)
+
+
+def _prompts(value: object) -> object:
+    """`prompt`: a string, strings, token ids, or lists of token ids; always a tuple of prompts."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and value:
+        if all(isinstance(v, str) for v in value):
+            return tuple(value)
+        if _are_ids(value):
+            return (tuple(value),)
+        if all(isinstance(v, list) and _are_ids(v) for v in value):
+            return tuple(tuple(v) for v in value)
+    raise ValueError(
+        "expected a string, a list of strings, a list of token ids, or a list of such lists,"
+        " none of them empty"
+    )
+
+
+def _are_ids(value: list[object]) -> bool:
+    return bool(value) and all(type(v) is int and v >= 0 for v in value)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class StreamOptions(_Strict):
+    """``include_usage``: one more chunk, without choices, carries the usage."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class Message(_Strict):
+    """One turn; ``developer`` is rendered as ``system``."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(_text)]
+    name: str | None = None
+
+
+class _Sampling(_Strict):
+    """The fields that chat and plain completions share."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, description="0 and -1 switch it off")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    max_tokens: int | None = Field(None, ge=1)
+    min_tokens: int | None = Field(None, ge=0)
+    stop: Annotated[tuple[str, ...], BeforeValidator(_strings)] = ()
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    ignore_eos: bool | None = Field(None, description="run past the end-of-sequence ids")
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class ChatBody(_Sampling):
+    """POST /v1/chat/completions."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+
+
+class CompletionBody(_Sampling):
+    """POST /v1/completions."""
+
+    prompt: Annotated[tuple[str | tuple[int, ...], ...], BeforeValidator(_prompts)]
+
+
+def parse_chat(data: bytes) -> ChatBody:
+    """Raises `ApiError` 400 naming the first field that is wrong."""
+    document = _decode(data)
+    document = _without_noops(document, _CHAT_NOT_BUILT, "")
+    messages = document.get("messages")
+    if isinstance(messages, list):
+        document["messages"] = [
+            _message(message, f"messages[{index}].") if isinstance(message, dict) else message
+            for index, message in enumerate(messages)
+        ]
+    return _validate(ChatBody, document)
+
+
+def parse_completion(data: bytes) -> CompletionBody:
+    """Raises `ApiError` 400 naming the first field that is wrong."""
+    return _validate(CompletionBody, _without_noops(_decode(data), _COMPLETION_NOT_BUILT, ""))
+
+
+def _decode(data: bytes) -> dict[str, Any]:
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ApiError(400, f"body: expected JSON: {error}.", code="invalid_json") from error
+    if not isinstance(document, dict):
+        raise ApiError(
+            400,
+            f"body: expected a JSON object, got {type(document).__name__}.",
+            code="invalid_json",
+        )
+    return document
+
+
+def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
+    if message.get("role") in ("tool", "function"):
+        raise invalid(
+            f"{where}role", f"{message['role']!r} messages are not built yet.", "not_built"
+        )
+    return _without_noops(message, _MESSAGE_NOT_BUILT, where)
+
+
+def _without_noops(
+    document: dict[str, Any], not_built: Mapping[str, tuple[Any, ...]], where: str
+) -> dict[str, Any]:
+    kept = {}
+    for name, value in document.items():
+        if name not in not_built:
+            kept[name] = value
+        elif not _asks_for_nothing(value, not_built[name]):
+            legal = " or ".join(msgspec.json.encode(v).decode() for v in not_built[name])
+            raise invalid(
+                where + name,
+                f"not built yet. Leave it out{f', or send {legal}' if legal else ''}.",
+                "not_built",
+            )
+    return kept
+
+
+def _asks_for_nothing(value: object, values: tuple[object, ...]) -> bool:
+    if value is None or (isinstance(value, str | list | dict) and not value):
+        return True
+    return any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in values)
+
+
+def _validate(kind: type[_Body], document: dict[str, Any]) -> _Body:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    where = ""
+    for part in first["loc"]:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
+    if first["type"] == "extra_forbidden":
+        names = [*kind.model_fields, *(_CHAT_NOT_BUILT if kind is ChatBody else ())]
+        close = difflib.get_close_matches(where, names, 1)
+        hint = f" Did you mean `{close[0]}`?" if close else ""
+        raise invalid(where, f"unknown field.{hint}", "unknown_field")
+    if first["type"] == "missing":
+        raise invalid(where, "required.", "missing_field")
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] not in ("value_error",):
+        got = repr(first["input"])
+        message = f"expected {message}, got {got[:80]}{'…' if len(got) > 80 else ''}"
+    raise invalid(where, f"{message}.")
