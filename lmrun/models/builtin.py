@@ -45,7 +45,7 @@ def _llama(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - values of config.
 _MODELS = (
     BuiltinModel(
         name="random-llama",
-        description="random weights, 2.8 million parameters; for trying lmrun out",
+        description="random weights, 2.5 million parameters; for trying lmrun out",
         seed=20261121,
         version=1,
         config=_llama(

@@ -214,8 +214,9 @@ def _read_tensors(path: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
     pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
     if pickles:
         raise PlanError(
-            f"{path}: expected {SINGLE_FILE}, got only {', '.join(pickles)}. Those are pickle files,"
-            " which lmrun does not read: loading one can run code. Where you trust it, convert it:"
+            f"{path}: expected {SINGLE_FILE}, got only {', '.join(pickles)}. Those are pickle"
+            " files, which lmrun does not read: loading one can run code. Where you trust it,"
+            " convert it:"
             ' python -c "import sys; from transformers import AutoModelForCausalLM as M;'
             " M.from_pretrained(sys.argv[1], dtype='auto').save_pretrained(sys.argv[2])\""
             f" {path} NEW_FOLDER (and copy the tokenizer files)."

@@ -1,17 +1,22 @@
 """The plan: frozen data with a JSON form; `lmrun.plan.text` prints it for people."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from lmrun.artifacts.manifest import check
+from lmrun.errors import ArtifactError
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.engine_settings import EngineSettings
 
 SCHEMA_VERSION = 1
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What happens to a stage."""
 
     run = "run"
@@ -20,7 +25,7 @@ class Action(str, Enum):
     """Not decidable before the inputs are hashed."""
 
 
-class ModelKind(str, Enum):
+class ModelKind(StrEnum):
     """What `model.path` turned out to be."""
 
     checkpoint = "checkpoint"
@@ -60,11 +65,13 @@ class OfflineCost:
 
 @dataclass(frozen=True)
 class Budget:
-    """Memory of the device, in bytes: total = weights + activations + left."""
+    """Memory of the device, in bytes: total = process + weights + activations + left."""
 
     device: str
     """Name of the device and where its total comes from."""
     total_bytes: int
+    process_bytes: int
+    """Interpreter, libraries, tokenizer."""
     weights_bytes: int
     """The workspace file as it is mapped."""
     activation_bytes: int
@@ -139,3 +146,41 @@ class Plan:
     def missing(self) -> tuple[StagePlan, ...]:
         """Stages that are not cached."""
         return tuple(stage for stage in self.stages if stage.action is not Action.cached)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document; `from_json` reads it back in another process."""
+        document = {"schema_version": SCHEMA_VERSION, **_encode(self)}
+        check(document, schema(), "plan")
+        return document
+
+    @classmethod
+    def from_json(cls, document: Any) -> "Plan":  # noqa: ANN401 - not yet checked
+        """Check a document and read it; `ArtifactError` names the place that is wrong."""
+        check(document, schema(), "plan")
+        try:
+            plan: Plan = msgspec.convert(document, cls, strict=True, dec_hook=_decode_path)
+        except msgspec.ValidationError as error:
+            raise ArtifactError(f"plan: {error}") from error
+        return plan
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """JSON Schema of a plan document, made from the types above."""
+    document = msgspec.json.schema(Plan, schema_hook=lambda _: {"type": "string"})
+    plan = document["$defs"]["Plan"]
+    plan["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    plan["required"].append("schema_version")
+    plan["additionalProperties"] = False
+    return document
+
+
+def _encode(plan: Plan) -> dict[str, Any]:
+    encoded: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
+    return encoded
+
+
+def _decode_path(kind: type, value: Any) -> Any:  # noqa: ANN401 - the protocol of msgspec
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"{kind} in a plan")

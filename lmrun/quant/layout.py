@@ -127,6 +127,12 @@ def workspace_bytes(spec: ModelSpec, weight_dtype: str, quant: WeightQuant) -> i
     return total
 
 
+def file_bytes(spec: ModelSpec, weight_dtype: str, quant: WeightQuant) -> int:
+    """Size of a workspace file: data rounded up to 2 MiB. The header (about 100 bytes a tensor) may
+    push it over by one more step."""
+    return -(-workspace_bytes(spec, weight_dtype, quant) // FILE_ALIGNMENT) * FILE_ALIGNMENT
+
+
 @dataclass(frozen=True)
 class KvLayout:
     """Shape of the KV blocks of a rank."""

@@ -1,0 +1,65 @@
+"""What the offline stages need: an estimate of peak memory, and the disk their artifacts take."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmrun.config.schema import RunConfig
+from lmrun.errors import PlanError
+from lmrun.models.spec import ModelSpec
+from lmrun.plan.plan import OfflineCost
+from lmrun.plan.sizes import show_bytes
+from lmrun.quant.layout import DTYPE_BYTES, WeightQuant, file_bytes, workspace_bytes
+
+TORCH_PROCESS_BYTES = 512 << 20
+F32_BYTES = 4
+STATISTICS = 3
+"""Vectors that calibrate stores for a linear's input: mean, maximum, sum of squares."""
+
+
+def stage_cost(
+    name: str, run: RunConfig, spec: ModelSpec, weight_dtype: str, quant: WeightQuant
+) -> OfflineCost:
+    """Peak memory (estimated) and disk of one stage. Layers are streamed one at a time, in fp32."""
+    hidden, ffn = spec.hidden_size, spec.intermediate_size
+    layer = sum(linear.in_features * linear.out_features for linear in spec.layer(0))
+    embedding = spec.vocab_size * hidden
+    tokens = run.calibration.samples * run.calibration.seq_len
+    batch = min(run.calibration.batch_size, run.calibration.samples) * run.calibration.seq_len
+    attention = spec.num_heads * batch * run.calibration.seq_len
+    forward = 2 * tokens * hidden + batch * (4 * hidden + 3 * ffn) + attention
+    float_disk = spec.num_parameters() * DTYPE_BYTES[weight_dtype]
+    packed = workspace_bytes(spec, weight_dtype, quant)
+    if name == "resolve":
+        memory, disk = embedding * F32_BYTES * 2, float_disk
+    elif name == "calibrate":
+        memory = F32_BYTES * (layer + embedding + forward)
+        inputs = sum(linear.in_features for linear in spec.layer(0)) * spec.num_layers
+        disk = F32_BYTES * (tokens + STATISTICS * inputs)
+    elif name == "quantize":
+        memory, disk = F32_BYTES * (3 * layer + embedding + forward), packed
+    else:
+        memory = F32_BYTES * 3 * max(layer, embedding)
+        disk = file_bytes(spec, weight_dtype, quant)
+    return OfflineCost(name, TORCH_PROCESS_BYTES + memory, disk)
+
+
+def check_fits(costs: Sequence[OfflineCost], memory_bytes: int, home: Path) -> None:
+    """Refuse stages that the machine's memory or the store's disk cannot hold."""
+    for cost in costs:
+        if cost.memory_bytes > memory_bytes:
+            raise PlanError(
+                f"plan: {cost.stage} needs about {show_bytes(cost.memory_bytes)} of memory, device"
+                f" has {show_bytes(memory_bytes)}. Lower calibration.samples or"
+                " calibration.seq_len, or use quant.method=rtn."
+            )
+    disk = sum(cost.disk_bytes for cost in costs)
+    place = home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if disk > free:
+        raise PlanError(
+            f"plan: the stages write {show_bytes(disk)} below {home}, {show_bytes(free)} are free."
+            " Free some, or name another folder by LMRUN_HOME."
+        )
