@@ -1,0 +1,46 @@
+// lmrun._engine; lmrun/_engine.pyi describes it.
+#include "bindings/module.h"
+
+#include <pybind11/stl.h>
+
+#include "engine/engine.h"
+#include "engine/machine.h"
+
+namespace py = pybind11;
+
+namespace lmrun::bindings {
+namespace {
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = LMRUN_VERSION;
+  info["compiler"] = engine::compiler();
+  info["isas"] = engine::compiled_isas();
+  return info;
+}
+
+// The last registered is asked first: InvalidArgument is an Error too.
+void bind_errors() {
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      if (error) std::rethrow_exception(error);
+    } catch (const base::InvalidArgument& invalid) {
+      py::set_error(PyExc_ValueError, invalid.what());
+    } catch (const base::Error& other) {
+      py::set_error(PyExc_RuntimeError, other.what());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace lmrun::bindings
+
+PYBIND11_MODULE(_engine, module) {
+  module.doc() = "The native engine of lmrun.";
+  lmrun::bindings::bind_errors();
+  lmrun::bindings::bind_step_output(module);
+  lmrun::bindings::bind_engine(module);
+  module.def("supported_isas", &lmrun::engine::supported_isas);
+  module.def("available_cpus", &lmrun::engine::available_cpus);
+  module.def("build_info", &lmrun::bindings::build_info);
+}

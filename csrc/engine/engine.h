@@ -1,0 +1,125 @@
+// The engine: requests in, steps, outputs (README.md of this folder).
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "base/check.h"  // the errors thrown here
+#include "base/thread_pool.h"
+#include "cache/block_manager.h"
+#include "cache/kv_pool.h"
+#include "engine/prepare.h"
+#include "engine/request.h"
+#include "engine/settings.h"
+#include "model/decoder.h"
+#include "sampling/sampler.h"
+#include "scheduler/scheduler.h"
+#include "workspace/workspace.h"
+
+namespace lmrun::engine {
+
+// Counters run from the start; the others are of the last step.
+struct Stats {
+  int64_t num_blocks = 0;
+  int64_t used_blocks = 0;
+  int64_t running = 0;
+  int64_t waiting = 0;
+  int64_t num_steps = 0;
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  int64_t cached_tokens = 0;
+  int64_t preemptions = 0;
+  int64_t last_step_seqs = 0;
+  std::vector<int64_t> seqs_per_step;  // index i counts the steps of i + 1 sequences
+};
+
+class Engine {
+ public:
+  // Maps the workspace and reserves all memory. Throws base::InvalidArgument for settings that are
+  // not legal, base::Error for a workspace that cannot be read.
+  explicit Engine(const Settings& settings);
+
+  // `submit`, `score`, `abort`, `has_work` and `stats` may be called from any thread, also during a
+  // step. Throw base::InvalidArgument for what cannot run.
+  void submit(int64_t id, std::vector<int32_t> prompt, const sampling::Params& sampling,
+              std::optional<int64_t> max_tokens);
+  void score(int64_t id, std::vector<int32_t> tokens);
+  // Unknown ids are ignored. The next step reports the end.
+  void abort(int64_t id);
+  bool has_work() const;
+  Stats stats() const;
+
+  // One step; what it did to the requests it ran or ended. At once, empty, when there is no work.
+  // After an error the engine is of no more use and says the same again.
+  std::vector<Output> step();
+
+  // Logits [tokens, V] of a sequence on its own. Throws base::Error while other requests run.
+  std::vector<float> logits(std::vector<int32_t> tokens);
+
+  // The settings in force, `isa` resolved.
+  const Settings& effective_settings() const { return settings_; }
+  int64_t vocab_size() const { return workspace_.config().vocab_size; }
+
+  // Throws base::Error where the accounting contradicts itself. For tests, between steps.
+  void check() const { scheduler_.check(); }
+
+ private:
+  struct Start {
+    int64_t id;
+    std::vector<int32_t> tokens;
+    Request request;
+  };
+  struct Abort {
+    int64_t id;
+  };
+  using Command = std::variant<Start, Abort>;
+
+  // Tokens one sequence may have.
+  int64_t token_limit() const;
+  void check_tokens(const char* what, const std::vector<int32_t>& tokens) const;
+  void enqueue(Start start);
+  void take_commands(std::vector<Output>* outputs);
+  void run_step(std::vector<Output>* outputs);
+  void prepare(const std::vector<scheduler::Chunk>& chunks);
+  void read_logits(std::vector<Output>* outputs);
+  void use_row(const WantedRow& wanted, float* logits, sampling::Sampler* sampler,
+               sampling::Choice* choice);
+  void finish_row(const WantedRow& wanted, const sampling::Choice& choice,
+                  std::vector<Output>* outputs);
+  void count_step(const std::vector<scheduler::Chunk>& chunks);
+  void publish(const std::vector<Output>& outputs);
+
+  Settings settings_;
+  workspace::Workspace workspace_;
+  kernels::Isa isa_;
+  const kernels::OpTable& ops_;
+  base::ThreadPool pool_;
+  cache::BlockManager blocks_;
+  cache::KvPool kv_;
+  scheduler::Scheduler scheduler_;
+  int64_t max_logit_rows_;
+  model::Decoder decoder_;
+  std::vector<sampling::Sampler> samplers_;  // one a thread
+  std::unordered_map<int64_t, Request> requests_;
+  StepTensors tensors_;
+  std::vector<sampling::Choice> choices_;
+  Stats counters_;
+  std::optional<std::string> failure_;
+
+  std::mutex step_mutex_;  // held by a step; guards all of the above that a step changes
+
+  mutable std::mutex inbox_mutex_;  // guards the rest; never held while a step computes
+  std::vector<Command> inbox_;
+  std::unordered_set<int64_t> live_ids_;  // submitted, last output not yet returned
+  Stats published_;
+  int64_t num_queued_ = 0;  // starts in the inbox
+};
+
+}  // namespace lmrun::engine

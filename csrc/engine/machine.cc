@@ -1,0 +1,34 @@
+#include "engine/machine.h"
+
+#include "base/cpus.h"
+#include "kernels/kernels.h"
+
+namespace lmrun::engine {
+
+std::vector<std::string> supported_isas() {
+  std::vector<std::string> names;
+  for (const kernels::Isa isa : kernels::supported_isas()) names.push_back(kernels::isa_name(isa));
+  return names;
+}
+
+std::string compiled_isas() {
+#if defined(LMRUN_X86)
+  return "avx512, generic";
+#else
+  return "generic";
+#endif
+}
+
+std::string compiler() {
+#if defined(__clang__)
+  return "clang " __clang_version__;
+#elif defined(__GNUC__)
+  return "gcc " __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+int available_cpus() { return base::available_cpus(); }
+
+}  // namespace lmrun::engine

@@ -1,0 +1,21 @@
+// What the engine finds of the machine and of its own build, for those outside csrc.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace lmrun::engine {
+
+// Names of the ISAs compiled in and supported by this CPU, best first.
+std::vector<std::string> supported_isas();
+
+// Names of the ISAs compiled in, best first, separated by commas.
+std::string compiled_isas();
+
+// Compiler and its version.
+std::string compiler();
+
+// Cores this process may use: affinity mask and cgroup quota, whichever is less.
+int available_cpus();
+
+}  // namespace lmrun::engine

@@ -1,0 +1,30 @@
+// Launch settings of an engine; lmrun/plan/engine_settings.py is the twin.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "quant/layout.h"
+#include "workspace/model_config.h"
+
+namespace lmrun::engine {
+
+struct Settings {
+  std::string workspace;  // folder
+  std::string isa;        // "auto" or a name; the resolved name in effective settings
+  int64_t threads = 1;
+  int64_t num_blocks = 1;
+  int64_t block_size = 16;  // tokens
+  int64_t kv_bits = 16;
+  int64_t max_num_seqs = 1;
+  int64_t max_batch_tokens = 1;
+  int64_t context_length = 1;  // longest prompt plus completion, in tokens
+  bool prefix_caching = true;
+};
+
+// Throws base::InvalidArgument naming the setting and what is legal.
+void check_settings(const Settings& settings, const workspace::ModelConfig& model);
+
+quant::KvLayout kv_layout(const Settings& settings, const workspace::ModelConfig& model);
+
+}  // namespace lmrun::engine

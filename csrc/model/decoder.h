@@ -1,0 +1,101 @@
+// A Llama-family decoder: token ids of a step in, hidden states and logits out.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/kernels.h"
+#include "model/rope.h"
+#include "quant/layout.h"
+#include "tensor/float_buffer.h"
+#include "workspace/workspace.h"
+
+namespace lmrun::model {
+
+// The rows of one sequence: neighbours in the batch and in position.
+struct SequenceRows {
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
+  int64_t first_position = 0;
+  const int32_t* block_table = nullptr;  // covers positions up to the last row's
+};
+
+struct Batch {
+  std::span<const int32_t> ids;        // one a row, each in [0, V)
+  std::span<const int32_t> positions;  // one a row, each below context_length
+  std::span<const SequenceRows> sequences;
+
+  int64_t num_rows() const { return static_cast<int64_t>(ids.size()); }
+};
+
+struct Shape {
+  quant::KvLayout kv;
+  int64_t max_rows = 0;        // rows of a batch
+  int64_t max_logit_rows = 0;  // rows of one call of `logits`
+  int64_t context_length = 0;
+};
+
+class Decoder {
+ public:
+  // `workspace` and `pool` outlive this. All memory for activations is reserved here. Throws
+  // base::InvalidArgument for a model that the ops cannot run.
+  Decoder(const workspace::Workspace& workspace, const kernels::OpTable& ops,
+          base::ThreadPool* pool, const Shape& shape);
+
+  // Runs all layers for the rows of a batch; their K and V are written to the blocks at `blocks`
+  // and read back from there.
+  void forward(const Batch& batch, std::byte* blocks);
+
+  // Logits [rows.size(), V] of rows of the last batch, at most max_logit_rows; overwritten by the
+  // next call.
+  float* logits(std::span<const int32_t> rows);
+
+ private:
+  // Query rows of one attention item: a dequantized chunk serves them all.
+  static constexpr int64_t kAttentionRows = 16;
+
+  struct AttentionItem {
+    const SequenceRows* sequence;
+    int64_t kv_head;
+    int64_t first;  // row in the sequence
+    int64_t num_rows;
+  };
+
+  void attention_block(const workspace::LayerWeights& weights, int64_t layer, const Batch& batch,
+                       std::byte* blocks);
+  void feed_forward_block(const workspace::LayerWeights& weights, int64_t rows);
+  // y = w · x for all rows, tiles split across threads.
+  void linear(const quant::PackedMatrix& w, const float* x, int64_t rows, float* y, int64_t ldy);
+  void norm(const float* x, const float* weight, int64_t rows, float* y);
+  // Rotates q and k of the rows and writes k and v of the rows to the cache.
+  void rotate_and_store(const workspace::LayerWeights& weights, int64_t layer, const Batch& batch,
+                        std::byte* blocks);
+  void plan_attention(const Batch& batch);
+  void attend(int64_t layer, std::byte* blocks);
+  // Calls body(begin, end) for ranges of rows, on several threads where they hold enough floats.
+  template <typename Body>
+  void for_rows(int64_t rows, int64_t floats_per_row, Body&& body);
+
+  const workspace::ModelConfig& config_;
+  const workspace::Weights& weights_;
+  const kernels::OpTable& ops_;
+  base::ThreadPool* pool_;
+  Shape shape_;
+  int64_t group_;  // query heads that share a KV head
+  RopeTables rope_;
+  tensor::FloatBuffer residual_;   // [rows, hidden]
+  tensor::FloatBuffer normed_;     // [rows, hidden]
+  tensor::FloatBuffer qkv_;        // [rows, (H + 2 Hk) D]
+  tensor::FloatBuffer attended_;   // [rows, H D]
+  tensor::FloatBuffer gate_up_;    // [rows, 2 intermediate]
+  tensor::FloatBuffer activated_;  // [rows, intermediate]
+  tensor::FloatBuffer sums_;       // [rows, most groups]
+  tensor::FloatBuffer logits_;     // [max_logit_rows, V]
+  tensor::FloatBuffer scratch_;    // of attention, one part a thread
+  int64_t scratch_floats_ = 0;
+  std::vector<AttentionItem> items_;
+};
+
+}  // namespace lmrun::model
