@@ -6,6 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+// Methods here are called from files compiled for other instruction sets. Always inlined, no object
+// file holds a copy of one that the linker could pick for the whole program.
+#define LMRUN_INLINE_METHOD [[gnu::always_inline]] inline
+
 namespace lmrun::quant {
 
 // Output features of a tile, and the tile's bytes per row of words.
@@ -33,9 +37,9 @@ struct PackedMatrix {
   const uint8_t* zero = nullptr;    // [tiles, k / group_size, 16], kU4 only
   const float* bias = nullptr;      // [n] or null
 
-  int64_t num_tiles() const { return (n + kTileFeatures - 1) / kTileFeatures; }
-  int64_t num_groups() const { return group_size == 0 ? 0 : k / group_size; }
-  int64_t tile_bytes() const {
+  LMRUN_INLINE_METHOD int64_t num_tiles() const { return (n + kTileFeatures - 1) / kTileFeatures; }
+  LMRUN_INLINE_METHOD int64_t num_groups() const { return group_size == 0 ? 0 : k / group_size; }
+  LMRUN_INLINE_METHOD int64_t tile_bytes() const {
     switch (format) {
       case WeightFormat::kF32:
         return k * kTileBytes;
@@ -57,18 +61,20 @@ struct KvLayout {
   int64_t block_size = 0;  // P, tokens
   int bits = 16;           // 32, 16, 8, 4
 
-  bool has_params() const { return bits < 16; }
-  int64_t code_bytes() const { return head_dim * bits / 8; }  // of one vector
-  int64_t part_bytes() const {                                // K or V of one head and layer
+  LMRUN_INLINE_METHOD bool has_params() const { return bits < 16; }
+  LMRUN_INLINE_METHOD int64_t code_bytes() const { return head_dim * bits / 8; }  // of one vector
+  LMRUN_INLINE_METHOD int64_t part_bytes() const {  // K or V of one head and layer
     return block_size * (code_bytes() + (has_params() ? 4 : 0));
   }
-  int64_t block_bytes() const { return num_layers * num_kv_heads * 2 * part_bytes(); }
+  LMRUN_INLINE_METHOD int64_t block_bytes() const {
+    return num_layers * num_kv_heads * 2 * part_bytes();
+  }
   // Offset in a block of the K part of a layer and head; the V part follows at part_bytes().
-  int64_t head_offset(int64_t layer, int64_t kv_head) const {
+  LMRUN_INLINE_METHOD int64_t head_offset(int64_t layer, int64_t kv_head) const {
     return (layer * num_kv_heads + kv_head) * 2 * part_bytes();
   }
   // Offset in a part of the params {f16 scale, f16 zero} of token 0.
-  int64_t params_offset() const { return block_size * code_bytes(); }
+  LMRUN_INLINE_METHOD int64_t params_offset() const { return block_size * code_bytes(); }
 };
 
 }  // namespace lmrun::quant

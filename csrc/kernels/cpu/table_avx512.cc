@@ -1,8 +1,22 @@
 #include "kernels/cpu/avx512.h"
-#include "kernels/cpu/reference.h"
 
 namespace lmrun::kernels::avx512 {
 
-const OpTable& ops() { return reference::ops(); }
+const OpTable& ops() {
+  static constexpr OpTable kOps = {
+      Isa::kAvx512,
+      embed,
+      rms_norm,
+      add,
+      silu_mul,
+      rope,
+      group_sums,
+      gemm,
+      kv_write,
+      attention,
+      max_and_log_sum_exp,
+  };
+  return kOps;
+}
 
 }  // namespace lmrun::kernels::avx512

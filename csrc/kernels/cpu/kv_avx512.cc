@@ -1,0 +1,102 @@
+// No std header with templates: see avx512.h. The arithmetic is that of the reference, operation
+// for operation, so both write the same bytes.
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/simd_avx512.h"
+
+namespace lmrun::kernels::avx512 {
+namespace {
+
+using quant::KvLayout;
+
+constexpr float kLargestF16 = 65504.0f;
+
+LMRUN_INLINE __m512 clamp16(__m512 x, float low, float high) {
+  return _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(low)), _mm512_set1_ps(high));
+}
+
+LMRUN_INLINE __m256i to_f16(__m512 x) {
+  return _mm512_cvtps_ph(clamp16(x, -kLargestF16, kLargestF16),
+                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+// Per token: the scale and zero that are stored, and as the codes see them.
+struct Params {
+  __m512 scale;
+  __m512 zero;
+  float largest_code;
+  bool constant;
+};
+
+LMRUN_INLINE __m512i codes_of(const Params& params, __m512 x) {
+  if (params.constant) return _mm512_setzero_si512();
+  const __m512 code =
+      _mm512_roundscale_ps(_mm512_div_ps(_mm512_sub_ps(x, params.zero), params.scale),
+                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return _mm512_cvtps_epi32(clamp16(code, 0.0f, params.largest_code));
+}
+
+Params write_params(const KvLayout& layout, const float* x, std::byte* part, int64_t slot) {
+  __m512 low = _mm512_set1_ps(x[0]);
+  __m512 high = low;
+  for (int64_t d = 0; d < layout.head_dim; d += 16) {
+    const __m512 v = _mm512_mask_loadu_ps(low, first_lanes(layout.head_dim - d), x + d);
+    low = _mm512_min_ps(low, v);
+    high = _mm512_mask_max_ps(high, first_lanes(layout.head_dim - d), high, v);
+  }
+  const float min = _mm512_reduce_min_ps(low);
+  const float max = _mm512_reduce_max_ps(high);
+  const float largest_code = static_cast<float>((1 << layout.bits) - 1);
+  const __m256i scale = to_f16(_mm512_set1_ps((max - min) / largest_code));
+  const __m256i zero = to_f16(_mm512_set1_ps(min));
+  const __m128i both =
+      _mm_unpacklo_epi16(_mm256_castsi256_si128(scale), _mm256_castsi256_si128(zero));
+  _mm_storeu_si32(part + layout.params_offset() + slot * 4, both);
+  const Params params = {_mm512_cvtph_ps(scale), _mm512_cvtph_ps(zero), largest_code,
+                         _mm512_cvtss_f32(_mm512_cvtph_ps(scale)) == 0.0f};
+  return params;
+}
+
+void write_vector(const KvLayout& layout, const float* x, std::byte* part, int64_t slot) {
+  const int64_t dim = layout.head_dim;
+  std::byte* codes = part + slot * layout.code_bytes();
+  if (layout.bits == 32) {
+    for (int64_t d = 0; d < dim; d += 16) {
+      const __mmask16 mask = first_lanes(dim - d);
+      _mm512_mask_storeu_ps(codes + d * 4, mask, _mm512_maskz_loadu_ps(mask, x + d));
+    }
+    return;
+  }
+  if (layout.bits == 16) {
+    for (int64_t d = 0; d < dim; d += 16) {
+      const __mmask16 mask = first_lanes(dim - d);
+      _mm256_mask_storeu_epi16(codes + d * 2, mask, to_f16(_mm512_maskz_loadu_ps(mask, x + d)));
+    }
+    return;
+  }
+  const Params params = write_params(layout, x, part, slot);
+  if (layout.bits == 8) {
+    for (int64_t d = 0; d < dim; d += 16) {
+      const __mmask16 mask = first_lanes(dim - d);
+      const __m512i code = codes_of(params, _mm512_maskz_loadu_ps(mask, x + d));
+      _mm_mask_storeu_epi8(codes + d, mask, _mm512_cvtepi32_epi8(code));
+    }
+    return;
+  }
+  for (int64_t d = 0; d < dim / 2; d += 16) {
+    const __mmask16 mask = first_lanes(dim / 2 - d);
+    const __m512i lower = codes_of(params, _mm512_maskz_loadu_ps(mask, x + d));
+    const __m512i upper = codes_of(params, _mm512_maskz_loadu_ps(mask, x + dim / 2 + d));
+    const __m512i pair = _mm512_or_si512(lower, _mm512_slli_epi32(upper, 4));
+    _mm_mask_storeu_epi8(codes + d, mask, _mm512_cvtepi32_epi8(pair));
+  }
+}
+
+}  // namespace
+
+void kv_write(const KvLayout& layout, const float* k, const float* v, std::byte* head,
+              int64_t slot) {
+  write_vector(layout, k, head, slot);
+  write_vector(layout, v, head + layout.part_bytes(), slot);
+}
+
+}  // namespace lmrun::kernels::avx512

@@ -1,0 +1,161 @@
+// gemm per format, rows and threads, beside the read bandwidth of the same minute. Shape: the gate
+// and up projection of TinyLlama, K = 2048, N = 2 * 5632. Prints the best of several runs.
+//   gemm_bench [isa] [runs]
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace {
+
+using lmrun::kernels::OpTable;
+using lmrun::quant::PackedMatrix;
+using lmrun::quant::WeightFormat;
+
+constexpr int64_t kInputs = 2048;
+constexpr int64_t kOutputs = 2 * 5632;
+constexpr int64_t kGroup = 64;
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The threads stay alive between runs and start together; seconds of the slowest.
+double best_seconds(int runs, int threads, const std::function<void(int)>& work) {
+  double best = 1e9;
+  for (int run = 0; run < runs; ++run) {
+    std::atomic<int> waiting{threads};
+    std::vector<double> seconds(static_cast<size_t>(threads));
+    std::vector<std::thread> pool;
+    for (int t = 0; t < threads; ++t) {
+      pool.emplace_back([&, t] {
+        waiting.fetch_sub(1);
+        while (waiting.load() > 0) {
+        }
+        seconds[static_cast<size_t>(t)] = seconds_of([&] { work(t); });
+      });
+    }
+    for (std::thread& thread : pool) thread.join();
+    best = std::min(best, *std::max_element(seconds.begin(), seconds.end()));
+  }
+  return best;
+}
+
+// 2 MiB aligned, huge pages asked for, every page touched.
+std::byte* allocate(size_t bytes) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  auto* memory = static_cast<std::byte*>(
+      std::aligned_alloc(kHugePage, (bytes + kHugePage - 1) / kHugePage * kHugePage));
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  uint32_t state = 1;
+  for (size_t i = 0; i < bytes; i += 4) {
+    state = state * 1664525 + 1013904223;
+    std::memcpy(memory + i, &state, 4);
+  }
+  return memory;
+}
+
+uint64_t read_all(const std::byte* memory, size_t bytes) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i < bytes; i += 64) {
+    __builtin_prefetch(memory + i + 4096);
+    uint64_t words[8];
+    std::memcpy(words, memory + i, 64);
+    for (int j = 0; j < 8; ++j) sums[j] += words[j];
+  }
+  uint64_t total = 0;
+  for (const uint64_t sum : sums) total += sum;
+  return total;
+}
+
+struct Case {
+  const char* name;
+  WeightFormat format;
+};
+
+void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t memory_bytes,
+           int runs) {
+  PackedMatrix w;
+  w.format = c.format;
+  w.n = kOutputs;
+  w.k = kInputs;
+  std::vector<uint16_t> scale;
+  std::vector<uint8_t> zero;
+  if (c.format == WeightFormat::kU4) {
+    w.group_size = kGroup;
+    scale.assign(static_cast<size_t>(kOutputs * kInputs / kGroup), 0x2000);
+    zero.assign(static_cast<size_t>(kOutputs * kInputs / kGroup), 8);
+    w.scale = scale.data();
+    w.zero = zero.data();
+  }
+  const int64_t weight_bytes = w.num_tiles() * w.tile_bytes();
+  const int64_t read_bytes =
+      weight_bytes + static_cast<int64_t>(scale.size()) * 2 + static_cast<int64_t>(zero.size());
+  // Several matrices in turn, so that the third-level cache holds none of them.
+  const int64_t copies = std::max<int64_t>(1, static_cast<int64_t>(memory_bytes) / weight_bytes);
+  for (const int threads : {1, 2}) {
+    for (const int64_t rows : {1, 2, 4, 6, 8, 12, 16, 64}) {
+      std::vector<float> x(static_cast<size_t>(rows * kInputs), 0.5f);
+      std::vector<float> sums(static_cast<size_t>(rows * kInputs / kGroup));
+      std::vector<float> y(static_cast<size_t>(rows * kOutputs));
+      ops.group_sums(x.data(), rows, kInputs, kGroup, sums.data());
+      const int64_t repeats = std::max<int64_t>(1, (rows > 16 ? copies / 8 : copies));
+      const double seconds = best_seconds(runs, threads, [&](int t) {
+        for (int64_t i = 0; i < repeats; ++i) {
+          PackedMatrix part = w;
+          part.weight = memory + i * weight_bytes;
+          const int64_t tiles = w.num_tiles();
+          ops.gemm(part, x.data(), w.format == WeightFormat::kU4 ? sums.data() : nullptr, rows,
+                   tiles * t / threads, tiles * (t + 1) / threads, y.data(), kOutputs);
+        }
+      });
+      const double each = seconds / static_cast<double>(repeats);
+      std::printf("%-5s threads %d rows %3ld: %8.1f us  %6.1f GB/s  %6.1f GFLOP/s\n", c.name,
+                  threads, static_cast<long>(rows), each * 1e6,
+                  static_cast<double>(read_bytes) / each / 1e9,
+                  2.0 * static_cast<double>(rows * kInputs * kOutputs) / each / 1e9);
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string isa = argc > 1 ? argv[1] : "auto";
+  const int runs = argc > 2 ? std::atoi(argv[2]) : 7;
+  const std::string only = argc > 3 ? argv[3] : "";
+  const OpTable& ops = lmrun::kernels::op_table(lmrun::kernels::parse_isa(isa));
+  std::printf("isa %s\n", lmrun::kernels::isa_name(ops.isa).c_str());
+
+  constexpr size_t kMemory = size_t{384} << 20;
+  const std::byte* memory = allocate(kMemory);
+  std::atomic<uint64_t> sink{0};
+  for (const int threads : {1, 2}) {
+    const double seconds = best_seconds(runs, threads, [&](int t) {
+      const size_t share = kMemory / static_cast<size_t>(threads);
+      sink += read_all(memory + share * static_cast<size_t>(t), share);
+    });
+    std::printf("read  threads %d: %.1f GB/s\n", threads, kMemory / seconds / 1e9);
+  }
+  const Case cases[] = {{"u4", WeightFormat::kU4},
+                        {"f16", WeightFormat::kF16},
+                        {"bf16", WeightFormat::kBf16},
+                        {"f32", WeightFormat::kF32}};
+  for (const Case& c : cases) {
+    if (only.empty() || only == c.name) bench(ops, c, memory, kMemory, runs);
+  }
+  return sink == 1 ? 1 : 0;
+}

@@ -1,0 +1,181 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "kernels/cache_block.h"
+#include "kernels/random_inputs.h"
+
+namespace lmrun::kernels::testing {
+namespace {
+
+constexpr int64_t kLayers = 2;
+constexpr int64_t kHeads = 3;  // KV heads
+constexpr int64_t kLayer = 1;
+constexpr int64_t kHead = 2;
+
+// A sequence whose blocks lie scattered in a pool; slots that were not written read as NaN, or as
+// the largest codes with NaN for a scale.
+class Sequence {
+ public:
+  Sequence(const OpTable& ops, int64_t dim, int64_t block_size, int bits, int64_t length)
+      : ops_(ops), layout_{kLayers, kHeads, dim, block_size, bits} {
+    const int64_t blocks = (length + block_size - 1) / block_size;
+    pool_.assign(static_cast<size_t>((2 * blocks + 1) * layout_.block_bytes()), std::byte{0xFF});
+    for (int64_t i = 0; i < blocks; ++i) {
+      table_.push_back(static_cast<int32_t>(2 * (blocks - i)));
+    }
+    const std::vector<float> k = random_floats(length * dim, 51);
+    const std::vector<float> v = random_floats(length * dim, 53);
+    for (int64_t p = 0; p < length; ++p) {
+      std::byte* head =
+          pool_.data() + block_of(p) * layout_.block_bytes() + layout_.head_offset(kLayer, kHead);
+      ops.kv_write(layout_, k.data() + p * dim, v.data() + p * dim, head, p % block_size);
+    }
+  }
+
+  const quant::KvLayout& layout() const { return layout_; }
+
+  // Rows at positions first, first + 1, ...; q and the result are [rows, group * D].
+  std::vector<float> attend(const float* q, int64_t group, int64_t first, int64_t rows) const {
+    const int64_t width = group * layout_.head_dim;
+    std::vector<float> out(static_cast<size_t>(rows * width), NAN);
+    std::vector<float> scratch(static_cast<size_t>(attention_scratch_floats(layout_, group, rows)),
+                               NAN);
+    AttentionArgs args{};
+    args.layout = &layout_;
+    args.pool = pool_.data();
+    args.block_table = table_.data();
+    args.layer = kLayer;
+    args.kv_head = kHead;
+    args.group = group;
+    args.q = q;
+    args.q_stride = width;
+    args.out = out.data();
+    args.out_stride = width;
+    args.num_rows = rows;
+    args.first_position = first;
+    args.scale = scale();
+    args.scratch = scratch.data();
+    ops_.attention(args);
+    return out;
+  }
+
+  // One query head at a position, in float64.
+  std::vector<double> expected(const float* q, int64_t position) const {
+    std::vector<double> weights;
+    double sum = 0;
+    for (int64_t p = 0; p <= position; ++p) {
+      double dot = 0;
+      for (int64_t d = 0; d < layout_.head_dim; ++d) dot += q[d] * value(kKeys, p, d);
+      weights.push_back(std::exp(dot * scale()));  // small enough not to overflow float64
+      sum += weights.back();
+    }
+    std::vector<double> out(static_cast<size_t>(layout_.head_dim));
+    for (int64_t p = 0; p <= position; ++p) {
+      for (size_t d = 0; d < out.size(); ++d) {
+        out[d] +=
+            weights[static_cast<size_t>(p)] / sum * value(kValues, p, static_cast<int64_t>(d));
+      }
+    }
+    return out;
+  }
+
+ private:
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(layout_.head_dim)); }
+  int64_t block_of(int64_t p) const { return table_[static_cast<size_t>(p / layout_.block_size)]; }
+  double value(Part part, int64_t p, int64_t d) const {
+    const CacheBlock block(layout_, pool_.data() + block_of(p) * layout_.block_bytes());
+    return block.value(kLayer, kHead, part, p % layout_.block_size, d);
+  }
+
+  const OpTable& ops_;
+  quant::KvLayout layout_;
+  std::vector<std::byte> pool_;
+  std::vector<int32_t> table_;
+};
+
+TEST_CASE("attention agrees with a float64 softmax over what the cache holds") {
+  for (const Isa isa : supported_isas()) {
+    for (const int bits : {32, 16, 8, 4}) {
+      for (const int64_t dim : {8, 16, 24, 32, 64, 80, 128}) {
+        for (const int64_t block_size : {16, 48}) {
+          for (const auto& [first, rows] :
+               {std::pair<int64_t, int64_t>{0, 1}, {0, 33}, {15, 1}, {16, 2}, {37, 5}, {100, 1}}) {
+            const Sequence sequence(op_table(isa), dim, block_size, bits, first + rows);
+            for (const int64_t group : {1, 3, 8}) {
+              const std::vector<float> q = random_floats(rows * group * dim, 57, 2.0f);
+              const std::vector<float> out = sequence.attend(q.data(), group, first, rows);
+              double worst = 0;
+              for (int64_t i = 0; i < rows * group; ++i) {
+                const std::vector<double> expected =
+                    sequence.expected(q.data() + i * dim, first + i / group);
+                for (size_t d = 0; d < expected.size(); ++d) {
+                  const float got = out[static_cast<size_t>(i * dim) + d];
+                  REQUIRE(std::isfinite(got));
+                  worst = std::max(worst, std::abs(got - expected[d]));
+                }
+              }
+              CAPTURE(isa_name(isa));
+              CAPTURE(bits);
+              CAPTURE(dim);
+              CAPTURE(first);
+              CAPTURE(group);
+              CHECK(worst <= attention_tolerance(bits) * 4);  // the largest |v| is about 4
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a row of attention has the same bits alone, in a chunk and whatever the block size") {
+  constexpr int64_t kLength = 83;
+  for (const Isa isa : supported_isas()) {
+    for (const int bits : {32, 16, 8, 4}) {
+      for (const int64_t dim : {8, 32, 64}) {
+        for (const int64_t group : {1, 2, 5}) {
+          const int64_t width = group * dim;
+          const Sequence sequence(op_table(isa), dim, 16, bits, kLength);
+          const Sequence larger_blocks(op_table(isa), dim, 64, bits, kLength);
+          const std::vector<float> q = random_floats(kLength * width, 61, 2.0f);
+          std::vector<float> one_by_one;
+          for (int64_t p = 0; p < kLength; ++p) {
+            const std::vector<float> row = sequence.attend(q.data() + p * width, group, p, 1);
+            one_by_one.insert(one_by_one.end(), row.begin(), row.end());
+          }
+          for (const int64_t chunk : {2, 3, 16, 17, 40, 83}) {
+            std::vector<float> chunked;
+            for (int64_t p = 0; p < kLength; p += chunk) {
+              const std::vector<float> rows = larger_blocks.attend(q.data() + p * width, group, p,
+                                                                   std::min(chunk, kLength - p));
+              chunked.insert(chunked.end(), rows.begin(), rows.end());
+            }
+            CAPTURE(isa_name(isa));
+            CAPTURE(bits);
+            CAPTURE(dim);
+            CAPTURE(group);
+            CAPTURE(chunk);
+            CHECK(same_bits(chunked, one_by_one));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("attention survives scores far outside the range of exp") {
+  for (const Isa isa : supported_isas()) {
+    const Sequence sequence(op_table(isa), 64, 16, 32, 40);
+    const std::vector<float> q = random_floats(64, 63, 1e4f);
+    const std::vector<float> out = sequence.attend(q.data(), 1, 39, 1);
+    for (const float value : out) CHECK(std::isfinite(value));
+  }
+}
+
+}  // namespace
+}  // namespace lmrun::kernels::testing

@@ -1,0 +1,153 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "kernels/random_inputs.h"
+
+namespace lmrun::kernels::testing {
+namespace {
+
+struct Shape {
+  WeightFormat format;
+  int64_t n, k, group;
+};
+
+// Tiny, odd and past each boundary of the kernels: N off 16, odd K, K off the block of 64 and past
+// the 1024 inputs that are packed at a time, a group larger than those.
+std::vector<Shape> shapes() {
+  std::vector<Shape> all;
+  for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBf16}) {
+    for (const auto& [n, k] :
+         {std::pair<int64_t, int64_t>{1, 1}, {5, 7}, {16, 64}, {33, 96}, {100, 129}, {48, 1101}}) {
+      all.push_back({format, n, k, 0});
+    }
+  }
+  for (const auto& [n, k, group] : {std::tuple<int64_t, int64_t, int64_t>{5, 32, 32},
+                                    {33, 64, 32},
+                                    {16, 192, 64},
+                                    {100, 384, 128},
+                                    {17, 1280, 128},
+                                    {20, 2112, 1056}}) {
+    all.push_back({WeightFormat::kU4, n, k, group});
+  }
+  return all;
+}
+
+std::vector<float> run(const OpTable& ops, const PackedMatrix& w, const float* x, int64_t rows) {
+  std::vector<float> sums;
+  if (w.format == WeightFormat::kU4) {
+    sums.resize(static_cast<size_t>(rows * w.num_groups()));
+    ops.group_sums(x, rows, w.k, w.group_size, sums.data());
+  }
+  std::vector<float> y(static_cast<size_t>(rows * w.n));
+  ops.gemm(w, x, sums.empty() ? nullptr : sums.data(), rows, 0, w.num_tiles(), y.data(), w.n);
+  return y;
+}
+
+TEST_CASE("gemm agrees with a float64 loop") {
+  for (const Isa isa : supported_isas()) {
+    for (const Shape& shape : shapes()) {
+      for (const bool has_bias : {false, true}) {
+        const TestMatrix w(shape.format, shape.n, shape.k, shape.group, has_bias, 7);
+        for (const int64_t rows : {1, 2, 3, 4, 5, 8, 9, 11, 14, 16, 17, 33}) {
+          const std::vector<float> x = random_floats(rows * shape.k, 11);
+          const std::vector<float> y = run(op_table(isa), w.view(), x.data(), rows);
+          double worst = 0;
+          for (int64_t r = 0; r < rows; ++r) {
+            for (int64_t n = 0; n < shape.n; ++n) {
+              double expected = has_bias ? w.view().bias[n] : 0.0;
+              double size = std::abs(expected);
+              for (int64_t k = 0; k < shape.k; ++k) {
+                const double value = x[static_cast<size_t>(r * shape.k + k)];
+                expected += value * w.value(n, k);
+                size += std::abs(value) * w.magnitude(n, k);
+              }
+              const double error = std::abs(y[static_cast<size_t>(r * shape.n + n)] - expected);
+              worst = std::max(worst, error / size);
+            }
+          }
+          CAPTURE(isa_name(isa));
+          CAPTURE(format_name(shape.format));
+          CAPTURE(shape.n);
+          CAPTURE(shape.k);
+          CAPTURE(rows);
+          CHECK(worst <= tolerance(shape.format));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a row of gemm has the same bits alone as among any number of rows") {
+  constexpr int64_t kRows = 35;
+  for (const Isa isa : supported_isas()) {
+    for (const Shape& shape : shapes()) {
+      const TestMatrix w(shape.format, shape.n, shape.k, shape.group, true, 13);
+      const std::vector<float> x = random_floats(kRows * shape.k, 17);
+      std::vector<float> one_by_one;
+      for (int64_t r = 0; r < kRows; ++r) {
+        const std::vector<float> row = run(op_table(isa), w.view(), x.data() + r * shape.k, 1);
+        one_by_one.insert(one_by_one.end(), row.begin(), row.end());
+      }
+      for (int64_t rows = 2; rows <= kRows; ++rows) {
+        const std::vector<float> y = run(op_table(isa), w.view(), x.data(), rows);
+        const std::vector<float> expected(one_by_one.begin(), one_by_one.begin() + rows * shape.n);
+        CAPTURE(isa_name(isa));
+        CAPTURE(format_name(shape.format));
+        CAPTURE(shape.k);
+        CAPTURE(rows);
+        CHECK(same_bits(y, expected));
+      }
+    }
+  }
+}
+
+TEST_CASE("gemm over a range of tiles writes those features, the same bits, and nothing else") {
+  constexpr float kUntouched = 12345.0f;
+  for (const Isa isa : supported_isas()) {
+    const OpTable& ops = op_table(isa);
+    for (const Shape& shape :
+         {Shape{WeightFormat::kF32, 150, 96, 0}, Shape{WeightFormat::kF16, 150, 97, 0},
+          Shape{WeightFormat::kBf16, 150, 96, 0}, Shape{WeightFormat::kU4, 150, 128, 32}}) {
+      const TestMatrix w(shape.format, shape.n, shape.k, shape.group, true, 19);
+      for (const int64_t rows : {1, 3, 7}) {
+        const std::vector<float> x = random_floats(rows * shape.k, 23);
+        const std::vector<float> whole = run(ops, w.view(), x.data(), rows);
+        std::vector<float> sums;
+        if (shape.group != 0) {
+          sums.resize(static_cast<size_t>(rows * w.view().num_groups()));
+          ops.group_sums(x.data(), rows, shape.k, shape.group, sums.data());
+        }
+        const int64_t tiles = w.view().num_tiles();
+        for (int64_t begin = 0; begin < tiles; ++begin) {
+          for (int64_t end = begin + 1; end <= tiles; ++end) {
+            const int64_t ldy = shape.n + 20;
+            std::vector<float> y(static_cast<size_t>(rows * ldy), kUntouched);
+            ops.gemm(w.view(), x.data(), sums.empty() ? nullptr : sums.data(), rows, begin, end,
+                     y.data(), ldy);
+            std::vector<float> expected(y.size(), kUntouched);
+            for (int64_t r = 0; r < rows; ++r) {
+              for (int64_t n = begin * 16; n < std::min(end * 16, shape.n); ++n) {
+                expected[static_cast<size_t>(r * ldy + n)] =
+                    whole[static_cast<size_t>(r * shape.n + n)];
+              }
+            }
+            CAPTURE(isa_name(isa));
+            CAPTURE(format_name(shape.format));
+            CAPTURE(begin);
+            CAPTURE(end);
+            CHECK(same_bits(y, expected));
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lmrun::kernels::testing

@@ -1,0 +1,47 @@
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "base/check.h"
+#include "base/cpu_features.h"
+#include "kernels/kernels.h"
+
+namespace lmrun::kernels {
+namespace {
+
+std::string failure_of(const std::string& name) {
+  try {
+    parse_isa(name);
+  } catch (const base::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("generic is always there, last, and auto is the best") {
+  const std::vector<Isa> isas = supported_isas();
+  CHECK(isas.back() == Isa::kGeneric);
+  CHECK(parse_isa("auto") == isas.front());
+  CHECK(parse_isa("generic") == Isa::kGeneric);
+  for (const Isa isa : isas) {
+    CHECK(parse_isa(isa_name(isa)) == isa);
+    CHECK(op_table(isa).isa == isa);
+  }
+}
+
+TEST_CASE("an unknown isa is refused with the legal names") {
+  CHECK(failure_of("avx3") == "backend.isa=avx3: unknown. Use auto, generic or avx512.");
+}
+
+TEST_CASE("what a CPU lacks is named") {
+  base::CpuFeatures features;
+  features.fma = features.f16c = features.avx2 = features.avx512f = features.avx512bw = true;
+  features.avx512vl = features.avx512dq = features.os_saves_zmm = true;
+  CHECK(features.missing_for_avx512() == std::vector<std::string>{"avx512_vnni", "avx512_bf16"});
+  features.avx512_vnni = features.avx512_bf16 = true;
+  CHECK(features.missing_for_avx512().empty());
+}
+
+}  // namespace
+}  // namespace lmrun::kernels
