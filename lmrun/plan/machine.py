@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 UNLIMITED_BYTES = 1 << 60
 """Control groups of the first version write a huge number for "no limit"."""
 
@@ -30,7 +28,7 @@ class Machine:
 def this_machine(proc: Path = Path("/proc"), sys_cgroup: Path = Path("/sys/fs/cgroup")) -> Machine:
     """Look at this machine; works without /proc (then `generic`, no cgroup limit)."""
     groups = _groups(proc)
-    installed = int(psutil.virtual_memory().total)
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = memory_limit(groups, sys_cgroup)
     isa, vendor = cpu(proc / "cpuinfo")
     return Machine(

@@ -176,8 +176,8 @@ def schema() -> dict[str, Any]:
 
 
 def _encode(plan: Plan) -> dict[str, Any]:
-    encoded: dict[str, Any] = msgspec.to_builtins(plan, enc_hook=str)
-    return encoded
+    document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(plan, enc_hook=str))
+    return document
 
 
 def _decode_path(kind: type, value: Any) -> Any:  # noqa: ANN401 - the protocol of msgspec
