@@ -1,0 +1,270 @@
+"""The engine in process: `LLM(settings_for(workspace)).generate(...)`."""
+
+import secrets
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from lmrun import _engine
+from lmrun.config.schema import BackendConfig, KvConfig
+from lmrun.engine.messages import FinishReason, SamplingParams
+from lmrun.engine.native import build_engine, submit_native, tokens_event
+from lmrun.engine.text import CompletionText
+from lmrun.errors import ConfigError, EngineError, RequestError
+from lmrun.models import chat_template
+from lmrun.models.tokenizer import Tokenizer
+from lmrun.models.workspace import read_workspace
+from lmrun.plan.engine_settings import EngineSettings
+
+
+@dataclass(frozen=True)
+class Output:
+    """One completion. Tokens past a stop string are not in it."""
+
+    prompt_token_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    logprobs: tuple[float, ...]
+    """One per token; empty unless the sampling asked for them."""
+    top_logprobs: tuple[dict[int, float], ...]
+    num_cached_tokens: int
+
+
+class _Running:
+    """A request between its submission and its last event."""
+
+    def __init__(self, prompt: tuple[int, ...], text: CompletionText) -> None:
+        self.prompt = prompt
+        self.text = text
+        self.unread: deque[str] = deque()
+        self.parts: list[str] = []
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.top_logprobs: list[dict[int, float]] = []
+        self.num_cached_tokens = 0
+
+    def output(self) -> Output:
+        assert self.text.finish_reason is not None
+        return Output(
+            prompt_token_ids=self.prompt,
+            token_ids=tuple(self.token_ids),
+            text="".join(self.parts),
+            finish_reason=self.text.finish_reason,
+            logprobs=tuple(self.logprobs),
+            top_logprobs=tuple(self.top_logprobs),
+            num_cached_tokens=self.num_cached_tokens,
+        )
+
+
+def settings_for(
+    workspace: Path, *, kv_bits: int = 16, threads: int | None = None
+) -> EngineSettings:
+    """Settings for a workspace without a plan: the schema's defaults, as many KV blocks as
+    ``max_num_seqs`` sequences of full length need. Change others with `dataclasses.replace`."""
+    backend, kv = BackendConfig(), KvConfig()
+    context_length = read_workspace(workspace).spec.context_length
+    return EngineSettings(
+        workspace=str(workspace),
+        isa=backend.isa.value,
+        threads=threads or _engine.available_cpus(),
+        num_blocks=backend.max_num_seqs * -(-context_length // kv.block_size),
+        block_size=kv.block_size,
+        kv_bits=kv_bits,
+        max_num_seqs=backend.max_num_seqs,
+        max_batch_tokens=backend.max_batch_tokens,
+        context_length=context_length,
+        prefix_caching=kv.prefix_caching,
+    )
+
+
+class LLM:
+    """One engine in this process. Not thread-safe: its methods step the engine.
+
+    Completions of all open calls share the steps: a `stream` that is not read yet makes progress
+    while `generate` runs.
+    """
+
+    def __init__(self, settings: EngineSettings, *, template: str = "auto") -> None:
+        """``template`` is what ``model.chat_template`` may be."""
+        folder = Path(settings.workspace)
+        self.tokenizer = Tokenizer.from_folder(folder)
+        self.template = chat_template.load(template, folder)
+        self._engine = build_engine(settings)
+        self._next_id = 0
+        self._running: dict[int, _Running] = {}
+        self._scores: dict[int, npt.NDArray[np.float32]] = {}
+
+    def generate(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        sampling: SamplingParams | None = None,
+        *,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+    ) -> list[Output]:
+        """Complete the prompts, batched; outputs in their order.
+
+        The model's end-of-sequence ids stop a completion beside ``sampling.stop_token_ids``,
+        unless ``ignore_eos``. Without ``sampling``: what generation_config.json says, else
+        temperature 1. `RequestError` when one cannot run; then none does.
+        """
+        params = self._params(sampling, ignore_eos)
+        ids: list[int] = []
+        try:
+            for prompt in prompts:
+                ids.append(self._submit(prompt, params, stop))
+            while any(self._running[i].text.finish_reason is None for i in ids):
+                self._step()
+            return [self._running[i].output() for i in ids]
+        finally:
+            self._forget(ids)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        sampling: SamplingParams | None = None,
+        *,
+        stop: Sequence[str] = (),
+    ) -> Output:
+        """Answer a conversation; `ConfigError` when the model has no chat template."""
+        return self.generate([self.chat_token_ids(messages)], sampling, stop=stop)[0]
+
+    def chat_token_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The prompt of a conversation, as `chat` sends it."""
+        if self.template is None:
+            raise ConfigError(
+                "model.chat_template: this model has none. Name one, or a Jinja file."
+            )
+        text = self.template.render(messages, special_tokens=self.tokenizer.special_tokens)
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def stream(
+        self,
+        prompt: str | Sequence[int],
+        sampling: SamplingParams | None = None,
+        *,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+    ) -> Iterator[str]:
+        """The text of one completion as it comes. Closing the iterator aborts it."""
+        engine_id = self._submit(prompt, self._params(sampling, ignore_eos), stop)
+        try:
+            running = self._running[engine_id]
+            while True:
+                while running.unread:
+                    yield running.unread.popleft()
+                if running.text.finish_reason is not None:
+                    return
+                self._step()
+        finally:
+            self._forget([engine_id])
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float32]]:
+        """For each sequence log p(token[i + 1] | token[0..i]), natural logarithm, [len − 1]."""
+        ids: list[int] = []
+        try:
+            for sequence in sequences:
+                engine_id = self._new_id()
+                try:
+                    self._engine.score(engine_id, list(sequence))
+                except ValueError as error:
+                    raise RequestError(f"score: {error}") from error
+                ids.append(engine_id)
+            while any(i not in self._scores for i in ids):
+                self._step()
+            return [self._scores[i] for i in ids]
+        finally:
+            for engine_id in ids:
+                if self._scores.pop(engine_id, None) is None:
+                    self._engine.abort(engine_id)
+
+    def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Logits [len, V] of a sequence on its own; `EngineError` while others run."""
+        try:
+            return self._engine.logits(list(token_ids))
+        except ValueError as error:
+            raise RequestError(f"logits: {error}") from error
+        except RuntimeError as error:
+            raise EngineError(f"engine: {error}") from error
+
+    def stats(self) -> dict[str, int | list[int]]:
+        """The integer fields of `Stats`, without ``rss_bytes``."""
+        return self._engine.stats()
+
+    def effective_config(self) -> dict[str, str | int | bool]:
+        """The settings in force."""
+        return self._engine.effective_config()
+
+    def _params(self, sampling: SamplingParams | None, ignore_eos: bool) -> SamplingParams:
+        if sampling is None:
+            defaults = self.tokenizer.defaults
+            sampling = SamplingParams(
+                temperature=1.0 if defaults.temperature is None else defaults.temperature,
+                top_k=defaults.top_k,
+                top_p=1.0 if defaults.top_p is None else defaults.top_p,
+                max_tokens=defaults.max_new_tokens,
+            )
+        if sampling.mask_slot is not None:
+            raise RequestError("sampling.mask_slot: not built yet.")
+        if ignore_eos:
+            return sampling
+        ids = dict.fromkeys((*sampling.stop_token_ids, *self.tokenizer.stop_token_ids))
+        return msgspec.structs.replace(sampling, stop_token_ids=tuple(ids))
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _submit(
+        self, prompt: str | Sequence[int], params: SamplingParams, stop: Sequence[str]
+    ) -> int:
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+        engine_id = self._new_id()
+        seed = secrets.randbits(63) if params.seed is None else params.seed
+        try:
+            submit_native(self._engine, engine_id, ids, params, seed)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise RequestError(f"prompt: {error}") from error
+        text = CompletionText(
+            self.tokenizer.detokenizer(),
+            stop,
+            stop_token_ids=params.stop_token_ids,
+            min_tokens=params.min_tokens,
+        )
+        self._running[engine_id] = _Running(tuple(ids), text)
+        return engine_id
+
+    def _forget(self, ids: Sequence[int]) -> None:
+        for engine_id in ids:
+            if self._running.pop(engine_id).text.finish_reason is None:
+                self._engine.abort(engine_id)
+
+    def _step(self) -> None:
+        try:
+            outputs = self._engine.step()
+        except RuntimeError as error:
+            raise EngineError(f"engine: {error}") from error
+        for output in outputs:
+            if output.scores is not None:
+                self._scores[output.id] = output.scores
+            running = self._running.get(output.id)
+            if running is None:
+                continue
+            event = tokens_event("", output)
+            if not running.token_ids:
+                running.num_cached_tokens = event.num_cached_tokens
+            delta = running.text.push(event)
+            running.token_ids += delta.token_ids
+            running.logprobs += delta.logprobs
+            running.top_logprobs += delta.top_logprobs
+            running.parts.append(delta.text)
+            if delta.text:
+                running.unread.append(delta.text)
+            if delta.finish_reason is not None and event.finish_reason is None:
+                self._engine.abort(output.id)  # a stop string matched
