@@ -73,5 +73,9 @@ def supported_isas() -> list[str]:
 def available_cpus() -> int:
     """Cores this process may use: affinity mask and cgroup quota, whichever is less."""
 
+def measure_read_bandwidth(threads: int, bytes: int) -> float:
+    """Bytes per second at which that many threads together read that much memory, each its own
+    part, in 2 MiB pages where the kernel grants them; the best of three passes."""
+
 def build_info() -> dict[str, str]:
     """`version`, `compiler`, `isas` compiled in."""

@@ -1,5 +1,6 @@
 #include "engine/machine.h"
 
+#include "base/bandwidth.h"
 #include "base/cpus.h"
 #include "kernels/kernels.h"
 
@@ -30,5 +31,9 @@ std::string compiler() {
 }
 
 int available_cpus() { return base::available_cpus(); }
+
+double measure_read_bandwidth(int threads, size_t bytes) {
+  return base::measure_read_bandwidth(threads, bytes);
+}
 
 }  // namespace lmrun::engine

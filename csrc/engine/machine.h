@@ -1,6 +1,7 @@
 // What the engine finds of the machine and of its own build, for those outside csrc.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -17,5 +18,8 @@ std::string compiler();
 
 // Cores this process may use: affinity mask and cgroup quota, whichever is less.
 int available_cpus();
+
+// Bytes per second at which threads together read memory; the ceiling of a decode step.
+double measure_read_bandwidth(int threads, size_t bytes);
 
 }  // namespace lmrun::engine
