@@ -37,6 +37,9 @@ PLANNED = (
 )
 """Verbs of the design that do not exist yet."""
 
+_OTHER_WORDS = {"serve": "up", "run": "up", "start": "up", "launch": "up", "stop": "down"}
+"""What other tools call a verb."""
+
 _COMPOSING = ("up", "plan", "build")
 _TAKE_A_VALUE = ("--cfg", "-c", "--info", "-i", "--url")
 """Flags whose value must not be taken for the verb."""
@@ -103,8 +106,10 @@ def _check_verb(word: str) -> None:
         return
     if word in PLANNED:
         raise PlanError(f"{word}: not built yet. Verbs that are: {', '.join(VERBS)}.")
-    near = get_close_matches(word, [*VERBS, *PLANNED], 1)
-    advice = f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
+    near = _OTHER_WORDS.get(word) or next(
+        iter(get_close_matches(word, [*VERBS, *PLANNED], 1)), None
+    )
+    advice = f"Did you mean {near}?" if near else f"Verbs: {', '.join(VERBS)}."
     raise UsageError(f"{word}: no such verb. {advice}")
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from lmrun.config import keys, recipes, values
+from lmrun.config import keys, paths, recipes, values
 from lmrun.config.composed import COMMAND_LINE, Origin
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ConfigError, PlanError
@@ -117,17 +117,23 @@ def _recipe_names(override: Override) -> list[str]:
 
 def _option(override: Override) -> str:
     group = override.key_or_group
-    value = override.value()
-    shown = values.shown(value)
-    if override.is_add() or override.is_force_add():
-        raise ConfigError(f"+{group}={shown} ({_ORIGIN}): has an option already. Write {group}=.")
-    if group == "model" and isinstance(value, str) and ("/" in value or ":" in value):
+    option = override.value()
+    if not isinstance(option, str):  # not repeated: it may hold a secret
         raise ConfigError(
-            f"model={shown} ({_ORIGIN}): expected the name of an option, got a path."
-            f" Write model.path={shown}."
+            f"{group} ({_ORIGIN}): expected the name of one option."
+            f" Options of {group}: {', '.join(paths.options(group))}."
         )
-    recipes.check_option(group, value if isinstance(value, str) else shown, _ORIGIN)
-    return str(value)
+    if override.is_add() or override.is_force_add():
+        raise ConfigError(
+            f"+{group}={option} ({_ORIGIN}): has an option already. Write {group}={option}."
+        )
+    if group == "model" and ("/" in option or ":" in option):
+        raise ConfigError(
+            f"model={option} ({_ORIGIN}): expected the name of an option, got a path."
+            f" Write model.path={option}."
+        )
+    recipes.check_option(group, option, _ORIGIN)
+    return option
 
 
 def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
@@ -144,9 +150,8 @@ def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
 def _as_hydra_reads(name: str, value: object, word: str) -> str:
     """The same override, with a text that looks like a number in quotes."""
     if keys.table()[name].kind is str and isinstance(value, str) and "${" not in value:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{name}='{escaped}'"
-    return word.lstrip("+") if not word.startswith("++") else word
+        return f"{name}={QuotedString(value, Quote.single).with_quotes()}"
+    return word
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any YAML value

@@ -127,6 +127,13 @@ def _check(document: Document) -> None:
                 f"{parts[-1]} ({document.origin(*parts)}): no such key. A recipe is data:"
                 " it names no classes and calls nothing."
             )
+    for key in document.content:
+        group, dot, leaf = key.partition(".")
+        if dot:
+            raise ConfigError(
+                f"{key} ({document.origin(key)}): expected as nested keys."
+                f" Write `{group}:` and below it `{leaf}:`."
+            )
     for name, value, origin in document.settings():
         if name not in keys.table():
             raise ConfigError(_unknown(name, value, origin))
@@ -135,9 +142,11 @@ def _check(document: Document) -> None:
 
 def _unknown(name: str, value: object, origin: Origin) -> str:
     if name in keys.groups():
-        got = "nothing" if value is None else values.shown(value)
+        is_option = isinstance(value, str) and value in paths.options(name)
+        got = f"the text {value!r}" if is_option else "nothing" if value is None else "a value"
+        advice = f" Under `defaults:` write `override /{name}: {value}`." if is_option else ""
         return (
-            f"{name} ({origin}): expected its keys below it, got {got}. Keys of {name}:"
+            f"{name} ({origin}): expected its keys below it, got {got}.{advice} Keys of {name}:"
             f" {', '.join(keys.groups()[name])}."
         )
     return f"{name} ({origin}): {keys.unknown(name)}"

@@ -1,0 +1,193 @@
+"""Verbs, statuses and the texts of the command line."""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+import lmrun
+from lmrun.cli import help as texts
+from lmrun.cli import main
+from lmrun.errors import ExitStatus
+
+VERBS = "up, plan, build, chat, list"
+
+REFUSED = {
+    ("plna",): (ExitStatus.USAGE, "plna: no such verb. Did you mean plan?"),
+    ("serve", "+recipe=x"): (ExitStatus.USAGE, "serve: no such verb. Did you mean up?"),
+    ("xyz",): (ExitStatus.USAGE, f"xyz: no such verb. Verbs: {VERBS}."),
+    ("+recipe=w4a16_kv4_server", "plna"): (
+        ExitStatus.USAGE,
+        "plna: no such verb. Did you mean plan?",
+    ),
+    ("diff", "kv.bits=4"): (
+        ExitStatus.REFUSED,
+        f"diff: not built yet. Verbs that are: {VERBS}.",
+    ),
+    ("-m", "kv.bits=4,8"): (
+        ExitStatus.REFUSED,
+        "-m: sweeps are not built yet. Run one point at a time.",
+    ),
+    ("plan", "kv.bits=4,8", "--multirun"): (
+        ExitStatus.REFUSED,
+        "-m: sweeps are not built yet. Run one point at a time.",
+    ),
+    ("--info", "searchpath"): (
+        ExitStatus.REFUSED,
+        "--info: not built yet. `--cfg job` prints the composed settings.",
+    ),
+    ("--experimental-rerun=x.pickle",): (
+        ExitStatus.USAGE,
+        "--experimental-rerun: refused, it would run code from a file. Give the overrides.",
+    ),
+    ("--cfg", "hydra"): (ExitStatus.REFUSED, "--cfg hydra: not built yet. job is."),
+    ("--cfg", "jobs"): (ExitStatus.USAGE, "--cfg jobs: expected job."),
+    ("plan", "--jsn"): (ExitStatus.USAGE, "--jsn: no such flag. Did you mean --json?"),
+    ("list", "recipe"): (
+        ExitStatus.USAGE,
+        "recipe: no such kind. Did you mean recipes? Kinds: recipes, models, quantizers, backends,"
+        " chat-templates, artifacts.",
+    ),
+    ("plan", "kv.bits=5"): (
+        ExitStatus.CONFIG,
+        "kv.bits=5 (command line): expected one of 4, 8, 16 or 32.",
+    ),
+    ("plan", "parallel.tp=2"): (ExitStatus.REFUSED, "parallel.tp=2: not built yet; 1 is."),
+    ("kv.bits=5",): (
+        ExitStatus.CONFIG,
+        "kv.bits=5 (command line): expected one of 4, 8, 16 or 32.",
+    ),
+    ("parallel.tp=2",): (ExitStatus.REFUSED, "parallel.tp=2: not built yet; 1 is."),
+    ("build", "backend.name=vllm"): (
+        ExitStatus.REFUSED,
+        "backend.name=vllm: not built yet; native is.",
+    ),
+}
+
+
+@pytest.mark.parametrize("argv", REFUSED, ids=" ".join)
+def test_a_wrong_command_ends_in_one_message_and_its_status(
+    argv: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, text = REFUSED[argv]
+    assert main.run(argv) is status
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", f"lmrun: {text}\n")
+
+
+@pytest.mark.parametrize("verb", main.PLANNED)
+def test_a_planned_verb_is_not_built_yet(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run([verb, "--json"]) is ExitStatus.REFUSED
+    assert "not built yet" in capfd.readouterr().err
+
+
+def test_bare_lmrun_prints_a_short_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run([]) is ExitStatus.OK
+    assert capfd.readouterr().out == texts.SHORT
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["kv.bits=4", "--help"]])
+def test_help_names_every_verb(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(argv) is ExitStatus.OK
+    out = capfd.readouterr().out
+    assert out == texts.FULL
+    assert all(f"\n  {verb} " in out for verb in main.VERBS)
+
+
+@pytest.mark.parametrize("verb", main.VERBS)
+def test_each_verb_exists_and_has_a_help(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
+    module, _, function = main.VERBS[verb].partition(":")
+    assert callable(getattr(import_module(module), function))
+    assert main.run([verb, "--help"]) is ExitStatus.OK
+    assert capfd.readouterr().out == texts.VERBS[verb]
+
+
+def test_help_fits_a_terminal() -> None:
+    for text in (texts.SHORT, texts.FULL, *texts.VERBS.values()):
+        assert max(map(len, text.splitlines())) <= 100
+        assert text.endswith("\n")
+
+
+def test_version_names_lmrun_and_the_engine(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--version"]) is ExitStatus.OK
+    first, second = capfd.readouterr().out.splitlines()
+    assert first == f"lmrun {lmrun.__version__}"
+    assert second.startswith("engine ")
+    assert "generic" in second
+
+
+def test_cfg_job_prints_the_composed_settings(capfd: pytest.CaptureFixture[str]) -> None:
+    argv = ["plan", "--cfg", "job", "+recipe=w4a16_kv4_server", "kv.bits=8"]
+    assert main.run(argv) is ExitStatus.OK
+    document = yaml.safe_load(capfd.readouterr().out)
+    assert document["quant"] == {
+        "method": "awq",
+        "bits": 4,
+        "group_size": 128,
+        "symmetric": False,
+        "skip": [],
+    }
+    assert document["kv"]["bits"] == 8
+
+
+def test_the_verb_may_stand_after_flags_and_overrides(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--json", "list", "recipes"]) is ExitStatus.OK
+    assert capfd.readouterr().out.startswith("{")
+    assert main.run(["--cfg", "job", "plan", "kv.bits=5"]) is ExitStatus.CONFIG
+
+
+def test_an_interrupt_ends_with_130(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(target: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_load", interrupted)
+    assert main.run(["plan"]) is ExitStatus.INTERRUPTED
+    assert capfd.readouterr().err == "\nlmrun: interrupted\n"
+
+
+def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(main.VERBS, "plan", "lmrun.cli.nowhere:run")
+    with pytest.raises(ModuleNotFoundError):
+        main.run(["plan"])
+
+
+def _run(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["plan", "--help"], ["plna"], ["diff"]])
+def test_help_and_wrong_words_load_neither_hydra_nor_torch(argv: list[str], tmp_path: Path) -> None:
+    result = _run(
+        f"import sys; from lmrun.cli.main import run; run({argv!r});"
+        "heavy = {'hydra', 'omegaconf', 'torch', 'pydantic', 'yaml', 'numpy'};"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)",
+        tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("argv", [["plan", "+recipe=w4a16_kv4_server"], ["list"]])
+def test_plan_and_list_load_no_torch_and_write_nothing(argv: list[str], tmp_path: Path) -> None:
+    result = _run(
+        f"import sys; from lmrun.cli.main import run; assert run({argv!r}) == 0;"
+        "heavy = {'torch', 'transformers', 'gradio', 'ray', 'hydra_plugins'};"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)",
+        tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+    assert list(tmp_path.iterdir()) == []
+    assert list(Path(os.environ["LMRUN_HOME"]).iterdir()) == []

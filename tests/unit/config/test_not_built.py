@@ -1,0 +1,53 @@
+"""Legal choices whose feature does not exist yet."""
+
+import pytest
+
+from lmrun.config import compose
+from lmrun.config.not_built import check_built, is_built
+from lmrun.errors import ExitStatus, PlanError
+
+REFUSED = {
+    "parallel.tp=2": "parallel.tp=2: not built yet; 1 is.",
+    "parallel.replicas=2": "parallel.replicas=2: not built yet; 1 is.",
+    "parallel.placement=ray_serve": "parallel.placement=ray_serve: not built yet; local is.",
+    "backend.name=vllm": "backend.name=vllm: not built yet; native is.",
+    "backend.isa=amx": "backend.isa=amx: not built yet; auto, generic and avx512 are.",
+    "backend.isa=avx2": "backend.isa=avx2: not built yet; auto, generic and avx512 are.",
+    "backend.activation_bits=8": "backend.activation_bits=8: not built yet; 32 is.",
+    "backend.rope_scaling=yarn": "backend.rope_scaling=yarn: not built yet; checkpoint is.",
+    "quant.method=gptq": "quant.method=gptq: not built yet; none, rtn and awq are.",
+    "quant.method=smoothquant": "quant.method=smoothquant: not built yet; none, rtn and awq are.",
+    "quant.symmetric=true": "quant.symmetric=true: not built yet; false is.",
+    "model.hub_id=a/b": ("model.hub_id=a/b: not built yet; model.path with a local folder is."),
+    "model.revision=main": "model.revision=main: not built yet; a local folder is.",
+    "device.name=h100": "device.name=h100: not built yet; auto is.",
+    "device.kind=cuda": "device.kind=cuda: not built yet; cpu is.",
+    "device.memory_gib=8": "device.memory_gib=8.0: not built yet; null is.",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_a_choice_that_is_not_built_is_named_with_what_is(override: str) -> None:
+    run = compose([override]).run
+    with pytest.raises(PlanError) as caught:
+        check_built(run)
+    assert str(caught.value) == REFUSED[override]
+    assert caught.value.status is ExitStatus.REFUSED
+    assert not is_built(run)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["quant=awq_w4_g128", "quant.bits=8"], "quant.bits=8: not built yet; 4 is."),
+        (
+            ["quant=rtn", "quant.group_size=256"],
+            "quant.group_size=256: not built yet; 32, 64 and 128 are.",
+        ),
+    ],
+)
+def test_sizes_matter_only_where_something_is_quantized(overrides: list[str], text: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        check_built(compose(overrides).run)
+    assert str(caught.value) == text
+    check_built(compose(["quant=none", *overrides[1:]]).run)
