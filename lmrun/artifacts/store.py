@@ -154,11 +154,12 @@ class Store:
     def verify(self, artifact: Artifact) -> None:
         """Hash every file; `ArtifactError` names the first that is not as it was committed.
 
-        Where the bytes are right and only the stamps moved (a copied store), the stamps are
-        renewed.
+        A wrong artifact is condemned, so that the next plan rebuilds it. Where the bytes are right
+        and only the stamps moved (a copied store), the stamps are renewed.
         """
         problem = _problem(artifact.path, artifact.manifest, hash_all=True)
         if problem is not None:
+            self.condemn(artifact, problem)
             raise ArtifactError(f"{artifact.path}: {problem}")
         renewed = {
             name: FileRecord(**asdict(stamp(artifact.path / name)), sha256=record.sha256)
@@ -188,10 +189,14 @@ class Store:
         def work() -> None:
             for artifact in todo:
                 problem = _problem(artifact.path, artifact.manifest, hash_all=True)
-                if problem is not None:
-                    _log.error("%s: %s", artifact.path, problem)
+                if problem is None:
+                    continue
+                _log.error("%s: %s", artifact.path, problem)
+                try:
                     self.condemn(artifact, problem)
-                    on_mismatch(artifact, problem)
+                except ArtifactError as error:
+                    _log.error("%s: cannot be marked as damaged: %s", artifact.path, error)
+                on_mismatch(artifact, problem)
 
         thread = threading.Thread(target=work, name="verify-artifacts", daemon=True)
         thread.start()

@@ -153,15 +153,15 @@ class _Reader:
         self._where = where
 
     def error(self, key: str, expected: str, got: object) -> PlanError:
-        return PlanError(f"{self._where}: {key}: expected {expected}, got {got!r}.")
+        """The refusal of a value; None means that the key is missing."""
+        shown = "nothing" if got is None else repr(got)
+        return PlanError(f"{self._where}: {key}: expected {expected}, got {shown}.")
 
     def count(self, key: str, default: int | None = None) -> int:
         """A positive integer."""
         value = self._config.get(key)
         if value is None:
             value = default
-        if value is None:
-            raise self.error(key, "a positive integer", "nothing")
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.error(key, "a positive integer", value)
         return value
@@ -174,7 +174,7 @@ class _Reader:
         if value is None:
             value = default
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise self.error(key, "a positive number", "nothing" if value is None else value)
+            raise self.error(key, "a positive number", value)
         return float(value)
 
     def flag(self, key: str) -> bool:
