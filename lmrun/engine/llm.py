@@ -183,6 +183,7 @@ class LLM:
             for engine_id in ids:
                 if self._scores.pop(engine_id, None) is None:
                     self._engine.abort(engine_id)
+            self._settle()
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits [len, V] of a sequence on its own; `EngineError` while others run."""
@@ -244,6 +245,12 @@ class LLM:
         for engine_id in ids:
             if self._running.pop(engine_id).text.finish_reason is None:
                 self._engine.abort(engine_id)
+        self._settle()
+
+    def _settle(self) -> None:
+        """With nobody waiting, let the engine take note of what was aborted."""
+        while not self._running and self._engine.has_work():
+            self._step()
 
     def _step(self) -> None:
         try:

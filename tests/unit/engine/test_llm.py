@@ -1,0 +1,98 @@
+"""The engine in process."""
+
+import numpy as np
+import pytest
+
+from lmrun.engine.llm import LLM
+from lmrun.engine.messages import SamplingParams
+from lmrun.errors import RequestError
+
+GREEDY = SamplingParams(temperature=0, max_tokens=24)
+PROMPTS = ["hello", "a longer prompt, of other words", "x"]
+
+
+def test_a_batch_gives_the_tokens_of_each_prompt_alone(llm: LLM) -> None:
+    together = llm.generate(PROMPTS, GREEDY)
+    assert [llm.generate([prompt], GREEDY)[0].token_ids for prompt in PROMPTS] == [
+        output.token_ids for output in together
+    ]
+    assert all(len(output.token_ids) == 24 for output in together)
+
+
+def test_a_stream_adds_up_to_the_text_of_generate(llm: LLM) -> None:
+    output = llm.generate(["hello"], GREEDY)[0]
+    assert "".join(llm.stream("hello", GREEDY)) == output.text
+    assert output.text == llm.tokenizer.decode(output.token_ids)
+
+
+def test_a_stream_left_early_frees_its_blocks(llm: LLM) -> None:
+    stream = llm.stream("hello", SamplingParams(temperature=0, max_tokens=500), ignore_eos=True)
+    next(stream)
+    assert llm.stats()["used_blocks"] != 0
+    stream.close()
+    llm.generate(["x"], SamplingParams(max_tokens=1))
+    assert llm.stats()["used_blocks"] == 0
+
+
+def test_streams_make_progress_while_generate_runs(llm: LLM) -> None:
+    alone = llm.generate(["hello"], GREEDY)[0].text
+    stream = llm.stream("hello", GREEDY)
+    first = next(stream)
+    llm.generate(PROMPTS, GREEDY)
+    assert first + "".join(stream) == alone
+
+
+def test_a_stop_string_cuts_text_and_tokens(llm: LLM) -> None:
+    whole = llm.generate(["hello"], GREEDY)[0]
+    start = next(i for i, char in enumerate(whole.text) if i > 3 and char.isascii())
+    cut = llm.generate(["hello"], GREEDY, stop=[whole.text[start]])[0]
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole.text[: whole.text.index(whole.text[start])]
+    assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
+    assert len(cut.token_ids) < 24
+
+
+def test_scores_are_the_log_probabilities_that_the_logits_give(llm: LLM) -> None:
+    tokens = llm.tokenizer.encode("some text to be scored")
+    logits = llm.logits(tokens).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = [logprobs[i, token] for i, token in enumerate(tokens[1:])]
+    first, second = llm.score([tokens, tokens[:5]])
+    np.testing.assert_allclose(first, expected, atol=1e-4)
+    np.testing.assert_array_equal(second, first[:4])
+
+
+def test_logprobs_are_those_of_the_tokens_that_count(llm: LLM) -> None:
+    params = SamplingParams(temperature=0, max_tokens=8, logprobs=3)
+    output = llm.generate(["hello"], params)[0]
+    assert len(output.logprobs) == len(output.top_logprobs) == len(output.token_ids) == 8
+    for token_id, logprob, top in zip(
+        output.token_ids, output.logprobs, output.top_logprobs, strict=True
+    ):
+        assert len(top) == 3
+        assert top[token_id] == pytest.approx(logprob)
+        assert max(top.values()) == pytest.approx(logprob)
+
+
+def test_the_same_seed_gives_the_same_tokens_and_another_does_not(llm: LLM) -> None:
+    def run(seed: int | None) -> tuple[int, ...]:
+        return llm.generate(["hello"], SamplingParams(seed=seed, max_tokens=24))[0].token_ids
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+    assert run(None) != run(None)
+
+
+def test_a_chat_ends_with_the_assistants_turn(llm: LLM) -> None:
+    ids = llm.chat_token_ids([{"role": "user", "content": "hi"}])
+    text = llm.tokenizer.decode(ids, skip_special_tokens=False)
+    assert text == "<|bos|><|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert llm.chat([{"role": "user", "content": "hi"}], GREEDY).prompt_token_ids == tuple(ids)
+
+
+def test_one_bad_prompt_leaves_no_request_behind(llm: LLM) -> None:
+    with pytest.raises(RequestError, match="token id 9999"):
+        llm.generate(["fine", [9999]], GREEDY)
+    llm.generate(["x"], SamplingParams(max_tokens=1))
+    assert llm.stats()["used_blocks"] == llm.stats()["waiting"] == 0
