@@ -39,26 +39,19 @@ def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
         merged = hydra_session.merge(line.for_hydra, folders)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"configuration: cannot be composed: {error}") from error
-    documents = [_document(path, taken, here) for path in merged.order if _is_file(path)]
-    settings = list(_settings(documents, line))
+    options = [
+        read(paths.option_file(f"{group}/{option}"), group, here)
+        for group, option in merged.options.items()
+    ]
+    settings = list(_settings([*options, *taken.values()], line))
     _check_no_option_is_lost(line, settings)
     origins = {name: Origin(SCHEMA_DEFAULT) for name in keys.table()}
     origins.update((setting.key, setting.origin) for setting in settings)
     run = values.build(_resolved(merged.config, origins), origins)
     described = [recipes.describe(name, document.path) for name, document in taken.items()]
-    last = described[-1] if described else None
+    by_name = {recipe.name: recipe for recipe in described}
+    last = by_name[line.recipes[-1]] if line.recipes else None
     return Composed(run, last, line.words, origins, tuple(described))
-
-
-def _is_file(config_path: str) -> bool:
-    return config_path not in (hydra_session.PRIMARY, hydra_session.SCHEMA)
-
-
-def _document(config_path: str, taken: Mapping[str, Document], cwd: Path) -> Document:
-    group, _, name = config_path.partition("/")
-    if group == recipes.GROUP:
-        return taken[name]
-    return read(paths.option_file(config_path), group, cwd)
 
 
 def _settings(documents: Sequence[Document], line: CommandLine) -> Iterator[Setting]:

@@ -69,12 +69,8 @@ def read(path: Path, package: str, cwd: Path) -> Document:
 
 def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                line = f":{event.start_mark.line + 1}" if event.start_mark else ""
-                raise ConfigError(
-                    f"{shown}{line}: expected plain values, got an alias. Write the value out."
-                )
+        if "*" in text:
+            _refuse_aliases(text, shown)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigError(_broken(error, shown)) from error
@@ -83,6 +79,16 @@ def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{shown}:1: expected `key: value` lines, got {_kind(root)}.")
     return dict(_marks(root, ()))
+
+
+def _refuse_aliases(text: str, shown: str) -> None:
+    """A few lines of them can stand for gigabytes."""
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = f":{event.start_mark.line + 1}" if event.start_mark else ""
+            raise ConfigError(
+                f"{shown}{line}: expected plain values, got an alias. Write the value out."
+            )
 
 
 def _marks(node: yaml.Node, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lmrun.config import paths, recipes
+from lmrun.config import keys, paths, recipes
 from lmrun.config.schema import RunConfig
 
 PRIMARY = "config"
@@ -88,23 +88,33 @@ class Merged:
     """What Hydra made of the overrides."""
 
     config: DictConfig
-    order: tuple[str, ...]
-    """Config paths such as ``kv/kv4`` and ``recipe/base``, in the order of merging."""
+    options: Mapping[str, str]
+    """Group → the option it got. Options are merged in the order of the groups, recipes after."""
 
 
 def merge(overrides: Sequence[str], folders: tuple[Path, ...]) -> Merged:
     """Compose `configs/config.yaml` with the overrides; writes nothing anywhere."""
     _register()
     with _session(folders):
+        config = hydra.compose(PRIMARY, list(overrides), return_hydra_config=True)
+    choices = config.hydra.runtime.choices
+    options = {group: str(choices[group]) for group in keys.groups()}
+    with open_dict(config):
+        del config["hydra"]
+    return Merged(config, options)
+
+
+def order(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[str, ...]:
+    """Hydra's own list of what is merged, such as ``kv/kv4`` and ``recipe/base``, in its order.
+
+    As costly as `merge` (40 ms), so composition relies on its order and a test compares the two.
+    """
+    _register()
+    with _session(folders):
         loader = GlobalHydra.instance().config_loader()
         defaults = loader.compute_defaults_list(PRIMARY, list(overrides), RunMode.RUN).defaults
-        config = hydra.compose(PRIMARY, list(overrides))
-    order = tuple(
-        default.config_path
-        for default in defaults
-        if default.config_path and not default.config_path.startswith("hydra")
-    )
-    return Merged(config, order)
+    paths_in_order = (default.config_path or "" for default in defaults)
+    return tuple(path for path in paths_in_order if "/" in path and not path.startswith("hydra/"))
 
 
 @contextmanager

@@ -58,7 +58,7 @@ class _Walk:
 
 
 def walk(named: Sequence[str], folders: tuple[Path, ...], cwd: Path) -> dict[str, Document]:
-    """The named recipes and those they inherit, each read and checked; inherited ones first.
+    """The named recipes and those they inherit, read and checked, in the order of merging.
 
     Raises `ConfigError` on an unknown name, a circle, a recipe that would be merged twice, and a
     defaults list that names no such option.
@@ -85,14 +85,15 @@ def _visit(name: str, where: Origin, walked: _Walk) -> None:
     walked.open_names.append(name)
     for index, item in enumerate(document.defaults):
         origin = document.origin("defaults", str(index))
-        if isinstance(item, str):
-            if item != "_self_":
-                _visit(item, origin, walked)
+        if item == "_self_":
+            walked.done[name] = document
+        elif isinstance(item, str):
+            _visit(item, origin, walked)
         else:
             _check_override(item, origin)
     _check_order(document)
     walked.open_names.pop()
-    walked.done[name] = document
+    walked.done.setdefault(name, document)
 
 
 def _missing(name: str, where: Origin, walked: _Walk) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from lmrun.config import compose, paths
+from lmrun.config import compose, hydra_session, paths, recipes
 from lmrun.config.composed import Origin
 from lmrun.config.schema import QuantMethod, RunConfig, UiName
 from lmrun.errors import ConfigError
@@ -107,6 +107,24 @@ def test_a_recipe_may_let_what_it_inherits_win(recipe: Write, tmp_path: Path) ->
     composed = compose(["recipe=prod"], cwd=tmp_path)
     assert composed.run.backend.threads == 1
     assert str(composed.origins["backend.threads"]) == "recipes/base.yaml:2"
+    assert composed.recipe is not None
+    assert composed.recipe.name == "prod"
+
+
+def test_origins_follow_the_order_in_which_hydra_merges(recipe: Write, tmp_path: Path) -> None:
+    recipe("base", "defaults:\n  - override /kv: kv8\n")
+    recipe("more", "# empty\n")
+    recipe("last", "defaults:\n  - _self_\n  - more\n  - override /quant: rtn\n")
+    recipe("prod", "defaults:\n  - base\n  - last\n  - _self_\n  - override /kv: kv4\n")
+    overrides = ["+recipe=[w16_kv16_server,prod]", "frontend=api"]
+    folders = recipes.roots(tmp_path)
+    merged = hydra_session.merge(overrides, folders)
+    walked = recipes.walk(["w16_kv16_server", "prod"], folders, tmp_path)
+    expected = [f"{group}/{option}" for group, option in merged.options.items()]
+    expected += [f"recipe/{name}" for name in walked]
+    assert list(hydra_session.order(overrides, folders)) == expected
+    assert merged.options["kv"] == "kv4"
+    assert merged.options["frontend"] == "api"
 
 
 def test_the_users_recipe_wins_and_says_what_it_hides(recipe: Write, tmp_path: Path) -> None:
