@@ -5,49 +5,22 @@ tensor, whatever the model's size. Equal inputs give equal bytes.
 """
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmrun.errors import StageError
-from lmrun.quant.packing import NUMPY_DTYPES
+from lmrun.quant.layout import FILE_ALIGNMENT, TENSOR_ALIGNMENT
+from lmrun.stages.tensor_files import LazyTensor
+
+__all__ = ["LazyTensor", "write_workspace"]
 
 MODEL_FILE = "model.json"
 RANK_FILE = "rank-0.safetensors"
 FORMAT = "lmrun-workspace"
 SCHEMA_VERSION = 1
 LAYOUT = "cpu-tile16"
-TENSOR_ALIGNMENT = 64
-FILE_ALIGNMENT = 2 << 20
 PAD_PREFIX = "__pad__."
-
-
-@dataclass(frozen=True)
-class LazyTensor:
-    """A tensor of the workspace whose data is made when it is written."""
-
-    name: str
-    dtype: str
-    """F32, F16, BF16 or U8."""
-    shape: tuple[int, ...]
-    load: Callable[[], NDArray[Any]]
-    """Makes the array, of exactly this shape and `NUMPY_DTYPES[dtype]` (BF16: bits in uint16)."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the data."""
-        return math.prod(self.shape) * NUMPY_DTYPES[self.dtype].itemsize
-
-    @classmethod
-    def of(cls, name: str, array: NDArray[Any], dtype: str | None = None) -> "LazyTensor":
-        """A tensor already in memory; ``dtype`` is needed for BF16 alone."""
-        names = {"float32": "F32", "float16": "F16", "uint8": "U8"}
-        return cls(name, dtype or names[array.dtype.name], array.shape, lambda: array)
 
 
 def write_workspace(
@@ -69,7 +42,7 @@ def write_workspace(
         out.write(header)
         for entry in entries:
             if isinstance(entry, LazyTensor):
-                out.write(_checked(entry).data)
+                out.write(entry.array().data)
             else:
                 out.write(bytes(entry))
         out.write(bytes(last_pad))
@@ -116,14 +89,3 @@ def _header(entries: list[LazyTensor | int]) -> tuple[bytes, int]:
         if needed <= length:
             return text.ljust(length), last
         length = needed
-
-
-def _checked(tensor: LazyTensor) -> NDArray[Any]:
-    array = np.ascontiguousarray(tensor.load())
-    expected = NUMPY_DTYPES[tensor.dtype]
-    if array.shape != tensor.shape or array.dtype != expected:
-        raise StageError(
-            f"{tensor.name}: expected {expected} {list(tensor.shape)},"
-            f" got {array.dtype} {list(array.shape)}."
-        )
-    return array

@@ -1,0 +1,217 @@
+"""calibrate: what the float model's linears see on a text. Nothing here knows bits or groups.
+
+The artifact is one file, `FILE_NAME`; `lmrun/stages/README.md` lists its tensors.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmrun import log
+from lmrun.errors import StageError
+from lmrun.models.checkpoint import Checkpoint
+from lmrun.models.tokenizer import Tokenizer
+from lmrun.stages import decoder, sample_text, tensor_files
+from lmrun.stages.context import StageContext, StageResult, progress_bar
+from lmrun.stages.decoder import LayerTrace, RotaryTables
+from lmrun.stages.layer_checkpoints import LayerCheckpoints
+from lmrun.stages.tensor_files import Array, LazyTensor
+
+FILE_NAME = "calibration.safetensors"
+TOKEN_IDS = "token_ids"
+CHARACTERS_PER_TOKEN = 8
+"""Of the built-in text, generously: it is made as long as the sequences need."""
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """Text to take sequences from."""
+
+    text: str
+    source: str
+    """As error messages name it."""
+
+
+def run(context: StageContext) -> StageResult:
+    """Fill the partial folder with `FILE_NAME`."""
+    checkpoint = Checkpoint.open(context.checkpoint)
+    samples = int(context.value("calibration.samples"))
+    seq_len = int(context.value("calibration.seq_len"))
+    tokenizer = Tokenizer.from_folder(context.checkpoint)
+    text = read_text(context.plan.calibration_text, samples * seq_len * CHARACTERS_PER_TOKEN)
+    token_ids = take_sequences(
+        tokenizer, text, samples, seq_len, int(context.value("calibration.seed"))
+    )
+    if int(token_ids.max()) >= checkpoint.spec.vocab_size:
+        raise StageError(
+            f"{context.checkpoint}: expected token ids below {checkpoint.spec.vocab_size}, got"
+            f" {int(token_ids.max())}. The tokenizer is not that of the model."
+        )
+    finished = LayerCheckpoints(context.resume)
+    done = finished.num_done()
+    with (
+        torch.inference_mode(),
+        progress_bar("calibrate", checkpoint.spec.num_layers, done) as advance,
+    ):
+        batch_size = int(context.value("calibration.batch_size"))
+        hidden: Tensor | None = None
+        for index in range(done, checkpoint.spec.num_layers):
+            if hidden is None:
+                hidden = _first_hidden(checkpoint, finished, index, token_ids)
+            hidden = _observe_layer(checkpoint, finished, index, hidden, batch_size)
+            advance(1)
+    _write(context.partial / FILE_NAME, checkpoint.spec.num_layers, token_ids, finished)
+    fallbacks: tuple[str, ...] = ()
+    if tokenizer.bos_token_id is None:
+        fallbacks = ("the tokenizer has no BOS token: sequences start without one",)
+    return StageResult(metrics={"tokens": int(token_ids.size)}, fallbacks=fallbacks)
+
+
+def read_text(path: Path | None, num_characters: int) -> CalibrationText:
+    """A .txt file as it is, the `text` fields of a .jsonl file, or None for the built-in text.
+
+    ``num_characters`` is how long the built-in text is made.
+    """
+    if path is None:
+        return CalibrationText(sample_text.text(num_characters), "builtin:sample")
+    try:
+        content = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise StageError(f"{path}: expected UTF-8 text, got {error.reason}.") from error
+    if path.suffix == ".jsonl":
+        lines = [line for line in enumerate(content.splitlines(), 1) if line[1].strip()]
+        content = "\n".join(_text_field(path, number, line) for number, line in lines)
+    return CalibrationText(content, str(path))
+
+
+def _text_field(path: Path, number: int, line: str) -> str:
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise StageError(f"{path}:{number}: expected a JSON object a line, got {error}.") from error
+    text = document.get("text") if isinstance(document, dict) else None
+    if not isinstance(text, str):
+        raise StageError(f"{path}:{number}: expected an object with a string `text`, got none.")
+    return text
+
+
+def take_sequences(
+    tokenizer: Tokenizer, text: CalibrationText, samples: int, seq_len: int, seed: int
+) -> NDArray[np.int32]:
+    """Token ids [samples, seq_len]: disjoint pieces of the text, BOS before each.
+
+    The seed chooses the pieces; they stay in the order of the text. Too little text is refused
+    with the counts.
+    """
+    ids = tokenizer.encode(text.text, add_special_tokens=False)
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    piece = seq_len - len(bos)
+    available = len(ids) // piece
+    if available < samples:
+        advice = (
+            f"Use calibration.samples={available}, shorter sequences, or a longer text."
+            if available
+            else f"Use calibration.seq_len={len(ids) + len(bos)} or less, or a longer text."
+        )
+        raise StageError(
+            f"calibration.data={text.source}: expected text for {samples} sequences of {seq_len}"
+            f" tokens ({samples * piece} tokens), got {len(ids)} tokens. {advice}"
+        )
+    rng = np.random.Generator(np.random.PCG64(seed))
+    chosen = np.sort(rng.permutation(available)[:samples])
+    pieces = np.array(ids[: available * piece], np.int32).reshape(available, piece)[chosen]
+    starts = np.full((samples, len(bos)), bos[0] if bos else 0, np.int32)
+    return np.concatenate([starts, pieces], axis=1)
+
+
+def _first_hidden(
+    checkpoint: Checkpoint,
+    finished: LayerCheckpoints,
+    index: int,
+    token_ids: NDArray[np.int32],
+) -> Tensor:
+    hidden = finished.hidden(index) if index else None
+    if index == 0:
+        return decoder.embed(checkpoint, torch.from_numpy(token_ids))
+    if hidden is None:
+        raise StageError(f"calibrate: expected the input of layer {index} among its checkpoints.")
+    _log.info("calibrate: %d of %d layers are finished", index, checkpoint.spec.num_layers)
+    return hidden
+
+
+def _observe_layer(
+    checkpoint: Checkpoint,
+    finished: LayerCheckpoints,
+    index: int,
+    hidden: Tensor,
+    batch_size: int,
+) -> Tensor:
+    """Run one layer over all sequences, keep its statistics, return its output."""
+    spec = checkpoint.spec
+    weights = decoder.load_layer(checkpoint, index)
+    rotary = RotaryTables.of(spec, hidden.shape[1])
+    observer = _Observer(hidden.shape[0] * hidden.shape[1])
+    output = torch.empty_like(hidden)
+    for start in range(0, len(hidden), batch_size):
+        trace = decoder.run_layer(spec, weights, hidden[start : start + batch_size], rotary)
+        output[start : start + batch_size] = trace.hidden
+        observer.see(trace)
+    last = index == spec.num_layers - 1
+    finished.save(index, observer.statistics(f"layers.{index}"), None if last else output)
+    return output
+
+
+class _Observer:
+    """Running statistics of one layer."""
+
+    def __init__(self, num_tokens: int) -> None:
+        self._num_tokens = num_tokens
+        self._sums: dict[str, Tensor] = {}
+        self._lows: dict[str, Tensor] = {}
+        self._highs: dict[str, Tensor] = {}
+
+    def see(self, trace: LayerTrace) -> None:
+        """Add a batch."""
+        for name, x in trace.inputs.items():
+            rows = x.flatten(0, 1)
+            self._add(f"{name}.abs_mean", rows.abs().sum(0, dtype=torch.float64))
+            self._add(f"{name}.square_sum", rows.square().sum(0, dtype=torch.float64))
+            self._raise(f"{name}.abs_max", rows.abs().amax(0))
+        for name, heads in (("key", trace.key), ("value", trace.value)):
+            low, high = heads.amin((0, 2)), heads.amax((0, 2))
+            self._lows[name] = torch.minimum(self._lows.get(name, low), low)
+            self._raise(f"{name}.max", high)
+
+    def statistics(self, prefix: str) -> dict[str, Array]:
+        """The tensors, by their names in the artifact."""
+        found = {name: total.float() for name, total in self._sums.items()}
+        for name, total in self._sums.items():
+            if name.endswith(".abs_mean"):
+                found[name] = (total / self._num_tokens).float()
+        found |= {f"{name}.min": low for name, low in self._lows.items()}
+        found |= self._highs
+        return {f"{prefix}.{name}": found[name].numpy() for name in sorted(found)}
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self._sums[name] = self._sums[name] + values if name in self._sums else values
+
+    def _raise(self, name: str, values: Tensor) -> None:
+        self._highs[name] = torch.maximum(self._highs.get(name, values), values)
+
+
+def _write(
+    path: Path, num_layers: int, token_ids: NDArray[np.int32], finished: LayerCheckpoints
+) -> None:
+    tensors = [LazyTensor.of(TOKEN_IDS, token_ids)]
+    for index in range(num_layers):
+        for entry in finished.entries(index).values():
+            array = tensor_files.read(entry)
+            tensors.append(LazyTensor.of(entry.name, array))
+    tensor_files.write_safetensors(path, tensors)

@@ -1,0 +1,156 @@
+"""A Llama-family decoder layer in plain torch, float32: what calibration runs.
+
+One layer at a time, so that a model larger than memory passes through. Activations are
+[batch, tokens, features]; equal to transformers in float32 arithmetic up to rounding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lmrun.errors import StageError
+from lmrun.models.checkpoint import Checkpoint
+from lmrun.models.rope import inv_freq
+from lmrun.models.spec import ModelSpec
+from lmrun.stages import tensor_files
+
+INPUTS = ("qkv", "o", "gate_up", "down")
+"""Inputs of a layer's linears, as they are computed; q, k, v share one, and gate, up."""
+READERS: dict[str, tuple[str, ...]] = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+"""Roles of the linears that read each input."""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The tensors of one layer in float32."""
+
+    index: int
+    linears: Mapping[str, Tensor]
+    """Role → [out_features, in_features]."""
+    biases: Mapping[str, Tensor]
+    """Role → [out_features], where the model has one."""
+    norms: Mapping[str, Tensor]
+    """`input_layernorm`, `post_attention_layernorm`, and `q_norm`, `k_norm` where used."""
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What a layer computed on its way."""
+
+    hidden: Tensor
+    """Its output [batch, tokens, hidden]."""
+    inputs: Mapping[str, Tensor]
+    """Each of `INPUTS` → [batch, tokens, in_features]."""
+    key: Tensor
+    """[batch, kv_heads, tokens, head_dim], after RoPE: what the KV cache stores."""
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class RotaryTables:
+    """Cosine and sine of every position: [tokens, head_dim]."""
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def of(cls, spec: ModelSpec, num_tokens: int) -> "RotaryTables":
+        """Tables for positions 0 … num_tokens - 1."""
+        angles = torch.outer(torch.arange(num_tokens).float(), torch.from_numpy(inv_freq(spec)))
+        both = torch.cat([angles, angles], dim=-1)
+        return cls(both.cos(), both.sin())
+
+    def rotate(self, heads: Tensor) -> Tensor:
+        """RoPE of [batch, heads, tokens, head_dim]; feature i turns with i + head_dim / 2."""
+        first, second = heads.chunk(2, dim=-1)
+        return heads * self.cos + torch.cat([-second, first], dim=-1) * self.sin
+
+
+def load_tensor(checkpoint: Checkpoint, name: str) -> Tensor:
+    """A float tensor of a checkpoint in float32; NaN or infinity is refused with its name."""
+    entry = checkpoint.tensors[name]
+    array = tensor_files.to_float32(tensor_files.read(entry), entry.dtype)
+    tensor = torch.from_numpy(array)
+    if not bool(torch.isfinite(tensor).all()):
+        raise StageError(
+            f"{entry.file}: {name}: expected finite numbers, got NaN or infinity."
+            " The checkpoint is damaged: copy it again."
+        )
+    return tensor
+
+
+def load_layer(checkpoint: Checkpoint, index: int) -> LayerWeights:
+    """The tensors of one layer of a float checkpoint."""
+    spec = checkpoint.spec
+    linears = spec.layer(index)
+    prefix = f"model.layers.{index}"
+    norms = {name: f"{prefix}.{name}.weight" for name in _NORMS}
+    if spec.qk_norm:
+        norms |= {name: f"{prefix}.self_attn.{name}.weight" for name in ("q_norm", "k_norm")}
+    return LayerWeights(
+        index=index,
+        linears={one.role: load_tensor(checkpoint, f"{one.prefix}.weight") for one in linears},
+        biases={
+            one.role: load_tensor(checkpoint, f"{one.prefix}.bias")
+            for one in linears
+            if one.has_bias
+        },
+        norms={name: load_tensor(checkpoint, tensor) for name, tensor in norms.items()},
+    )
+
+
+_NORMS = ("input_layernorm", "post_attention_layernorm")
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean of x² + eps) · weight over the last axis."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight
+
+
+def embed(checkpoint: Checkpoint, token_ids: Tensor) -> Tensor:
+    """Rows of the embedding matrix: [batch, tokens, hidden] for ids [batch, tokens]."""
+    return F.embedding(token_ids, load_tensor(checkpoint, checkpoint.embedding_name))
+
+
+def run_layer(
+    spec: ModelSpec, weights: LayerWeights, hidden: Tensor, rotary: RotaryTables
+) -> LayerTrace:
+    """One layer over whole sequences, causal. NaN or infinity stops with the layer's name."""
+    normed = rms_norm(hidden, weights.norms["input_layernorm"], spec.rms_norm_eps)
+    query = _heads(spec, weights, "q_proj", normed)
+    key = _heads(spec, weights, "k_proj", normed)
+    value = _heads(spec, weights, "v_proj", normed)
+    if spec.qk_norm:
+        query = rms_norm(query, weights.norms["q_norm"], spec.rms_norm_eps)
+        key = rms_norm(key, weights.norms["k_norm"], spec.rms_norm_eps)
+    query, key = rotary.rotate(query), rotary.rotate(key)
+    context = F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=spec.attention_scale, enable_gqa=True
+    )
+    context = context.transpose(1, 2).flatten(2)
+    hidden = hidden + F.linear(context, weights.linears["o_proj"])
+    ffn_in = rms_norm(hidden, weights.norms["post_attention_layernorm"], spec.rms_norm_eps)
+    gate = F.silu(F.linear(ffn_in, weights.linears["gate_proj"]))
+    middle = gate * F.linear(ffn_in, weights.linears["up_proj"])
+    hidden = hidden + F.linear(middle, weights.linears["down_proj"])
+    if not bool(torch.isfinite(hidden).all()):
+        raise StageError(
+            f"layers.{weights.index}: expected finite activations, got NaN or infinity."
+            " The checkpoint overflows on the calibration text; check its weights."
+        )
+    inputs = {"qkv": normed, "o": context, "gate_up": ffn_in, "down": middle}
+    return LayerTrace(hidden, inputs, key, value)
+
+
+def _heads(spec: ModelSpec, weights: LayerWeights, role: str, x: Tensor) -> Tensor:
+    """[batch, heads, tokens, head_dim] of a projection."""
+    projected = F.linear(x, weights.linears[role], weights.biases.get(role))
+    return projected.view(*x.shape[:-1], -1, spec.head_dim).transpose(1, 2)

@@ -1,0 +1,131 @@
+"""Quantizes the linears of one decoder layer: which scales fold into what, and in which order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmrun.errors import StageError
+from lmrun.models.spec import ModelSpec
+from lmrun.quant import awq, rtn
+from lmrun.quant.awq import InputStatistics
+from lmrun.quant.rtn import QuantizedWeight
+from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
+
+INPUT_OF = {role: name for name in INPUTS for role in READERS[name]}
+
+
+@dataclass(frozen=True)
+class QuantSettings:
+    """The part of the recipe that decides about codes."""
+
+    method: str
+    """`rtn` or `awq`."""
+    bits: int
+    group_size: int
+    skip: frozenset[str]
+    """Names of linears kept in 16 bits (`LinearSpec.name`)."""
+
+    def kept(self, spec: ModelSpec, layer: int) -> frozenset[str]:
+        """Roles of a layer kept in 16 bits."""
+        return frozenset(one.role for one in spec.layer(layer) if one.name in self.skip)
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """A layer after quantization."""
+
+    codes: Mapping[str, QuantizedWeight]
+    """Role → codes; roles kept in 16 bits are in ``weights.linears`` alone."""
+    weights: LayerWeights
+    """The float tensors with the scales folded in."""
+    relative_errors: Mapping[str, float]
+    """Role → output error over output energy on the calibration text; AWQ only."""
+
+
+def quantize_layer(
+    spec: ModelSpec,
+    weights: LayerWeights,
+    statistics: Mapping[str, InputStatistics] | None,
+    settings: QuantSettings,
+) -> QuantizedLayer:
+    """Codes of a layer; ``statistics`` (by `INPUTS`) is needed by `awq` alone."""
+    kept = settings.kept(spec, weights.index)
+    roles = [role for role in weights.linears if role not in kept]
+    if settings.method == "rtn" or statistics is None:
+        return QuantizedLayer(
+            {role: _codes(weights, role, settings, None) for role in roles}, weights, {}
+        )
+    folded, scaled = _fold_scales(spec, weights, statistics, settings, kept)
+    codes, errors = {}, {}
+    for role in roles:
+        inputs = scaled[INPUT_OF[role]]
+        weight = folded.linears[role]
+        clip = awq.search_clip(weight, inputs, settings.group_size, settings.bits)
+        codes[role] = _codes(folded, role, settings, clip)
+        energy = awq.output_error(weight, inputs)
+        error = awq.output_error(codes[role].dequantize() - weight, inputs)
+        errors[role] = error / energy if energy > 0 else 0.0
+    return QuantizedLayer(codes, folded, errors)
+
+
+def value_channels(spec: ModelSpec) -> Tensor:
+    """int64 [heads · head_dim]: the value feature that each input feature of `o_proj` reads."""
+    heads = torch.arange(spec.num_heads) // (spec.num_heads // spec.num_kv_heads)
+    return (heads[:, None] * spec.head_dim + torch.arange(spec.head_dim)[None, :]).reshape(-1)
+
+
+def _codes(
+    weights: LayerWeights,
+    role: str,
+    settings: QuantSettings,
+    clip: tuple[Tensor, Tensor] | None,
+) -> QuantizedWeight:
+    try:
+        return rtn.quantize(weights.linears[role], settings.group_size, settings.bits, clip)
+    except ValueError as error:
+        raise StageError(f"layers.{weights.index}: {role}: {error}") from error
+
+
+def _fold_scales(
+    spec: ModelSpec,
+    weights: LayerWeights,
+    statistics: Mapping[str, InputStatistics],
+    settings: QuantSettings,
+    kept: frozenset[str],
+) -> tuple[LayerWeights, dict[str, InputStatistics]]:
+    """Search the scales of each input, multiply them into its readers and divide what feeds them.
+
+    qkv and gate/up are fed by a norm; o by the values (heads that share one share the scales);
+    down by up. The model's function stays the same.
+    """
+    linears, biases, norms = dict(weights.linears), dict(weights.biases), dict(weights.norms)
+    channels = value_channels(spec)
+    scaled = dict(statistics)
+    for name in INPUTS:
+        readers = [role for role in READERS[name] if role not in kept]
+        if not readers:
+            continue
+        scales = awq.search_scales(
+            [linears[role] for role in readers],
+            statistics[name],
+            settings.group_size,
+            settings.bits,
+            channels if name == "o" else None,
+        )
+        scaled[name] = statistics[name].scaled(scales)
+        for role in READERS[name]:
+            linears[role] = linears[role] * scales
+        if name == "o":
+            of_values = torch.empty(spec.num_kv_heads * spec.head_dim)
+            of_values[channels] = scales
+            linears["v_proj"] = linears["v_proj"] / of_values[:, None]
+            if "v_proj" in biases:
+                biases["v_proj"] = biases["v_proj"] / of_values
+        elif name == "down":
+            linears["up_proj"] = linears["up_proj"] / scales[:, None]
+        else:
+            norm = "input_layernorm" if name == "qkv" else "post_attention_layernorm"
+            norms[norm] = norms[norm] / scales
+    return LayerWeights(weights.index, linears, biases, norms), scaled

@@ -1,0 +1,189 @@
+"""Runs the offline stages of a plan: `build` here, or this module as a child process.
+
+    python -m lmrun.stages.runner    plan (JSON) on stdin; last line of stdout: {"workspace": PATH}
+
+The child keeps torch out of the process that supervises. Errors meant for the user go to stderr as
+one message, with their exit status.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lmrun import __version__, env, log
+from lmrun.artifacts.digests import DigestCache
+from lmrun.artifacts.manifest import ManifestFields
+from lmrun.artifacts.store import Artifact, Store
+from lmrun.config import RunConfig
+from lmrun.engine.process import die_with_parent
+from lmrun.errors import ExitStatus, LmrunError, StageError
+from lmrun.plan.plan import ModelKind, Plan, StagePlan
+from lmrun.plan.planner import plan_run
+from lmrun.plan.stage_specs import BY_NAME
+from lmrun.stages import resolve
+from lmrun.stages.context import StageContext, StageResult
+
+MODULES = {
+    "resolve": "lmrun.stages.resolve",
+    "calibrate": "lmrun.stages.calibrate",
+    "quantize": "lmrun.stages.quantize",
+    "convert": "lmrun.stages.convert",
+}
+"""Stage → module whose ``run(context)`` implements it; loaded when the stage runs, since those
+that compute bring torch."""
+PACKAGES = ("lmrun", "numpy", "safetensors", "tokenizers", "torch")
+"""Packages whose versions a manifest records."""
+
+_log = log.get(__name__)
+
+
+def build(plan: Plan, store: Store) -> Path:
+    """Run what is missing of a plan; return the folder of the workspace.
+
+    Where files are not hashed yet, they are, and the plan is made once more. A stage runs only if
+    something that must be built reads its output. Raises `StageError` and `ArtifactError`.
+    """
+    if plan.model_kind is ModelKind.workspace:
+        assert plan.workspace is not None
+        return plan.workspace
+    if plan.unhashed:
+        resolve.hash_inputs(store.home, plan.unhashed)
+        plan = plan_run(msgspec.convert(plan.config, RunConfig), store, plan.recipe)
+        if plan.unhashed:
+            raise StageError(
+                f"{plan.unhashed[0]}: it changes while it is read. Wait until it is complete."
+            )
+    return _Build(plan, store).artifact("convert").path
+
+
+@dataclass(frozen=True)
+class _Build:
+    """Makes the artifacts of one plan, each after those it reads."""
+
+    plan: Plan
+    store: Store
+
+    def artifact(self, name: str) -> Artifact:
+        """The artifact of a stage, built unless it is in the store."""
+        stage = self._stage(name)
+        assert stage.fingerprint is not None, "nothing is unhashed"
+        found = self.store.find(name, stage.fingerprint)
+        if found is not None:
+            return found
+        inputs = {earlier: self.artifact(earlier).path for earlier in self._reads(name)}
+        return self.store.build(
+            name, stage.fingerprint, lambda partial: self._run(stage, inputs, partial)
+        )
+
+    def _stage(self, name: str) -> StagePlan:
+        stage = self.plan.stage(name)
+        if stage is None:
+            raise StageError(f"{name}: expected this stage in the plan, got none.")
+        return stage
+
+    def _reads(self, name: str) -> list[str]:
+        """Earlier stages whose artifacts a stage opens."""
+        if name == "convert" and self.plan.stage("quantize") is not None:
+            return ["quantize"]
+        is_builtin = self.plan.model_kind is ModelKind.builtin
+        return [
+            earlier
+            for earlier in BY_NAME[name].inputs
+            if self.plan.stage(earlier) is not None and (earlier != "resolve" or is_builtin)
+        ]
+
+    def _run(self, stage: StagePlan, inputs: dict[str, Path], partial: Path) -> ManifestFields:
+        context = StageContext(
+            plan=self.plan,
+            stage=stage,
+            model=inputs.get("resolve") or self.plan.checkpoint,
+            inputs=inputs,
+            partial=partial,
+        )
+        _log.info("%s: %s", stage.name, stage.why)
+        start = time.monotonic()
+        with _arithmetic(stage):
+            result: StageResult = import_module(MODULES[stage.name]).run(context)
+        self._check_unchanged()
+        seconds = round(time.monotonic() - start, 3)
+        for fallback in result.fallbacks:
+            _log.warning("%s: %s", stage.name, fallback)
+        _log.info("%s: done in %.1f s", stage.name, seconds)
+        metrics: dict[str, Any] = dict(result.metrics)
+        if result.fallbacks:
+            metrics["fallbacks"] = list(result.fallbacks)
+        return ManifestFields(
+            stage=stage.name,
+            code_version=stage.code_version,
+            fingerprint=partial.name.removeprefix(f"{stage.name}-"),
+            inputs={name: value for name, value in stage.inputs.items() if value is not None},
+            config=stage.config,
+            numeric_class=stage.numeric_class,
+            seconds=seconds,
+            versions=_versions(),
+            metrics=metrics,
+        )
+
+    def _check_unchanged(self) -> None:
+        """Refuse an artifact of files that were replaced while the stage read them."""
+        if self.plan.model_kind is ModelKind.builtin or self.plan.checkpoint is None:
+            return
+        digests = DigestCache(self.store.home)
+        for name, digest in self._stage("resolve").inputs.items():
+            path = self.plan.checkpoint / name
+            if digests.lookup(path) != digest:
+                raise StageError(
+                    f"{path}: expected the file that was planned with, got one that changed"
+                    " meanwhile. Run the command again."
+                )
+
+
+@contextmanager
+def _arithmetic(stage: StagePlan) -> Iterator[None]:
+    """Torch as the stage's numeric class says: that many threads, deterministic algorithms."""
+    if stage.numeric_class is None:
+        yield
+        return
+    torch = import_module("torch")
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(int(stage.numeric_class["threads"]))
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _versions() -> dict[str, str]:
+    found = {"lmrun": __version__, "python": sys.version.split()[0]}
+    for package in PACKAGES[1:]:
+        found[package] = metadata.version(package)
+    return found
+
+
+def main() -> int:
+    """Entry point of the child process; returns its exit status."""
+    die_with_parent(os.getppid())
+    log.setup()
+    try:
+        plan = Plan.from_json(json.load(sys.stdin))
+        workspace = build(plan, Store(env.home()))
+    except LmrunError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.status)
+    sys.stdout.write(json.dumps({"workspace": str(workspace)}) + "\n")
+    return int(ExitStatus.OK)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
