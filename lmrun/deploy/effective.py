@@ -1,9 +1,39 @@
 """Whether the engine runs with the settings that the plan gave it."""
 
+import asyncio
+from pathlib import Path
+
+from lmrun.engine import wire
 from lmrun.engine.launch import setting_differences
-from lmrun.engine.messages import EffectiveConfig
+from lmrun.engine.messages import Ask, EffectiveConfig
 from lmrun.errors import EngineError
 from lmrun.plan.engine_settings import EngineSettings
+
+POLL_S = 0.05
+
+
+async def read(socket_path: Path) -> EffectiveConfig:
+    """The settings in force, asked of a worker whose socket may appear later.
+
+    Waits for the socket without end: race it with the end of the process.
+    """
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(socket_path))
+            break
+        except OSError:
+            await asyncio.sleep(POLL_S)
+    try:
+        writer.write(wire.pack(Ask(what="effective_config")))
+        while (body := await wire.read_frame_async(reader)) is not None:
+            event = wire.unpack_event(body)
+            if isinstance(event, EffectiveConfig):
+                return event
+    except OSError as error:
+        raise EngineError(f"engine: its connection broke: {error}.") from error
+    finally:
+        writer.close()
+    raise EngineError("engine: it hung up before it said which settings are in force.")
 
 
 def check(planned: EngineSettings, effective: EffectiveConfig) -> None:

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lmrun.errors import StageError
-
 KEPT_LINES = 15
 
 
@@ -79,50 +77,62 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-async def spawn(
-    name: str,
-    module: str,
-    document: bytes,
-    *,
-    arguments: Sequence[str] = (),
-    own_terminal: bool = False,
-) -> Child:
-    """Start ``python -m module`` with `arguments`, and with `document` on its stdin.
+class Children:
+    """Every child of a deployment, so that none is forgotten."""
 
-    It gets a session of its own, so that a Ctrl-C reaches the supervisor alone, and dies with
-    this process. Must be called on the main thread, whose end is what the kernel watches.
-    stdout and stderr are relayed line by line to stderr; with `own_terminal` the child writes
-    there itself, which progress bars need.
-    """
-    pipe = None if own_terminal else asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # nothing in the working directory can stand in for a module
-        "-m",
-        "lmrun.deploy.guard",
-        str(os.getpid()),
-        module,
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=sys.stderr if own_terminal else pipe,
-        stderr=None if own_terminal else asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        limit=1 << 20,
-    )
-    child = Child(name, process)
-    if process.stdout is not None:
-        child.relay = asyncio.create_task(_relay(child, process.stdout))
-    stdin = process.stdin
-    assert stdin is not None
-    try:
-        stdin.write(document)
-        await stdin.drain()
-        stdin.close()
-        await stdin.wait_closed()
-    except (BrokenPipeError, ConnectionResetError):
-        await child.wait()
-        raise StageError(f"launch: {child.describe_end()}") from None
-    return child
+    def __init__(self) -> None:
+        self._started: list[Child] = []
+
+    async def spawn(
+        self,
+        name: str,
+        module: str,
+        document: bytes,
+        *,
+        arguments: Sequence[str] = (),
+        own_terminal: bool = False,
+    ) -> Child:
+        """Start ``python -m module`` with `arguments`, and with `document` on its stdin.
+
+        It gets a session of its own, so that a Ctrl-C reaches the supervisor alone, and dies with
+        this process. Must be called on the main thread, whose end is what the kernel watches.
+        stdout and stderr are relayed line by line to stderr; with `own_terminal` its stderr
+        is this process's, which progress bars need, and its stdout is dropped.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # nothing in the working directory can stand in for a module
+            "-m",
+            "lmrun.deploy.guard",
+            str(os.getpid()),
+            module,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL if own_terminal else asyncio.subprocess.PIPE,
+            stderr=None if own_terminal else asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        child = Child(name, process)
+        self._started.append(child)
+        if process.stdout is not None:
+            child.relay = asyncio.create_task(_relay(child, process.stdout))
+        stdin = process.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end says more
+            stdin.write(document)
+            await stdin.drain()
+            stdin.close()
+            await stdin.wait_closed()
+        return child
+
+    async def kill_all(self) -> None:
+        """SIGKILL to everything that was started and still runs."""
+        for child in self._started:
+            if child.alive:
+                child.kill_group()
+        for child in self._started:
+            await child.wait()
 
 
 async def _relay(child: Child, stream: asyncio.StreamReader) -> None:

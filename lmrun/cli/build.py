@@ -1,0 +1,23 @@
+"""`lmrun build`: the offline stages only."""
+
+import sys
+
+from lmrun import env
+from lmrun.artifacts.store import Store
+from lmrun.cli import flags
+from lmrun.config import compose
+from lmrun.config.not_built import check_built
+from lmrun.deploy.building import build
+from lmrun.errors import ExitStatus
+
+FLAGS = {"-q": False}
+
+
+def run(argv: list[str]) -> ExitStatus:
+    """Run the missing stages of the overrides in ``argv``; stdout gets the workspace folder."""
+    given, overrides = flags.split(argv, FLAGS)
+    composed = compose(overrides)
+    check_built(composed.run)
+    plan = build(composed, Store(env.home()), quiet="-q" in given)
+    sys.stdout.write(f"{plan.workspace}\n")
+    return ExitStatus.OK

@@ -1,0 +1,132 @@
+"""From a composed run config to a plan whose workspace is there.
+
+The missing stages run in a child, so that torch never enters this process.
+"""
+
+import asyncio
+import json
+import sys
+
+from lmrun import log
+from lmrun.artifacts.store import Artifact, Store
+from lmrun.config import Composed
+from lmrun.deploy.process import Children
+from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
+from lmrun.errors import ArtifactError, ExitStatus, LmrunError, StageError
+from lmrun.plan.plan import Action, ModelKind, Plan
+from lmrun.plan.planner import make_plan
+from lmrun.plan.text import plan_text
+
+logger = log.get(__name__)
+
+RUNNER = "lmrun.stages.runner"
+RANDOM_WEIGHTS = "random weights: the text will be noise; choose a model with model.path=..."
+
+
+class Builder:
+    """Makes plans of one run config and brings about what they need."""
+
+    def __init__(self, composed: Composed, store: Store, children: Children, stop: Stop) -> None:
+        self._composed = composed
+        self._store = store
+        self._children = children
+        self._stop = stop
+
+    def plan(self) -> Plan:
+        """The plan as things are now. Raises `PlanError`."""
+        return make_plan(self._composed, self._store)
+
+    async def built(self, plan: Plan) -> Plan:
+        """Run what is missing for the workspace; the plan again, now that it is there.
+
+        Raises the error of a stage, with its exit status, and `StoppedError`.
+        """
+        if _has_workspace(plan):
+            return plan
+        document = json.dumps(plan.to_json()).encode() + b"\n"
+        child = await self._children.spawn("stages", RUNNER, document, own_terminal=True)
+        status = await self._stop.or_result(child.wait())
+        if status != ExitStatus.OK:
+            raise _failure(status, child.describe_end())
+        plan = self.plan()
+        if not _has_workspace(plan):
+            raise StageError("build: the stages ended well, and there is no workspace.")
+        return plan
+
+    async def verified(self, plan: Plan) -> Plan:
+        """Hash every cached artifact of the plan; a new plan in which the damaged are missing."""
+        logger.info("hashing the artifacts")
+        artifacts = self.cached(plan)
+        problems = await self._stop.or_result(
+            in_daemon_thread(lambda: _condemned(artifacts, self._store))
+        )
+        for problem in problems:
+            logger.error("%s; it will be rebuilt", problem)
+        return self.plan()
+
+    def cached(self, plan: Plan) -> list[Artifact]:
+        """Artifacts of the plan that are in the store."""
+        found = (
+            self._store.find(stage.name, stage.fingerprint)
+            for stage in plan.stages
+            if stage.fingerprint is not None
+        )
+        return [artifact for artifact in found if artifact is not None]
+
+
+def show(plan: Plan, *, quiet: bool) -> None:
+    """The plan on stderr, and what a person must know before the text surprises them."""
+    if not quiet:
+        sys.stderr.write(plan_text(plan) + "\n\n")
+        sys.stderr.flush()
+    if plan.model_kind is ModelKind.builtin:
+        logger.warning("%s", RANDOM_WEIGHTS)
+
+
+def build(composed: Composed, store: Store, *, quiet: bool) -> Plan:
+    """Build in the foreground; the plan of what was built. A signal is a `KeyboardInterrupt`."""
+
+    async def main() -> Plan:
+        children, stop = Children(), Stop()
+        stop.listen()
+        builder = Builder(composed, store, children, stop)
+        plan = builder.plan()
+        show(plan, quiet=quiet)
+        try:
+            return await builder.built(plan)
+        finally:
+            await children.kill_all()
+
+    try:
+        return asyncio.run(main())
+    except StoppedError:
+        raise KeyboardInterrupt from None
+
+
+def _has_workspace(plan: Plan) -> bool:
+    """Whether the engine's workspace is there. An earlier stage may be missing all the same: it
+    is not run for a workspace that does not need it."""
+    convert = plan.stage("convert")
+    return plan.model_kind is ModelKind.workspace or (
+        convert is not None and convert.action is Action.cached
+    )
+
+
+def _failure(status: int, end: str) -> LmrunError:
+    """The error for a runner that ended with `status`; it has said the reason itself."""
+    error = StageError(f"build: {end}. The reason stands above.")
+    if status in (ExitStatus.CONFIG, ExitStatus.REFUSED, ExitStatus.GATE_FAILED):
+        error.status = ExitStatus(status)
+    return error
+
+
+def _condemned(artifacts: list[Artifact], store: Store) -> list[str]:
+    """What is wrong with the artifacts, each marked as damaged."""
+    problems = []
+    for artifact in artifacts:
+        try:
+            store.verify(artifact)
+        except ArtifactError as error:
+            store.condemn(artifact, str(error))
+            problems.append(str(error))
+    return problems

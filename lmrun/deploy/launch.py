@@ -1,0 +1,96 @@
+"""Starting the three children that serve: engine, server, page."""
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+
+from lmrun.deploy import announce, effective
+from lmrun.deploy.process import Child, Children
+from lmrun.deploy.stopping import Stop
+from lmrun.plan.plan import Plan
+from lmrun.server.settings import ServerSettings
+from lmrun.ui.settings import PageSettings
+
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """What every launch of a deployment needs. `folder` is private to it and holds the socket."""
+
+    children: Children
+    stop: Stop
+    folder: Path
+    api_keys: tuple[str, ...]
+
+    @property
+    def socket_path(self) -> Path:
+        """Where the engine listens."""
+        return self.folder / "engine.sock"
+
+    async def engine(self, plan: Plan) -> Child:
+        """The engine after its first token, its settings compared with the plan's.
+
+        Raises `StageError` if it ends, `EngineError` if a setting was lost or changed.
+        """
+        document = json.dumps(asdict(plan.engine)).encode() + b"\n"
+        self.socket_path.unlink(missing_ok=True)
+        arguments = ("--socket", str(self.socket_path))
+        child = await self.children.spawn(
+            "engine", "lmrun.engine.worker", document, arguments=arguments
+        )
+        in_force = await self.stop.or_end_of(child, effective.read(self.socket_path))
+        effective.check(plan.engine, in_force)
+        return child
+
+    async def server(self, plan: Plan) -> Child:
+        """The server once it says ready; `StageError` if it ends."""
+        settings = ServerSettings(
+            host=plan.frontend.host,
+            port=plan.frontend.port,
+            served_name=plan.served_name,
+            engine_socket=str(self.socket_path),
+            tokenizer_folder=plan.engine.workspace,
+            planned=plan.engine,
+            chat_template=plan.chat_template,
+            drain_s=plan.frontend.drain_s,
+            api_keys=self.api_keys,
+        )
+        document = settings.to_json().encode() + b"\n"
+        child = await self.children.spawn("server", "lmrun.server", document)
+        url = announce.base_url(plan.frontend.host, plan.frontend.port)
+        await self.stop.or_end_of(child, _answers(f"{url}/health/ready"))
+        return child
+
+    async def ui(self, plan: Plan) -> Child:
+        """The page's process, just started."""
+        frontend = plan.frontend
+        settings = PageSettings(
+            base_url=announce.base_url(frontend.host, frontend.port),
+            model=plan.served_name,
+            host=frontend.host,
+            port=frontend.ui_port,
+            api_key=self.api_keys[0] if self.api_keys else None,
+        )
+        return await self.children.spawn("ui", "lmrun.ui", settings.to_json())
+
+    async def ui_answers(self, plan: Plan, child: Child) -> str:
+        """The page's URL once it answers; `StageError` if the process ends."""
+        url = announce.base_url(plan.frontend.host, plan.frontend.ui_port)
+        await self.stop.or_end_of(child, _answers(f"{url}/"))
+        return url
+
+
+async def _answers(url: str) -> None:
+    """Wait until the URL answers with success."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while True:
+            try:
+                if (await client.get(url, timeout=5.0)).is_success:
+                    return
+            except httpx.HTTPError:
+                pass  # not there yet
+            await asyncio.sleep(POLL_S)

@@ -1,0 +1,227 @@
+"""`lmrun up`: the foreground process that builds, launches, watches and stops a deployment."""
+
+import asyncio
+import ipaddress
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lmrun import log
+from lmrun.artifacts.store import Artifact, Store
+from lmrun.config import Composed
+from lmrun.config.secrets import resolve
+from lmrun.deploy import announce, ports
+from lmrun.deploy.building import Builder, show
+from lmrun.deploy.launch import Launcher
+from lmrun.deploy.process import Child, Children
+from lmrun.deploy.stopping import Stop, StoppedError, cancel
+from lmrun.errors import ExitStatus, StageError
+from lmrun.models import chat_template
+from lmrun.plan.plan import FrontendSettings, Plan
+
+logger = log.get(__name__)
+
+ENGINE_GRACE_S = 5.0
+UI_GRACE_S = 3.0
+DRAIN_SLACK_S = 5.0
+"""What a draining server gets beyond frontend.drain_s to say its last words."""
+FORCED_GRACE_S = 1.0
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """Flags of `lmrun up`."""
+
+    quiet: bool = False
+    """The plan is not printed."""
+    verify_first: bool = False
+    """Hash the artifacts before the launch, not after ready."""
+
+
+@dataclass
+class _Running:
+    """The children of a launched deployment."""
+
+    engine: Child
+    server: Child
+    ui: Child | None = None
+    reported: set[str] = field(default_factory=set)
+    """Names of the children whose end was logged."""
+
+
+class Supervisor:
+    """One deployment, from plan to exit status. Runs on the main thread, once."""
+
+    def __init__(self, composed: Composed, store: Store, options: UpOptions) -> None:
+        self._composed = composed
+        self._store = store
+        self._options = options
+        self._children = Children()
+        self._stop = Stop()
+        self._builder = Builder(composed, store, self._children, self._stop)
+        self._damaged: asyncio.Queue[str] = asyncio.Queue()
+        self._has_been_ready = False
+
+    async def run(self) -> ExitStatus:
+        """Deploy, and stay until a signal or the end of the server."""
+        self._stop.listen()
+        folder = Path(tempfile.mkdtemp(prefix="lmrun-"))  # mode 0700
+        try:
+            keys = tuple(resolve(key) for key in self._composed.run.frontend.api_keys)
+            return await self._deploy(Launcher(self._children, self._stop, folder, keys))
+        except StoppedError:
+            return ExitStatus.OK if self._has_been_ready else ExitStatus.INTERRUPTED
+        finally:
+            await self._children.kill_all()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _deploy(self, launcher: Launcher) -> ExitStatus:
+        plan = self._builder.plan()
+        _preflight(plan)
+        show(plan, quiet=self._options.quiet)
+        if self._options.verify_first:
+            plan = await self._builder.verified(plan)
+        cached = self._builder.cached(plan)
+        plan = await self._builder.built(plan)
+        running = await self._launched(plan, launcher)
+        keys = self._composed.run.frontend.api_keys
+        _say(announce.ready_text(plan, key_reference=keys[0] if keys else None))
+        if not self._options.verify_first:
+            self._verify_in_background(plan, cached)
+        if plan.frontend.ui == "gradio":
+            running.ui = await launcher.ui(plan)
+            await self._introduce_ui(plan, launcher, running.ui)
+        return await self._watch(plan, launcher, running)
+
+    async def _launched(self, plan: Plan, launcher: Launcher) -> _Running:
+        started = time.monotonic()
+        engine = await launcher.engine(plan)
+        server = await launcher.server(plan)
+        self._has_been_ready = True
+        logger.info("ready, %.1f s after the launch of the engine", time.monotonic() - started)
+        return _Running(engine, server)
+
+    async def _introduce_ui(self, plan: Plan, launcher: Launcher, ui: Child) -> None:
+        try:
+            url = await launcher.ui_answers(plan, ui)
+        except StageError:
+            return  # `_watch` reports its end; the API stays
+        except StoppedError:
+            return  # `_watch` drains
+        _say(f"page   {url}")
+        if launcher.api_keys and not _is_loopback(plan.frontend):
+            logger.warning("frontend.ui: the page at %s uses an API key for whoever opens it", url)
+
+    def _verify_in_background(self, plan: Plan, cached: list[Artifact]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def damaged(artifact: Artifact, problem: str) -> None:
+            if artifact.path == plan.workspace:
+                loop.call_soon_threadsafe(self._damaged.put_nowait, problem)
+
+        self._store.verify_in_background(cached, damaged)
+
+    async def _watch(self, plan: Plan, launcher: Launcher, running: _Running) -> ExitStatus:
+        """Stay until a signal, or until the server ends."""
+        while True:
+            waits = {
+                "stop": asyncio.create_task(self._stop.asked.wait()),
+                "damaged": asyncio.create_task(self._damaged.get()),
+                "server": asyncio.create_task(running.server.wait()),
+            }
+            for child in (running.engine, running.ui):
+                if child is not None and child.name not in running.reported:
+                    waits[child.name] = asyncio.create_task(child.wait())
+            await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
+            done = {name for name, task in waits.items() if task.done()}
+            await cancel(*waits.values())
+            if "stop" in done:
+                return await self._stopped(plan, running)
+            if "server" in done:
+                raise StageError(f"deployment: {running.server.describe_end()}")
+            if "damaged" in done:
+                await self._rebuilt(launcher, running)
+            else:
+                _report(running, done)
+
+    async def _rebuilt(self, launcher: Launcher, running: _Running) -> None:
+        """Replace a workspace whose bytes are wrong, and what runs on it.
+
+        Without its engine the server answers 503 while the workspace is rebuilt.
+        """
+        logger.error("the workspace in use is damaged: not ready while it is rebuilt")
+        await running.engine.stop(ENGINE_GRACE_S)
+        plan = await self._builder.built(self._builder.plan())
+        await running.server.stop(FORCED_GRACE_S)
+        fresh = await self._launched(plan, launcher)
+        running.engine, running.server = fresh.engine, fresh.server
+        running.reported.discard("engine")
+
+    async def _stopped(self, plan: Plan, running: _Running) -> ExitStatus:
+        """Drain the server, then stop the page and the engine."""
+        engine_lived = running.engine.alive
+        running.server.send(signal.SIGTERM)
+        urgent = asyncio.create_task(self._stop.now.wait())
+        drained = asyncio.create_task(running.server.wait())
+        await asyncio.wait(
+            {urgent, drained},
+            timeout=plan.frontend.drain_s + DRAIN_SLACK_S,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        in_time = drained.done()
+        await cancel(urgent, drained)
+        if not in_time:
+            await running.server.stop(FORCED_GRACE_S)
+        for child, grace_s in ((running.ui, UI_GRACE_S), (running.engine, ENGINE_GRACE_S)):
+            if child is not None:
+                await child.stop(grace_s if in_time else FORCED_GRACE_S)
+        if not in_time:
+            logger.warning("stopped before the running requests ended")
+            return ExitStatus.INTERRUPTED
+        return ExitStatus.OK if engine_lived else ExitStatus.STAGE_FAILED
+
+
+def _report(running: _Running, done: set[str]) -> None:
+    running.reported |= done
+    if "engine" in done:
+        logger.error(
+            "%s. The API answers 503; stop and start the deployment to serve again",
+            running.engine.describe_end(),
+        )
+    if running.ui is not None and "ui" in done:
+        logger.error("%s. The API stays", running.ui.describe_end())
+
+
+def _preflight(plan: Plan) -> None:
+    """Refuse now what would fail after the build."""
+    frontend = plan.frontend
+    ports.check("frontend.port", frontend.host, frontend.port)
+    if frontend.ui != "none":
+        ports.check("frontend.ui_port", frontend.host, frontend.ui_port, (frontend.port,))
+    if plan.chat_template != "auto":
+        chat_template.load(plan.chat_template, Path())
+
+
+def _is_loopback(frontend: FrontendSettings) -> bool:
+    try:
+        return ipaddress.ip_address(frontend.host).is_loopback
+    except ValueError:
+        return frontend.host == "localhost"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def up(composed: Composed, store: Store, options: UpOptions) -> ExitStatus:
+    """Run a deployment in the foreground; the command's exit status."""
+
+    async def main() -> ExitStatus:
+        return await Supervisor(composed, store, options).run()
+
+    return asyncio.run(main())
