@@ -44,10 +44,13 @@ exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model o
 
 VERBS = {
     "up": """\
-usage: lmrun [up] [KEY=VALUE ...] [--cfg job]
+usage: lmrun [up] [KEY=VALUE ...] [--verify full] [-q] [--cfg job]
 
 Plans, runs the stages that are missing, launches the engine and serves, in the foreground.
 Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
+
+  --verify full    hash every file of the artifacts before the launch, not after it
+  -q               do not print the plan
 """,
     "plan": """\
 usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
@@ -58,9 +61,11 @@ Writes nothing.
   --json    one JSON document on stdout
 """,
     "build": """\
-usage: lmrun build [KEY=VALUE ...] [--cfg job]
+usage: lmrun build [KEY=VALUE ...] [-q] [--cfg job]
 
 Runs the offline stages that are missing and prints the folder of the engine workspace.
+
+  -q    do not print the plan
 """,
     "chat": """\
 usage: lmrun chat [--url URL]

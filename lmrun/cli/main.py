@@ -41,7 +41,7 @@ _OTHER_WORDS = {"serve": "up", "run": "up", "start": "up", "launch": "up", "stop
 """What other tools call a verb."""
 
 _COMPOSING = ("up", "plan", "build")
-_TAKE_A_VALUE = ("--cfg", "-c", "--info", "-i", "--url")
+_TAKE_A_VALUE = ("--cfg", "-c", "--info", "-i", "--url", "--verify")
 """Flags whose value must not be taken for the verb."""
 
 

@@ -59,9 +59,9 @@ def read(path: Path, package: str, cwd: Path) -> Document:
         raise ConfigError(f"{shown}: expected at most 1 MiB, got {len(text)} characters.")
     lines = _lines(text, shown)
     container = _container(text, shown)
-    defaults = container.pop("defaults", None)
-    document = Document(path, shown, package, container, defaults or [], lines)
-    if defaults is not None and not isinstance(defaults, list):
+    defaults = container.pop("defaults", [])
+    document = Document(path, shown, package, container, defaults, lines)
+    if not isinstance(defaults, list):
         raise ConfigError(f"defaults ({document.origin('defaults')}): expected a list.")
     _check(document)
     return document
@@ -78,7 +78,7 @@ def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
         return {}
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{shown}:1: expected `key: value` lines, got {_kind(root)}.")
-    return dict(_marks(root, ()))
+    return dict(_marks(root, (), shown))
 
 
 def _refuse_aliases(text: str, shown: str) -> None:
@@ -91,16 +91,21 @@ def _refuse_aliases(text: str, shown: str) -> None:
             )
 
 
-def _marks(node: yaml.Node, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+def _marks(
+    node: yaml.Node, parts: tuple[str, ...], shown: str
+) -> Iterator[tuple[tuple[str, ...], int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:str":
+                raise ConfigError(f"{shown}:{line}: expected the name of a key before the colon.")
             inner = (*parts, str(key.value))
-            yield inner, key.start_mark.line + 1
-            yield from _marks(value, inner)
+            yield inner, line
+            yield from _marks(value, inner, shown)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*parts, str(index)), value.start_mark.line + 1
-            yield from _marks(value, (*parts, str(index)))
+            yield from _marks(value, (*parts, str(index)), shown)
 
 
 def _container(text: str, shown: str) -> dict[str, Any]:

@@ -147,4 +147,6 @@ def _register() -> None:
             del sys.modules["hydra_plugins"]
     plugins.register(RecipeSource)
     plugins.register(RecipeSearchPath)
-    ConfigStore.instance().store(name=SCHEMA, node=RunConfig, provider="lmrun")
+    store = ConfigStore.instance()
+    if f"{SCHEMA}.yaml" not in store.repo:
+        store.store(name=SCHEMA, node=RunConfig, provider="lmrun")

@@ -186,10 +186,13 @@ IN_A_RECIPE = {
     ),
     "defaults:\n  - mine\n": "recipe=mine (recipes/mine.yaml:2): inherits itself: mine → mine.",
     "defaults: w16_kv16_server\n": "defaults (recipes/mine.yaml:1): expected a list.",
+    "defaults:\n": "defaults (recipes/mine.yaml:1): expected a list.",
     "kv:\n  bits: 4\n  bits: 8\n": "recipes/mine.yaml:3: expected YAML: found duplicate key bits.",
     "kv:\n  bits: [4\n": (
         "recipes/mine.yaml:3: expected YAML: expected ',' or ']', but got '<stream end>'."
     ),
+    "kv:\n  ? [a]\n  : 1\n": ("recipes/mine.yaml:2: expected the name of a key before the colon."),
+    "null: 1\n": "recipes/mine.yaml:1: expected the name of a key before the colon.",
     "- kv\n": "recipes/mine.yaml:1: expected `key: value` lines, got a list.",
     "kv4\n": "recipes/mine.yaml:1: expected `key: value` lines, got a single value.",
     "kv: &kv\n  bits: 4\nquant: *kv\n": (

@@ -62,8 +62,9 @@ def test_a_reference_is_kept_until_it_is_used(
     assert CANARY not in json.dumps(asdict(composed.run)) + repr(composed)
     assert resolve(composed.run.frontend.api_keys[0]) == CANARY
     assert main.run([override, "--cfg", "job"]) is ExitStatus.OK
+    assert "${oc.env:LMRUN_TEST_KEY}" in capfd.readouterr().out
+    assert main.run(["plan", override, "--json"]) is ExitStatus.OK
     out, err = capfd.readouterr()
-    assert "${oc.env:LMRUN_TEST_KEY}" in out
     assert CANARY not in out + err
 
 
