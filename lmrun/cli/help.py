@@ -68,11 +68,15 @@ Runs the offline stages that are missing and prints the folder of the engine wor
   -q    do not print the plan
 """,
     "chat": """\
-usage: lmrun chat [--url URL]
+usage: lmrun chat [--url URL] [KEY=VALUE ...] [--FLAG ...]
 
-Talks to a running server in the terminal.
+Talks in the terminal: to a running server, or, with overrides, to an engine started for it.
 
-  --url URL    the server (default: http://127.0.0.1:23333)
+  --url URL           the server (default: http://127.0.0.1:23333)
+  --api-key REF       the server's key, as a reference such as '${oc.env:NAME}'
+  --system TEXT       system message
+  --temperature X     0 always takes the likeliest token (default: 0.7)
+  --max-tokens N      longest reply (default: 512)
 """,
     "list": """\
 usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] [--json]

@@ -41,7 +41,18 @@ _OTHER_WORDS = {"serve": "up", "run": "up", "start": "up", "launch": "up", "stop
 """What other tools call a verb."""
 
 _COMPOSING = ("up", "plan", "build")
-_TAKE_A_VALUE = ("--cfg", "-c", "--info", "-i", "--url", "--verify")
+_TAKE_A_VALUE = (
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--verify",
+    "--url",
+    "--api-key",
+    "--system",
+    "--temperature",
+    "--max-tokens",
+)
 """Flags whose value must not be taken for the verb."""
 
 

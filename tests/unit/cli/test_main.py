@@ -106,6 +106,14 @@ def test_each_verb_exists_and_has_a_help(verb: str, capfd: pytest.CaptureFixture
     assert capfd.readouterr().out == texts.VERBS[verb]
 
 
+@pytest.mark.parametrize("verb", ["up", "build", "chat"])
+def test_the_help_of_a_verb_names_its_flags_and_the_dispatcher_knows_them(verb: str) -> None:
+    known = import_module(f"lmrun.cli.{verb}").FLAGS
+    for flag, takes_a_value in known.items():
+        assert f"  {flag} " in texts.VERBS[verb]
+        assert main.run([flag, *["x"][: int(takes_a_value)], verb, "--help"]) is ExitStatus.OK
+
+
 def test_help_fits_a_terminal() -> None:
     for text in (texts.SHORT, texts.FULL, *texts.VERBS.values()):
         assert max(map(len, text.splitlines())) <= 100
