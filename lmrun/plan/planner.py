@@ -147,7 +147,7 @@ def _with_4_bits(source: Source) -> int | None:
         return None
     if any(item.in_features % 128 or item.out_features % 8 for item in spec.linears):
         return None
-    return file_bytes(spec, source.weight_dtype, WeightQuant("awq", 128))
+    return file_bytes(spec, "F16", WeightQuant("awq", 128))
 
 
 @dataclass

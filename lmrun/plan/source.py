@@ -68,13 +68,14 @@ def find_source(run: RunConfig) -> Source:
 def _builtin_source(name: str, quant: QuantConfig) -> Source:
     model = builtin.get(name)
     spec = builtin_spec(model)
+    planned = _planned_quant(quant, spec)
     return Source(
         kind=ModelKind.builtin,
         path=name,
         served_name=model.name,
         spec=spec,
-        weight_dtype=spec.dtype,
-        quant=_planned_quant(quant, spec),
+        weight_dtype=_weight_dtype(spec.dtype, planned),
+        quant=planned,
         notes=(f"{name}: {model.description}. What it writes is nonsense.",),
     )
 
@@ -88,7 +89,9 @@ def _checkpoint_source(folder: Path, quant: QuantConfig) -> Source:
         path=str(folder),
         served_name=folder.name,
         spec=checkpoint.spec,
-        weight_dtype=checkpoint.weight_dtype,
+        weight_dtype=checkpoint.weight_dtype
+        if is_quantized
+        else _weight_dtype(checkpoint.weight_dtype, stored),
         quant=stored,
         files=checkpoint.files,
         notes=_unused(quant, stored) if is_quantized else (),
@@ -108,6 +111,11 @@ def _workspace_source(folder: Path, quant: QuantConfig) -> Source:
         stored_bytes=info.num_bytes,
         notes=_unused(quant, stored),
     )
+
+
+def _weight_dtype(stored: str, planned: WeightQuant) -> str:
+    """Type of the matrices that are no codes: quantize writes float16, whatever it read."""
+    return stored if planned.method == "none" else "F16"
 
 
 def _unused(quant: QuantConfig, stored: WeightQuant) -> tuple[str, ...]:
