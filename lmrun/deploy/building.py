@@ -13,7 +13,7 @@ from lmrun.config import Composed
 from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
 from lmrun.errors import ArtifactError, ExitStatus, LmrunError, StageError
-from lmrun.plan.plan import Action, ModelKind, Plan
+from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.planner import make_plan
 from lmrun.plan.text import plan_text
 
@@ -104,12 +104,9 @@ def build(composed: Composed, store: Store, *, quiet: bool) -> Plan:
 
 
 def _has_workspace(plan: Plan) -> bool:
-    """Whether the engine's workspace is there. An earlier stage may be missing all the same: it
-    is not run for a workspace that does not need it."""
-    convert = plan.stage("convert")
-    return plan.model_kind is ModelKind.workspace or (
-        convert is not None and convert.action is Action.cached
-    )
+    """Whether nothing is left to run. A stage that nothing reads any more counts as cached, a
+    damaged one does not."""
+    return not plan.missing
 
 
 def _failure(status: int, end: str) -> LmrunError:

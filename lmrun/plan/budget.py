@@ -201,20 +201,18 @@ def _changes(wanted: Demand, total: int, quantized_weights_bytes: int | None) ->
 
 
 def _shorter(wanted: Demand, total: int) -> Iterator[str]:
-    room = total - wanted.fixed_bytes
-    blocks = int(room * wanted.memory_ratio) // wanted.layout.block_bytes
-    while blocks > 0:
-        tokens = blocks * wanted.block_size
-        if replace(wanted, context_length=tokens).fits(total):
-            yield f"backend.context_length ≤ {tokens}"
-            return
-        blocks -= 1
+    blocks = _largest(
+        wanted.blocks_of_one,
+        lambda value: replace(wanted, context_length=value * wanted.block_size).fits(total),
+    )
+    if blocks:
+        yield f"backend.context_length ≤ {blocks * wanted.block_size}"
 
 
 def _largest(current: int, fits: Callable[[int], bool]) -> int:
     """The largest value below the current one that fits, 0 where none does."""
     low, high = 0, current - 1
-    while low < high:
+    while low < high:  # demand grows with every setting that is searched
         middle = (low + high + 1) // 2
         if fits(middle):
             low = middle

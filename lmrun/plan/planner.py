@@ -10,7 +10,7 @@ from typing import Any
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.files import stamp
 from lmrun.artifacts.manifest import ManifestFields
-from lmrun.artifacts.store import Artifact, Store
+from lmrun.artifacts.store import Store
 from lmrun.config import Composed, RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
@@ -111,14 +111,6 @@ def plan_run(
         notes=source.notes,
         config=_plain(dataclasses.asdict(run)),
     )
-
-
-def stored_artifacts(plan: Plan, store: Store) -> tuple[Artifact, ...]:
-    """Artifacts of the plan's stages that the store holds: what is verified before or after a
-    start."""
-    pairs = [(stage.name, stage.fingerprint) for stage in plan.stages]
-    found = [store.find(name, fingerprint) for name, fingerprint in pairs if fingerprint]
-    return tuple(artifact for artifact in found if artifact is not None)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a nested document

@@ -62,7 +62,10 @@ def build(plan: Plan, store: Store) -> Path:
             raise StageError(
                 f"{plan.unhashed[0]}: it changes while it is read. Wait until it is complete."
             )
-    return _Build(plan, store).artifact("convert").path
+    builder = _Build(plan, store)
+    for stage in plan.missing:
+        builder.artifact(stage.name)
+    return builder.artifact("convert").path
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import pytest
+
+from lmrun.errors import PlanError
+from lmrun.models import builtin
+from lmrun.models.registry import builtin_spec
+from lmrun.plan.budget import PROCESS_BYTES, Demand, make_budget
+from lmrun.plan.machine import Machine
+
+MIB, GIB = 2**20, 2**30
+SPEC = builtin_spec(builtin.get("builtin:random-llama-1b"))
+DEMAND = Demand(
+    spec=SPEC,
+    weights_bytes=2 * GIB,
+    kv_bits=16,
+    block_size=64,
+    context_length=2048,
+    max_num_seqs=32,
+    max_batch_tokens=256,
+    memory_ratio=0.8,
+    memory_bytes=None,
+)
+BLOCK = 22 * 4 * 2 * 64 * 128  # layers, KV heads, K and V, tokens, bytes of a vector
+
+
+def machine(memory: int) -> Machine:
+    return Machine("cpu", memory, "installed memory", 2, "avx512", "AuthenticAMD")
+
+
+def refusal(demand: Demand, memory: int, quantized: int | None = None) -> str:
+    with pytest.raises(PlanError) as caught:
+        make_budget(demand, machine(memory), (), quantized)
+    return str(caught.value)
+
+
+def test_each_sum_can_be_redone() -> None:
+    budget = make_budget(DEMAND, machine(16 * GIB), ())
+    assert budget.block_bytes == BLOCK
+    assert budget.kv_bytes_per_token == BLOCK // 64 == 22528
+    token = 2 * 2048 + (32 + 8) * 64 + 32 * 64 + 3 * 5632
+    assert budget.activation_bytes == 4 * (256 * token + 32 * 32000 + 2048 * 64)
+    assert budget.left_bytes == (
+        16 * GIB - PROCESS_BYTES - budget.weights_bytes - budget.activation_bytes
+    )
+
+
+def test_plenty_of_memory_takes_what_is_needed() -> None:
+    budget = make_budget(DEMAND, machine(16 * GIB), ())
+    assert (budget.num_blocks, budget.needed_blocks) == (32 * 32, 32 * 32)
+    assert budget.limited_by == "need"
+
+
+def test_a_context_that_fills_no_whole_block_takes_one_more() -> None:
+    budget = make_budget(replace(DEMAND, context_length=65, max_num_seqs=3), machine(16 * GIB), ())
+    assert budget.num_blocks == 3 * 2
+
+
+def test_little_memory_takes_its_share_of_what_is_left() -> None:
+    budget = make_budget(DEMAND, machine(3 * GIB), ())
+    assert budget.limited_by == "memory_ratio"
+    assert budget.num_blocks == int(0.8 * budget.left_bytes) // BLOCK
+    assert 32 <= budget.num_blocks < 1024
+
+
+@pytest.mark.parametrize(("bits", "part"), [(32, 256), (16, 128), (8, 68), (4, 36)])
+def test_quantized_blocks_count_scale_and_zero(bits: int, part: int) -> None:
+    budget = make_budget(replace(DEMAND, kv_bits=bits), machine(16 * GIB), ())
+    assert budget.kv_bytes_per_token == 22 * 4 * 2 * part
+
+
+def test_an_absolute_size_is_divided_into_blocks() -> None:
+    budget = make_budget(replace(DEMAND, memory_bytes=100 * MIB), machine(16 * GIB), ())
+    assert budget.num_blocks == 100 * MIB // BLOCK
+    assert budget.limited_by == "memory"
+
+
+def test_an_absolute_size_below_one_sequence_is_refused() -> None:
+    assert refusal(replace(DEMAND, memory_bytes=40 * MIB), 16 * GIB) == (
+        "kv.memory=40 MiB: one sequence of 2048 tokens needs 44 MiB."
+        " Fits with kv.memory=44MiB or backend.context_length ≤ 1856."
+    )
+
+
+def test_an_absolute_size_above_what_is_left_is_refused() -> None:
+    text = refusal(replace(DEMAND, memory_bytes=8 * GIB), 8 * GIB)
+    assert text == (
+        "plan: needs 10.2 GiB, device has 8 GiB (weights 2 GiB, engine 157 MiB, KV cache 8 GiB:"
+        " as kv.memory says). Fits with kv.memory=5986MiB or kv.memory=auto."
+    )
+    make_budget(replace(DEMAND, memory_bytes=5986 * MIB), machine(8 * GIB), ())
+
+
+def test_what_fits_with_fewer_bits_is_told_so() -> None:
+    long = replace(DEMAND, context_length=131072, max_num_seqs=1)
+    text = refusal(long, 5 * GIB)
+    assert text == (
+        "plan: needs 5.62 GiB, device has 5 GiB (weights 2 GiB, engine 185 MiB, KV cache 3.44 GiB:"
+        " one sequence of 131072 tokens at kv.memory_ratio=0.8)."
+        " Fits with kv.bits=8 or backend.context_length ≤ 107648."
+    )
+    make_budget(replace(long, kv_bits=8), machine(5 * GIB), ())
+    make_budget(replace(long, context_length=107648), machine(5 * GIB), ())
+    refusal(replace(long, context_length=107648 + 64), 5 * GIB)
+
+
+def test_what_fits_with_fewer_sequences_is_told_so() -> None:
+    many = replace(DEMAND, max_num_seqs=4096, kv_bits=4)
+    text = refusal(many, 5 * GIB // 2)
+    assert text.endswith("Fits with backend.max_num_seqs ≤ 2810.")
+    make_budget(replace(many, max_num_seqs=2810), machine(5 * GIB // 2), ())
+    refusal(replace(many, max_num_seqs=2811), 5 * GIB // 2)
+
+
+def test_weights_that_do_not_fit_are_told_about_4_bits() -> None:
+    text = refusal(DEMAND, 2 * GIB, 700 * MIB)
+    assert text.endswith("Fits with quant=awq_w4_g128.")
+    assert refusal(DEMAND, GIB // 2, 700 * MIB).endswith(
+        "No one setting makes it fit: take a smaller model or a larger machine."
+    )
+
+
+def test_every_proposal_fits() -> None:
+    """Whatever the size, the change that the message names is enough."""
+    long = replace(DEMAND, context_length=65536)
+    for memory in range(2 * GIB, 5 * GIB, 97 * MIB):
+        try:
+            make_budget(long, machine(memory), ())
+        except PlanError as error:
+            hint = str(error).rpartition("Fits with ")[2].rstrip(".")
+            for change in hint.split(" or ") if hint != str(error).rstrip(".") else []:
+                key, value = change.replace(" ≤ ", "=").split("=")
+                name = {"kv.bits": "kv_bits"}.get(key, key.removeprefix("backend."))
+                make_budget(replace(long, **{name: int(value)}), machine(memory), ())

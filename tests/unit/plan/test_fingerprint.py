@@ -1,0 +1,96 @@
+"""Golden fingerprints: what moves them rebuilds every user's artifacts."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from lmrun.config.schema import RunConfig
+from lmrun.models import builtin
+from lmrun.plan.fingerprint import (
+    builtin_digest,
+    config_subset,
+    fingerprint,
+    sample_text_digest,
+)
+from lmrun.plan.stage_specs import BY_NAME, CALIBRATE, CONVERT, QUANTIZE, RESOLVE, STAGES
+
+CLASS = {"device": "cpu", "vendor": "AuthenticAMD", "isa": "avx512", "threads": 2, "torch": "2.9.0"}
+A, B = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("stage", "inputs", "numeric_class", "golden"),
+    [
+        (RESOLVE, {"config.json": A, "model.safetensors": B}, None, "38851d2a4d412aa9"),
+        (CALIBRATE, {"resolve": A, "text": B}, CLASS, "be320241f6717a3d"),
+        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "209206b07e0e5e5c"),
+        (CONVERT, {"resolve": A, "quantize": B}, None, "4ec33598df4d2089"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_golden_fingerprints_of_the_default_config(
+    stage: Any, inputs: dict[str, str], numeric_class: dict[str, Any] | None, golden: str
+) -> None:
+    config = config_subset(stage, RunConfig())
+    assert fingerprint(stage, config, inputs, numeric_class)[:16] == golden
+
+
+def test_golden_digests_of_what_lmrun_makes_itself() -> None:
+    found = {name: builtin_digest(model)[:16] for name, model in builtin.MODELS.items()}
+    assert found == {
+        "random-llama": "1a2d2828f320d533",
+        "random-llama-1b": "f16b79f98eae11ac",
+    }
+    assert sample_text_digest()[:16] == "3dc1936571c4f571"
+
+
+def test_order_and_spelling_do_not_count() -> None:
+    config = {"quant.bits": 4, "quant.group_size": 64, "ratio": 0.1 + 0.2}
+    turned = {"ratio": 0.3, "quant.group_size": 64.0, "quant.bits": 4}
+    inputs = {"resolve": A, "calibrate": B}
+    assert fingerprint(QUANTIZE, config, inputs, CLASS) == fingerprint(
+        QUANTIZE, turned, dict(reversed(inputs.items())), dict(reversed(CLASS.items()))
+    )
+
+
+def test_everything_declared_counts() -> None:
+    config, inputs = config_subset(QUANTIZE, RunConfig()), {"resolve": A, "calibrate": B}
+    others = [
+        fingerprint(QUANTIZE, {**config, "quant.group_size": 32}, inputs, CLASS),
+        fingerprint(QUANTIZE, config, {**inputs, "calibrate": A}, CLASS),
+        fingerprint(QUANTIZE, config, inputs, {**CLASS, "threads": 1}),
+        fingerprint(replace(QUANTIZE, code_version=99), config, inputs, CLASS),
+        fingerprint(replace(QUANTIZE, name="convert"), config, inputs, CLASS),
+    ]
+    assert len({fingerprint(QUANTIZE, config, inputs, CLASS), *others}) == 6
+
+
+def test_the_order_of_skipped_linears_does_not_count() -> None:
+    first, second = RunConfig(), RunConfig()
+    first.quant.skip = ["layers.1.mlp.down_proj", "layers.0.mlp.down_proj"]
+    second.quant.skip = list(reversed(first.quant.skip))
+    assert config_subset(QUANTIZE, first) == config_subset(QUANTIZE, second)
+
+
+def test_calibrate_reads_nothing_of_bits_or_groups() -> None:
+    assert not [key for key in CALIBRATE.config_keys if not key.startswith("calibration.")]
+
+
+def test_declared_keys_exist_and_no_stage_reads_a_path() -> None:
+    run = RunConfig()
+    groups = {field.name for field in fields(run)}
+    for stage in STAGES:
+        for key in stage.config_keys:
+            group, _, name = key.partition(".")
+            assert group in groups
+            assert hasattr(getattr(run, group), name)
+            assert key not in ("model.path", "calibration.data")
+
+
+def test_stages_read_only_earlier_stages_or_the_outside() -> None:
+    seen = {"checkpoint", "text"}
+    for stage in STAGES:
+        assert set(stage.inputs) <= seen
+        seen.add(stage.name)
+    assert list(BY_NAME) == ["resolve", "calibrate", "quantize", "convert"]

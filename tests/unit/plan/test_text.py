@@ -1,0 +1,47 @@
+from typing import Any
+
+from lmrun.plan.text import plan_text
+
+Bench = Any  # the fixture's class lives in conftest.py
+
+
+def test_the_text_form_word_for_word(bench: Bench) -> None:
+    plan = bench.plan("kv.bits=4", "frontend=api_gradio")
+    short = [str(stage.fingerprint)[:12] for stage in plan.stages]
+    assert (
+        plan_text(plan)
+        == f"""\
+model     tiny: checkpoint {bench.checkpoint}
+          LlamaForCausalLM, 2 layers, hidden 128, ffn 384, heads 4:2, vocabulary 64, F16
+
+stages
+  resolve   cached   {short[0]}  digests known
+  calibrate run      {short[1]}  no entry yet
+  quantize  run      {short[2]}  no entry yet
+  convert   run      {short[3]}  no entry yet
+  calibrate needs about 635 MiB of memory and 283 KiB of disk
+  quantize needs about 636 MiB of memory and 236 KiB of disk
+  convert needs about 514 MiB of memory and 2 MiB of disk
+
+memory
+        8 GiB  cpu, installed memory
+     -128 MiB  engine process
+       -2 MiB  weights
+    -1.79 MiB  activations: steps of 256 tokens, logits of 32 sequences
+     7.87 GiB  left
+     1.25 MiB  KV cache: 128 blocks of 10 KiB (64 tokens x 160 B, 4 bits)
+               all that is needed: 32 sequences x 4 blocks (256 tokens) = 128;\
+ kv.memory_ratio allows 0.8 x 7.87 GiB
+
+launch
+  engine    native, isa auto, 2 threads, context 256 tokens
+  api       http://127.0.0.1:23333/v1
+  ui        http://127.0.0.1:7860 (gradio)"""
+    )
+
+
+def test_a_share_of_memory_shows_its_factors(bench: Bench) -> None:
+    text = plan_text(bench.plan("kv.memory_ratio=0.0001"))
+    assert "kv.memory_ratio: 0.0001 x 7.87 GiB; full use would be 32 sequences x 4 blocks" in text
+    text = plan_text(bench.plan("kv.memory=1MiB", "backend.context_length=64"))
+    assert "kv.memory=1MiB; full use would be 32 sequences x 1 blocks (64 tokens) = 32" in text
