@@ -44,7 +44,7 @@ def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
         for group, option in merged.options.items()
     ]
     settings = list(_settings([*options, *taken.values()], line))
-    _check_no_option_is_lost(line, settings)
+    _check_no_option_is_lost(line, taken, settings)
     origins = {name: Origin(SCHEMA_DEFAULT) for name in keys.table()}
     origins.update((setting.key, setting.origin) for setting in settings)
     run = values.build(_resolved(merged.config, origins), origins)
@@ -63,19 +63,39 @@ def _settings(documents: Sequence[Document], line: CommandLine) -> Iterator[Sett
         yield Setting(name, value, Origin(COMMAND_LINE))
 
 
-def _check_no_option_is_lost(line: CommandLine, settings: Sequence[Setting]) -> None:
-    """An option chosen on the command line must not be beaten by a key of a recipe."""
+def _choices(
+    line: CommandLine, taken: Mapping[str, Document]
+) -> Iterator[tuple[str, str, Origin, int]]:
+    """Group, option, origin, and how many recipes are merged before the one that chose it."""
+    for rank, document in enumerate(taken.values()):
+        for index, item in enumerate(document.defaults):
+            if isinstance(item, dict):
+                key, option = next(iter(item.items()))
+                origin = document.origin("defaults", str(index))
+                yield key.rpartition("/")[2], option, origin, rank
     for group, option in line.options:
+        yield group, option, Origin(COMMAND_LINE), len(taken)
+
+
+def _check_no_option_is_lost(
+    line: CommandLine, taken: Mapping[str, Document], settings: Sequence[Setting]
+) -> None:
+    """A chosen option must not be beaten by a key of a recipe that is merged before the choice.
+
+    Hydra merges every option before every recipe, so that key would win without a word.
+    """
+    ranks = {document.path: rank for rank, document in enumerate(taken.values())}
+    last = {setting.key: setting for setting in settings}
+    for group, option, origin, rank in _choices(line, taken):
         chosen = paths.option_file(f"{group}/{option}")
         for setting in settings:
-            if setting.origin.path != chosen:
-                continue
-            last = [other for other in settings if other.key == setting.key][-1]
-            if last.value != setting.value and last.origin.path is not None:
+            winner = last[setting.key]
+            is_earlier = winner.origin.path in ranks and ranks[winner.origin.path] < rank
+            if setting.origin.path == chosen and is_earlier and winner.value != setting.value:
                 raise ConfigError(
-                    f"{group}={option} ({COMMAND_LINE}): sets {setting.key}="
-                    f"{values.shown(setting.value)}, but {last.origin} sets"
-                    f" {values.shown(last.value)} and would win."
+                    f"{group}={option} ({origin}): sets {setting.key}="
+                    f"{values.shown(setting.value)}, but {winner.origin} sets"
+                    f" {values.shown(winner.value)} and would win."
                     f" Write {setting.key}={values.shown(setting.value)} as well."
                 )
 

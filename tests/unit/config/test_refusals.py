@@ -272,6 +272,21 @@ def test_an_option_that_a_recipes_key_would_beat_is_refused(tmp_path: Path) -> N
     assert compose(["+recipe=mine", "kv=kv8", "kv.bits=8"], cwd=tmp_path).run.kv.bits == 8
 
 
+def test_an_option_that_an_inherited_key_would_beat_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "base.yaml").write_text("kv:\n  bits: 4\n")
+    (folder / "prod.yaml").write_text("defaults:\n  - base\n  - override /kv: kv8\n")
+    with pytest.raises(ConfigError) as caught:
+        compose(["+recipe=prod"], cwd=tmp_path)
+    assert str(caught.value) == (
+        "kv=kv8 (recipes/prod.yaml:3): sets kv.bits=8, but recipes/base.yaml:2 sets 4 and would"
+        " win. Write kv.bits=8 as well."
+    )
+    (folder / "last.yaml").write_text("defaults:\n  - override /kv: kv8\nkv:\n  bits: 4\n")
+    assert compose(["+recipe=last"], cwd=tmp_path).run.kv.bits == 4
+
+
 def test_a_wrong_value_in_a_recipe_is_refused_even_where_it_is_beaten(tmp_path: Path) -> None:
     path = tmp_path / "recipes" / "mine.yaml"
     path.parent.mkdir()
