@@ -1,0 +1,350 @@
+#include "engine/engine.h"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <map>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "temporary_folder.h"
+#include "tiny_workspace.h"
+
+using lmrun::base::Error;
+using lmrun::base::InvalidArgument;
+using lmrun::engine::Engine;
+using lmrun::engine::FinishReason;
+using lmrun::engine::Output;
+using lmrun::engine::Settings;
+using lmrun::sampling::Params;
+using lmrun::testing::TemporaryFolder;
+using lmrun::testing::TinyWorkspace;
+
+namespace {
+
+using Tokens = std::vector<int32_t>;
+
+struct Model {
+  TemporaryFolder folder;
+
+  explicit Model(bool is_quantized = false) { TinyWorkspace(is_quantized).write(folder.path()); }
+
+  Settings settings() const {
+    Settings settings;
+    settings.workspace = folder.path();
+    settings.isa = "auto";
+    settings.threads = 2;
+    settings.num_blocks = 40;
+    settings.block_size = 16;
+    settings.kv_bits = 8;
+    settings.max_num_seqs = 8;
+    settings.max_batch_tokens = 32;
+    settings.context_length = 96;
+    settings.prefix_caching = true;
+    return settings;
+  }
+};
+
+Tokens prompt_of(int64_t size, uint32_t seed) {
+  std::mt19937 random(seed);
+  Tokens tokens(static_cast<size_t>(size));
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 40);
+  return tokens;
+}
+
+Params greedy() {
+  Params params;
+  params.temperature = 0;
+  return params;
+}
+
+// Steps until there is no work; the tokens of each request.
+std::map<int64_t, Tokens> run(Engine* engine) {
+  std::map<int64_t, Tokens> tokens;
+  while (engine->has_work()) {
+    for (const Output& output : engine->step()) {
+      Tokens& all = tokens[output.id];
+      all.insert(all.end(), output.token_ids.begin(), output.token_ids.end());
+    }
+    engine->check();
+  }
+  CHECK(engine->stats().used_blocks == 0);
+  return tokens;
+}
+
+Tokens alone(const Settings& settings, const Tokens& prompt, const Params& params,
+             int64_t max_tokens) {
+  Engine engine(settings);
+  engine.submit(1, prompt, params, max_tokens);
+  return run(&engine).at(1);
+}
+
+}  // namespace
+
+TEST_CASE("a request gives the same tokens alone, in a batch, in any chunks, on any threads") {
+  for (const bool is_quantized : {false, true}) {
+    const Model model(is_quantized);
+    for (const char* isa : {"generic", "auto"}) {
+      Settings base = model.settings();
+      base.isa = isa;
+      base.threads = 1;
+      base.prefix_caching = false;
+      base.max_batch_tokens = 96;
+      std::vector<Tokens> prompts;
+      std::vector<Tokens> expected;
+      for (uint32_t i = 0; i < 6; ++i) {
+        prompts.push_back(prompt_of(3 + 9 * i, i));
+        Params params = greedy();
+        if (i % 2 == 1) {
+          params.temperature = 1;
+          params.seed = i;
+        }
+        expected.push_back(alone(base, prompts.back(), params, 12 + i));
+      }
+      for (const int64_t budget : {8, 13, 32, 96}) {
+        Settings settings = base;
+        settings.threads = budget % 2 == 0 ? 2 : 1;
+        settings.prefix_caching = budget != 32;
+        settings.max_batch_tokens = budget;
+        Engine engine(settings);
+        for (uint32_t i = 0; i < 6; ++i) {
+          Params params = greedy();
+          if (i % 2 == 1) {
+            params.temperature = 1;
+            params.seed = i;
+          }
+          engine.submit(i, prompts[i], params, 12 + i);
+        }
+        const auto tokens = run(&engine);
+        for (uint32_t i = 0; i < 6; ++i) CHECK(tokens.at(i) == expected[i]);
+      }
+    }
+  }
+}
+
+TEST_CASE("preemption changes no token") {
+  const Model model;
+  std::vector<Tokens> expected;
+  for (uint32_t i = 0; i < 5; ++i) {
+    expected.push_back(alone(model.settings(), prompt_of(20, i), greedy(), 40));
+  }
+  Settings settings = model.settings();
+  settings.num_blocks = 9;
+  for (const bool prefix_caching : {false, true}) {
+    settings.prefix_caching = prefix_caching;
+    Engine engine(settings);
+    for (uint32_t i = 0; i < 5; ++i) engine.submit(i, prompt_of(20, i), greedy(), 40);
+    const auto tokens = run(&engine);
+    for (uint32_t i = 0; i < 5; ++i) CHECK(tokens.at(i) == expected[i]);
+    CHECK(engine.stats().preemptions > 0);
+  }
+}
+
+TEST_CASE("a cached prefix changes no token and is reported") {
+  const Model model;
+  const Tokens prompt = prompt_of(40, 5);
+  Engine engine(model.settings());
+  engine.submit(1, prompt, greedy(), 10);
+  const Tokens first = run(&engine).at(1);
+  engine.submit(2, prompt, greedy(), 10);
+  const std::vector<Output> outputs = engine.step();
+  REQUIRE(outputs.size() == 1);
+  CHECK(outputs[0].num_cached_tokens == 32);
+  Tokens second = outputs[0].token_ids;
+  const Tokens rest = run(&engine).at(2);
+  second.insert(second.end(), rest.begin(), rest.end());
+  CHECK(second == first);
+  CHECK(engine.stats().cached_tokens == 32);
+}
+
+TEST_CASE("an abort ends its request and touches no other") {
+  const Model model;
+  const Tokens expected = alone(model.settings(), prompt_of(30, 1), greedy(), 30);
+  Engine engine(model.settings());
+  for (int64_t id = 0; id < 4; ++id)
+    engine.submit(id, prompt_of(30, static_cast<uint32_t>(id)), greedy(), 30);
+  for (int i = 0; i < 5; ++i) engine.step();
+  engine.abort(0);
+  engine.abort(3);
+  engine.abort(3);
+  engine.abort(77);
+  int aborted = 0;
+  for (const Output& output : engine.step()) {
+    aborted += output.finish_reason == FinishReason::kAbort ? 1 : 0;
+  }
+  CHECK(aborted == 2);
+  Engine whole(model.settings());
+  whole.submit(1, prompt_of(30, 1), greedy(), 30);
+  CHECK(run(&whole).at(1) == expected);
+  run(&engine);
+  engine.submit(0, prompt_of(4, 0), greedy(), 2);  // the id is free again
+  engine.abort(0);
+  const std::vector<Output> outputs = engine.step();
+  REQUIRE(outputs.size() == 1);
+  CHECK(outputs[0].token_ids.empty());
+  CHECK_FALSE(engine.has_work());
+}
+
+TEST_CASE("finish reasons: a stop id, max_tokens, the context length, the pool") {
+  const Model model;
+  const Tokens prompt = prompt_of(10, 2);
+  const Tokens tokens = alone(model.settings(), prompt, greedy(), 8);
+  REQUIRE(tokens.size() == 8);
+  const auto finish = [&](const Settings& settings, Params params, std::optional<int64_t> most,
+                          size_t* count) {
+    Engine engine(settings);
+    engine.submit(1, prompt, params, most);
+    *count = 0;
+    std::optional<FinishReason> reason;
+    while (engine.has_work()) {
+      for (const Output& output : engine.step()) {
+        *count += output.token_ids.size();
+        reason = output.finish_reason;
+      }
+    }
+    return reason;
+  };
+  size_t count = 0;
+  Params params = greedy();
+  params.stop_token_ids = {tokens[0]};
+  CHECK(finish(model.settings(), params, 8, &count) == FinishReason::kStop);
+  CHECK(count == 1);
+  params.min_tokens = 3;
+  finish(model.settings(), params, 8, &count);
+  CHECK(count >= 4);
+  CHECK(finish(model.settings(), greedy(), 5, &count) == FinishReason::kLength);
+  CHECK(count == 5);
+  CHECK(finish(model.settings(), greedy(), std::nullopt, &count) == FinishReason::kLength);
+  CHECK(count == 96 - 10);
+  Settings small = model.settings();
+  small.num_blocks = 2;
+  CHECK(finish(small, greedy(), std::nullopt, &count) == FinishReason::kLength);
+  CHECK(count == 32 - 10);
+}
+
+TEST_CASE("scores are the log-probabilities that logits give, in any chunks and beside others") {
+  const Model model;
+  const Tokens tokens = prompt_of(90, 4);
+  Engine engine(model.settings());
+  const std::vector<float> logits = engine.logits(tokens);
+  const auto& ops = lmrun::kernels::op_table(lmrun::kernels::parse_isa("auto"));
+  std::vector<float> expected;
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) {
+    float max = 0;
+    float log_sum_exp = 0;
+    ops.max_and_log_sum_exp(logits.data() + i * 40, 40, &max, &log_sum_exp);
+    expected.push_back(logits[i * 40 + static_cast<size_t>(tokens[i + 1])] - log_sum_exp);
+  }
+  Settings settings = model.settings();
+  settings.max_batch_tokens = 11;
+  Engine other(settings);
+  other.submit(1, prompt_of(9, 1), greedy(), 20);
+  other.score(2, tokens);
+  std::vector<float> scores;
+  while (other.has_work()) {
+    for (const Output& output : other.step()) {
+      if (output.scores) scores = *output.scores;
+    }
+    other.check();
+  }
+  CHECK(scores == expected);
+  CHECK(other.stats().used_blocks == 0);
+}
+
+TEST_CASE("requests that cannot run are refused when they are submitted") {
+  const Model model;
+  Engine engine(model.settings());
+  const auto refuse = [&](const Tokens& prompt, const char* message) {
+    CHECK_THROWS_WITH_AS(engine.submit(1, prompt, greedy(), 4), message, InvalidArgument);
+  };
+  refuse({}, "prompt: expected at least one token.");
+  refuse({40}, "prompt: token id 40: expected 0 to 39.");
+  refuse({-1}, "prompt: token id -1: expected 0 to 39.");
+  refuse(Tokens(97), "prompt: 97 tokens; the context length is 96.");
+  refuse(Tokens(96), "prompt: 96 tokens leave no room for a completion: 96 fit.");
+  CHECK_THROWS_WITH_AS(engine.submit(1, {1}, greedy(), 0), "max_tokens=0: expected at least 1.",
+                       InvalidArgument);
+  Params params = greedy();
+  params.min_tokens = 5;
+  CHECK_THROWS_WITH_AS(engine.submit(1, {1}, params, 4),
+                       "min_tokens=5: expected at most max_tokens (4).", InvalidArgument);
+  CHECK_THROWS_WITH_AS(engine.score(1, {1}), "score: expected at least two tokens.",
+                       InvalidArgument);
+  CHECK_FALSE(engine.has_work());
+  engine.submit(1, {1}, greedy(), 4);
+  CHECK_THROWS_WITH_AS(engine.submit(1, {1}, greedy(), 4), "id 1: in use.", InvalidArgument);
+  CHECK_THROWS_WITH_AS(engine.logits({1, 2}), "logits: other requests run.", Error);
+  Settings small = model.settings();
+  small.num_blocks = 1;
+  Engine tight(small);
+  CHECK_THROWS_WITH_AS(tight.submit(1, Tokens(17), greedy(), 4),
+                       "prompt: 17 tokens; the KV cache holds 16.", InvalidArgument);
+}
+
+TEST_CASE("settings that are not legal are refused with what is") {
+  const Model model;
+  const auto refuse = [&](auto change, const char* message) {
+    Settings settings = model.settings();
+    change(&settings);
+    CHECK_THROWS_WITH_AS(Engine{settings}, message, InvalidArgument);
+  };
+  refuse([](Settings* s) { s->kv_bits = 5; }, "kv_bits=5: expected 32, 16, 8 or 4.");
+  refuse([](Settings* s) { s->block_size = 24; }, "block_size=24: expected a multiple of 16.");
+  refuse([](Settings* s) { s->context_length = 97; },
+         "context_length=97: expected 1 to 96, the context length of the model.");
+  refuse([](Settings* s) { s->threads = 0; }, "threads=0: expected 1 to 1024.");
+  refuse([](Settings* s) { s->num_blocks = 0; }, "num_blocks=0: expected 1 to 2147483647.");
+  refuse([](Settings* s) { s->max_batch_tokens = 7; },
+         "max_batch_tokens=7: expected at least max_num_seqs (8): a step takes one token of every "
+         "running sequence.");
+}
+
+TEST_CASE("submits, aborts and questions from other threads do not disturb the steps") {
+  const Model model;
+  Settings settings = model.settings();
+  settings.num_blocks = 12;
+  Engine engine(settings);
+  constexpr int kPerThread = 40;
+  std::vector<std::thread> clients;
+  for (int client = 0; client < 3; ++client) {
+    clients.emplace_back([&engine, client] {
+      std::mt19937 random(static_cast<uint32_t>(client));
+      for (int i = 0; i < kPerThread; ++i) {
+        const int64_t id = client * 1000 + i;
+        engine.submit(id, prompt_of(1 + static_cast<int64_t>(random() % 40), random() % 3),
+                      greedy(), 1 + static_cast<int64_t>(random() % 20));
+        if (random() % 2 == 0) engine.abort(id);
+        engine.stats();
+      }
+    });
+  }
+  std::map<int64_t, int> ended;
+  while (ended.size() < 3 * kPerThread) {
+    for (const Output& output : engine.step()) {
+      if (output.finish_reason) ++ended[output.id];
+    }
+    engine.check();
+  }
+  for (std::thread& client : clients) client.join();
+  for (const auto& [id, count] : ended) CHECK(count == 1);
+  CHECK_FALSE(engine.has_work());
+  CHECK(engine.step().empty());
+  CHECK(engine.stats().used_blocks == 0);
+}
+
+TEST_CASE("a model that gives no finite logits is an error that stays") {
+  const TemporaryFolder folder;
+  TinyWorkspace tiny;
+  const std::vector<float> bad(3 * 32 * 16, 1e38F);
+  auto& bytes = tiny.tensor("output.weight").bytes;
+  std::memcpy(bytes.data(), bad.data(), bytes.size());
+  tiny.write(folder.path());
+  Settings settings = Model().settings();
+  settings.workspace = folder.path();
+  Engine engine(settings);
+  engine.submit(1, {1, 2}, greedy(), 4);
+  const char* message = "sampling: the model gave a logit that is not finite.";
+  CHECK_THROWS_WITH_AS(engine.step(), message, Error);
+  CHECK_THROWS_WITH_AS(engine.step(), message, Error);
+}

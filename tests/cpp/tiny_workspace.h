@@ -1,0 +1,148 @@
+// A small seeded workspace, and the means to spoil it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <fstream>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lmrun::testing {
+
+struct TestTensor {
+  std::string name;
+  std::string dtype;
+  std::vector<int64_t> shape;
+  std::vector<std::byte> bytes;
+};
+
+// Two layers, 4 query heads on 2 KV heads of 8, hidden 32, intermediate 64, vocabulary 40,
+// context 96.
+class TinyWorkspace {
+ public:
+  explicit TinyWorkspace(bool is_quantized = false) : is_quantized_(is_quantized) {
+    add_floats("tok_embeddings.weight", {3, 32, 16}, 0.5F);
+    add_floats("output.weight", {3, 32, 16}, 0.5F);
+    add_floats("norm.weight", {32}, 1.0F);
+    add_floats("rope.inv_freq", {4}, 1.0F);
+    for (int layer = 0; layer < 2; ++layer) {
+      const std::string prefix = "layers." + std::to_string(layer);
+      add_floats(prefix + ".attention_norm.weight", {32}, 1.0F);
+      add_matrix(prefix + ".attention.w_qkv.0", 64, 32);
+      add_matrix(prefix + ".attention.wo.0", 32, 32);
+      add_floats(prefix + ".ffn_norm.weight", {32}, 1.0F);
+      add_matrix(prefix + ".feed_forward.w13.0", 128, 32);
+      add_matrix(prefix + ".feed_forward.w2.0", 32, 64);
+    }
+  }
+
+  std::string model_json() const {
+    const std::string weights =
+        is_quantized_ ? R"({"method": "awq", "bits": 4, "group_size": 32, "symmetric": false})"
+                      : R"({"method": "none", "bits": 32, "group_size": 0, "symmetric": false})";
+    return R"({"format": "lmrun-workspace", "schema_version": 1, "layout": "cpu-tile16", "tp": 1,
+ "architecture": "LlamaForCausalLM", "hidden_size": 32, "intermediate_size": 64, "num_layers": 2,
+ "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "vocab_size": 40, "context_length": 96,
+ "rms_norm_eps": 1e-05, "tie_word_embeddings": false, "qkv_bias": false, "qk_norm": false,
+ "attention_scale": 0.35, "rope_attention_factor": 1.0, "bos_token_id": 1, "eos_token_ids": [2],
+ "weights": )" +
+           weights + R"(, "source": {"checkpoint": "seed"}})";
+  }
+
+  std::vector<TestTensor>& tensors() { return tensors_; }
+
+  TestTensor& tensor(const std::string& name) {
+    for (TestTensor& tensor : tensors_) {
+      if (tensor.name == name) return tensor;
+    }
+    throw std::out_of_range(name);
+  }
+
+  // The file as the writer makes it: aligned data, 64-byte tensors, 2 MiB file.
+  std::vector<std::byte> file() const {
+    std::string entries;
+    std::vector<std::byte> data;
+    int pads = 0;
+    const auto put = [&](const std::string& name, const std::string& dtype,
+                         const std::vector<int64_t>& shape, const std::vector<std::byte>& bytes) {
+      std::string sizes;
+      for (const int64_t size : shape) sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
+      entries += (entries.empty() ? "\"" : ",\"") + name + "\":{\"dtype\":\"" + dtype +
+                 "\",\"shape\":[" + sizes + "],\"data_offsets\":[" + std::to_string(data.size()) +
+                 "," + std::to_string(data.size() + bytes.size()) + "]}";
+      data.insert(data.end(), bytes.begin(), bytes.end());
+    };
+    const auto pad_to = [&](size_t size) {
+      if (size == data.size()) return;
+      const size_t missing = size - data.size();
+      put("__pad__." + std::to_string(pads++), "U8", {static_cast<int64_t>(missing)},
+          std::vector<std::byte>(missing));
+    };
+    for (const TestTensor& tensor : tensors_) {
+      pad_to((data.size() + 63) / 64 * 64);
+      put(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+    }
+    constexpr size_t kHeader = 8192 - 8;  // more than the entries need
+    pad_to((size_t{2} << 20) - 8 - kHeader);
+    std::string header = "{" + entries + "}";
+    header.resize(kHeader, ' ');
+    return with_header(header, data);
+  }
+
+  static std::vector<std::byte> with_header(const std::string& header,
+                                            const std::vector<std::byte>& data) {
+    std::vector<std::byte> file;
+    for (int i = 0; i < 8; ++i) file.push_back(static_cast<std::byte>(header.size() >> (8 * i)));
+    for (const char c : header) file.push_back(static_cast<std::byte>(c));
+    file.insert(file.end(), data.begin(), data.end());
+    return file;
+  }
+
+  void write(const std::string& folder) const {
+    std::ofstream(folder + "/model.json") << model_json();
+    const std::vector<std::byte> bytes = file();
+    std::ofstream out(folder + "/rank-0.safetensors", std::ios::binary);
+    out.write(reinterpret_cast<const char*>(bytes.data()),
+              static_cast<std::streamsize>(bytes.size()));
+  }
+
+ private:
+  template <typename Element, typename Make>
+  void add(const std::string& name, const char* dtype, const std::vector<int64_t>& shape,
+           Make make) {
+    size_t count = 1;
+    for (const int64_t size : shape) count *= static_cast<size_t>(size);
+    std::vector<Element> values(count);
+    for (Element& value : values) value = make();
+    const auto* bytes = reinterpret_cast<const std::byte*>(values.data());
+    tensors_.push_back({name, dtype, shape, {bytes, bytes + count * sizeof(Element)}});
+  }
+
+  // Uniform in [-scale, scale].
+  void add_floats(const std::string& name, const std::vector<int64_t>& shape, float scale) {
+    std::uniform_real_distribution<float> uniform(-scale, scale);
+    add<float>(name, "F32", shape, [&] { return uniform(random_); });
+  }
+
+  void add_matrix(const std::string& base, int64_t n, int64_t k) {
+    if (!is_quantized_) {
+      add_floats(base + ".weight", {n / 16, k, 16}, 0.3F);
+      return;
+    }
+    add<uint8_t>(base + ".qweight", "U8", {n / 16, k / 8, 16, 4},
+                 [&] { return static_cast<uint8_t>(random_() & 0xFF); });
+    add<uint16_t>(base + ".scales", "F16", {n / 16, k / 32, 16},
+                  [&] { return static_cast<uint16_t>(0x2800 + random_() % 0x200); });  // about 0.04
+    add<uint8_t>(base + ".zeros", "U8", {n / 16, k / 32, 16},
+                 [&] { return static_cast<uint8_t>(random_() % 16); });
+  }
+
+  bool is_quantized_;
+  std::mt19937 random_{11};
+  std::vector<TestTensor> tensors_;
+};
+
+}  // namespace lmrun::testing
