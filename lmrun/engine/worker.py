@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import logging
 import os
 import queue
 import secrets
@@ -47,7 +46,7 @@ from lmrun.engine.process import die_with_parent
 from lmrun.errors import EngineError, ExitStatus, LmrunError
 from lmrun.plan.engine_settings import EngineSettings
 
-logger = log.get(__name__)
+logger = log.get("lmrun.engine.worker")  # __name__ is __main__ in the child
 
 _MAX_UNREAD_BYTES = 64 * 2**20
 _FLUSH_S = 2.0
@@ -357,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.info("engine ready on %s", arguments.socket)
         status = worker.run()
     except LmrunError as error:
-        logging.getLogger("lmrun").error("%s", error)
+        logger.error("%s", error)
         return int(ExitStatus.STAGE_FAILED)
     arguments.socket.unlink(missing_ok=True)
     return status

@@ -1,7 +1,8 @@
 """Text to token ids and back, from the files a checkpoint or a workspace ships.
 
-`tokenizer.json` decides how text is cut; `tokenizer_config.json` whether BOS and EOS are added
-around it; `generation_config.json` which ids end a completion. No transformers here.
+`tokenizer.json` decides how text is cut and whether BOS and EOS go around it: where that file is,
+transformers 5 ignores `add_bos_token` too. `tokenizer_config.json` names the special tokens,
+`generation_config.json` the ids that end a completion. No transformers here.
 """
 
 import codecs
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import processors
 
 from lmrun.errors import ArtifactError
 
@@ -91,13 +91,6 @@ class Tokenizer:
         config = _read_json(folder / "tokenizer_config.json")
         named = _read_json(folder / "special_tokens_map.json") | config
         special = {name: text for name in _SPECIAL_NAMES if (text := _token_text(named.get(name)))}
-        bos_token, eos_token = special.get("bos_token"), special.get("eos_token")
-        if "add_bos_token" in config or "add_eos_token" in config:
-            backend.post_processor = _template(
-                backend,
-                bos_token if config.get("add_bos_token") else None,
-                eos_token if config.get("add_eos_token") else None,
-            )
         generation = _read_json(folder / "generation_config.json")
         return cls(
             backend,
@@ -112,7 +105,7 @@ class Tokenizer:
         return int(self._backend.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of ``text``; BOS and EOS around it where the folder says so.
+        """Token ids of ``text``; BOS and EOS around it where tokenizer.json says so.
 
         A rendered chat template carries its own special tokens: encode it without.
         """
@@ -256,19 +249,6 @@ def _byte_level(token: str) -> bytes:
         return bytes([_BYTE_OF_CHAR[char] for char in token])
     except KeyError:  # an added token with characters outside the table stands for itself
         return token.encode()
-
-
-def _template(
-    backend: tokenizers.Tokenizer, bos: str | None, eos: str | None
-) -> processors.TemplateProcessing:
-    """The post-processor that puts BOS before and EOS after a text."""
-    single = [*([f"{bos}:0"] if bos else []), "$A:0", *([f"{eos}:0"] if eos else [])]
-    pair = [*single, *([f"{bos}:1"] if bos else []), "$B:1", *([f"{eos}:1"] if eos else [])]
-    return processors.TemplateProcessing(
-        single=single,
-        pair=pair,
-        special_tokens=[(token, backend.token_to_id(token)) for token in (bos, eos) if token],
-    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

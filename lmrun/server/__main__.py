@@ -24,7 +24,7 @@ from lmrun.server.app import create_app
 from lmrun.server.service import Service
 from lmrun.server.settings import ServerSettings
 
-logger = log.get(__name__)
+logger = log.get("lmrun.server")  # __name__ is __main__ here
 
 _LAST_WORDS_S = 2
 _BACKLOG = 2048

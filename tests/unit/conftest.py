@@ -57,7 +57,7 @@ def byte_tokenizer() -> tokenizers.Tokenizer:
 def write_tokenizer(folder: Path, chat_template: str | None = CHATML) -> None:
     """The tokenizer files of the tiny model."""
     byte_tokenizer().save(str(folder / "tokenizer.json"))
-    config: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS, "add_bos_token": True}
+    config: dict[str, Any] = {"bos_token": BOS, "eos_token": EOS}
     if chat_template is not None:
         config["chat_template"] = chat_template
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
