@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from lmrun.config import compose, keys, paths, recipes
 from lmrun.config.not_built import check_built
+from lmrun.config.schema import RunConfig
 
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [(group, option) for group in keys.groups() for option in paths.options(group)]
@@ -80,3 +82,13 @@ def test_every_key_says_what_it_is_and_what_it_expects() -> None:
         assert key.rules["description"].strip(), name
         assert key.expectation.strip(), name
         assert key.kind is not object, name
+
+
+def test_the_json_schema_carries_the_rules_of_the_keys() -> None:
+    parts = TypeAdapter(RunConfig).json_schema()["$defs"]
+    assert parts["KvConfig"]["properties"]["bits"]["enum"] == [4, 8, 16, 32]
+    assert parts["KvConfig"]["properties"]["block_size"]["multipleOf"] == 16
+    assert parts["FrontendConfig"]["properties"]["port"]["maximum"] == 65535
+    for part in parts.values():
+        for name, schema in part.get("properties", {}).items():
+            assert schema.get("description"), name
