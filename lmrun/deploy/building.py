@@ -111,7 +111,7 @@ def _has_workspace(plan: Plan) -> bool:
 
 def _failure(status: int, end: str) -> LmrunError:
     """The error for a runner that ended with `status`; it has said the reason itself."""
-    error = StageError(f"build: {end}. The reason stands above.")
+    error = StageError(f"build: {end}; the reason stands above.")
     if status in (ExitStatus.CONFIG, ExitStatus.REFUSED, ExitStatus.GATE_FAILED):
         error.status = ExitStatus(status)
     return error

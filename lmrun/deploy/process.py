@@ -5,20 +5,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-KEPT_LINES = 15
+from dataclasses import dataclass
 
 
 @dataclass
 class Child:
-    """A running child. Its log lines go to stderr behind its name; the last ones are kept."""
+    """A running child. Its log lines go to stderr behind its name."""
 
     name: str
     process: asyncio.subprocess.Process
-    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
     relay: asyncio.Task[None] | None = None
 
     @property
@@ -58,16 +54,13 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def describe_end(self) -> str:
-        """How it ended, with its last log lines, for an error message."""
+        """How it ended, for a message; its log stands above."""
         status = self.process.returncode
         if status is None:
-            how = "still runs"
-        elif status < 0:
-            how = f"was ended by {_signal_name(-status)}"
-        else:
-            how = f"ended with status {status}"
-        lines = "".join(f"\n  {line}" for line in self.last_lines)
-        return f"the {self.name} process {how}" + (f". Its last lines:{lines}" if lines else "")
+            return f"the {self.name} process still runs"
+        if status < 0:
+            return f"the {self.name} process was ended by {_signal_name(-status)}"
+        return f"the {self.name} process ended with status {status}"
 
 
 def _signal_name(number: int) -> str:
@@ -116,7 +109,7 @@ class Children:
         child = Child(name, process)
         self._started.append(child)
         if process.stdout is not None:
-            child.relay = asyncio.create_task(_relay(child, process.stdout))
+            child.relay = asyncio.create_task(_relay(name, process.stdout))
         stdin = process.stdin
         assert stdin is not None
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end says more
@@ -135,7 +128,7 @@ class Children:
             await child.wait()
 
 
-async def _relay(child: Child, stream: asyncio.StreamReader) -> None:
+async def _relay(name: str, stream: asyncio.StreamReader) -> None:
     while True:
         try:
             raw = await stream.readline()
@@ -144,6 +137,5 @@ async def _relay(child: Child, stream: asyncio.StreamReader) -> None:
         if not raw:
             return
         line = raw.decode("utf-8", "replace").rstrip()
-        child.last_lines.append(line)
-        sys.stderr.write(f"[{child.name}] {line}\n")
+        sys.stderr.write(f"[{name}] {line}\n")
         sys.stderr.flush()

@@ -61,7 +61,7 @@ class Stop:
         try:
             await self.or_result(_first_of(ended, task))
             if not task.done():
-                raise StageError(f"launch: {child.describe_end()}")
+                raise StageError(f"launch: {child.describe_end()}; the reason stands above.")
             return task.result()
         finally:
             await cancel(ended, task)

@@ -142,7 +142,7 @@ class Supervisor:
             if "stop" in done:
                 return await self._stopped(plan, running)
             if "server" in done:
-                raise StageError(f"deployment: {running.server.describe_end()}")
+                raise StageError(f"deployment: {running.server.describe_end()}.")
             if "damaged" in done:
                 await self._rebuilt(launcher, running)
             else:
@@ -174,8 +174,7 @@ class Supervisor:
         )
         in_time = drained.done()
         await cancel(urgent, drained)
-        if not in_time:
-            await running.server.stop(FORCED_GRACE_S)
+        running.server.kill_group()
         for child, grace_s in ((running.ui, UI_GRACE_S), (running.engine, ENGINE_GRACE_S)):
             if child is not None:
                 await child.stop(grace_s if in_time else FORCED_GRACE_S)
