@@ -19,48 +19,52 @@ constexpr int64_t kFloatBlock = 64;
 constexpr int64_t kMaxRows = 16;          // rows that share one pass over the weights
 constexpr int64_t kDirectRows = 4;        // up to here x is read where it lies
 constexpr int64_t kPackedInputs = 1024;   // of 16 rows: 64 KiB of stack, half of an L2 way set
-constexpr int64_t kPrefetchBytes = 1024;  // ahead in each tile; 512 to 2048 measure the same
+constexpr int64_t kPrefetchBytes = 1024;  // ahead in each tile
 
-// Formats: unpack(word row) gives kInputs vectors, input i of 16 features each.
+// Formats: a row of a tile is kInputs vectors; input(row, i) is input i of its 16 features.
 struct F32 {
   static constexpr int kInputs = 1;
-  LMRUN_INLINE void unpack(const std::byte* row, __m512 out[kInputs]) {
-    out[0] = _mm512_loadu_ps(row);
-  }
+  LMRUN_INLINE __m512 input(__m512i row, int) { return _mm512_castsi512_ps(row); }
 };
 
 struct F16 {
   static constexpr int kInputs = 2;
-  LMRUN_INLINE void unpack(const std::byte* row, __m512 out[kInputs]) {
-    const __m512i w = _mm512_loadu_si512(row);
-    out[0] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(w));
-    out[1] = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(w, 16)));
+  LMRUN_INLINE __m512 input(__m512i row, int i) {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(i == 0 ? row : _mm512_srli_epi32(row, 16)));
   }
 };
 
 struct Bf16 {
   static constexpr int kInputs = 2;
-  LMRUN_INLINE void unpack(const std::byte* row, __m512 out[kInputs]) {
-    const __m512i w = _mm512_loadu_si512(row);
-    out[0] = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
-    out[1] = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32(0xFFFF0000u)));
+  LMRUN_INLINE __m512 input(__m512i row, int i) {
+    return _mm512_castsi512_ps(i == 0 ? _mm512_slli_epi32(row, 16)
+                                      : _mm512_and_si512(row, _mm512_set1_epi32(0xFFFF0000u)));
   }
 };
 
 struct U4 {
   static constexpr int kInputs = 8;
-  // The permutation reads the low 4 bits of a lane only, so codes need a shift and no mask.
-  LMRUN_INLINE void unpack(const std::byte* row, __m512 out[kInputs]) {
-    const __m512 table = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i w = _mm512_loadu_si512(row);
-    out[0] = _mm512_permutexvar_ps(w, table);
-    out[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 8), table);
-    out[2] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 16), table);
-    out[3] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 24), table);
-    out[4] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 4), table);
-    out[5] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 12), table);
-    out[6] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 20), table);
-    out[7] = _mm512_permutexvar_ps(_mm512_srli_epi32(w, 28), table);
+  // The permutation reads the low 4 bits of a lane only, so a code needs a shift and no mask.
+  LMRUN_INLINE __m512 input(__m512i row, int i) {
+    const __m512 values = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    switch (i) {
+      case 0:
+        return _mm512_permutexvar_ps(row, values);
+      case 1:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 8), values);
+      case 2:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 16), values);
+      case 3:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 24), values);
+      case 4:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 4), values);
+      case 5:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 12), values);
+      case 6:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 20), values);
+      default:
+        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 28), values);
+    }
   }
 };
 
@@ -122,19 +126,23 @@ void run_tiles(const Job& job, const Rows& rows, int64_t tile, int64_t begin, in
         kPrefetchBytes + (kPrefetchBytes >= left ? (kTiles - 1) * job.tile_bytes : 0);
     int64_t k = 0;
     for (; k + kInputs <= inputs; k += kInputs) {
+      __m512i words[kTiles];
       LMRUN_UNROLL
       for (int t = 0; t < kTiles; ++t) {
         const std::byte* row = weight + t * job.tile_bytes;
         _mm_prefetch(reinterpret_cast<const char*>(row + ahead), _MM_HINT_T0);
-        __m512 codes[kInputs];
-        Format::unpack(row, codes);
+        words[t] = _mm512_loadu_si512(row);
+      }
+      LMRUN_UNROLL
+      for (int i = 0; i < kInputs; ++i) {
+        __m512 codes[kTiles];
         LMRUN_UNROLL
-        for (int i = 0; i < kInputs; ++i) {
+        for (int t = 0; t < kTiles; ++t) codes[t] = Format::input(words[t], i);
+        LMRUN_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          const __m512 value = _mm512_set1_ps(x[i * k_stride + r * row_stride]);
           LMRUN_UNROLL
-          for (int r = 0; r < kRows; ++r) {
-            const __m512 value = _mm512_set1_ps(x[i * k_stride + r * row_stride]);
-            acc[r][t] = _mm512_fmadd_ps(value, codes[i], acc[r][t]);
-          }
+          for (int t = 0; t < kTiles; ++t) acc[r][t] = _mm512_fmadd_ps(value, codes[t], acc[r][t]);
         }
       }
       x += kInputs * k_stride;
@@ -143,11 +151,10 @@ void run_tiles(const Job& job, const Rows& rows, int64_t tile, int64_t begin, in
     if (k < inputs) {  // an odd K of the 16-bit formats
       LMRUN_UNROLL
       for (int t = 0; t < kTiles; ++t) {
-        __m512 codes[kInputs];
-        Format::unpack(weight + t * job.tile_bytes, codes);
+        const __m512 code = Format::input(_mm512_loadu_si512(weight + t * job.tile_bytes), 0);
         LMRUN_UNROLL
         for (int r = 0; r < kRows; ++r) {
-          acc[r][t] = _mm512_fmadd_ps(_mm512_set1_ps(x[r * row_stride]), codes[0], acc[r][t]);
+          acc[r][t] = _mm512_fmadd_ps(_mm512_set1_ps(x[r * row_stride]), code, acc[r][t]);
         }
       }
     }
@@ -190,11 +197,11 @@ void run_tiles(const Job& job, const Rows& rows, int64_t tile, int64_t begin, in
 // Few rows: x where it lies, several tiles at once so that enough chains are in flight.
 template <class Format, int kRows>
 void run_direct(const Job& job, const Rows& rows, int64_t tile, int64_t tile_end) {
-  constexpr int kTiles = kRows <= 2 ? 4 : 2;
+  constexpr int kTiles = 4;
   for (; tile + kTiles <= tile_end; tile += kTiles) {
     run_tiles<Format, kRows, kTiles, false>(job, rows, tile, 0, job.num_blocks);
   }
-  if (kTiles == 4 && tile + 2 <= tile_end) {
+  if (tile + 2 <= tile_end) {
     run_tiles<Format, kRows, 2, false>(job, rows, tile, 0, job.num_blocks);
     tile += 2;
   }

@@ -1,10 +1,11 @@
 // gemm per format, rows and threads, beside the read bandwidth of the same minute. Shape: the gate
 // and up projection of TinyLlama, K = 2048, N = 2 * 5632. Prints the best of several runs.
-//   gemm_bench [isa] [runs]
+//   gemm_bench [isa] [runs] [format]
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -27,29 +28,30 @@ constexpr int64_t kInputs = 2048;
 constexpr int64_t kOutputs = 2 * 5632;
 constexpr int64_t kGroup = 64;
 
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// The threads stay alive between runs and start together; seconds of the slowest.
-double best_seconds(int runs, int threads, const std::function<void(int)>& work) {
+// Seconds of the slowest thread in the best of `runs` short runs, all started together: on a
+// machine that others use too, a short run is more often left alone. work(run, thread).
+double best_seconds(int runs, int threads, const std::function<void(int, int)>& work) {
+  using Clock = std::chrono::steady_clock;
+  std::barrier gate(threads);
+  std::vector<std::vector<double>> seconds(static_cast<size_t>(threads));
+  std::vector<std::thread> pool;
+  for (int t = 0; t < threads; ++t) {
+    pool.emplace_back([&, t] {
+      for (int run = 0; run < runs; ++run) {
+        gate.arrive_and_wait();
+        const auto start = Clock::now();
+        work(run, t);
+        const std::chrono::duration<double> taken = Clock::now() - start;
+        seconds[static_cast<size_t>(t)].push_back(taken.count());
+      }
+    });
+  }
+  for (std::thread& thread : pool) thread.join();
   double best = 1e9;
-  for (int run = 0; run < runs; ++run) {
-    std::atomic<int> waiting{threads};
-    std::vector<double> seconds(static_cast<size_t>(threads));
-    std::vector<std::thread> pool;
-    for (int t = 0; t < threads; ++t) {
-      pool.emplace_back([&, t] {
-        waiting.fetch_sub(1);
-        while (waiting.load() > 0) {
-        }
-        seconds[static_cast<size_t>(t)] = seconds_of([&] { work(t); });
-      });
-    }
-    for (std::thread& thread : pool) thread.join();
-    best = std::min(best, *std::max_element(seconds.begin(), seconds.end()));
+  for (size_t run = 0; run < static_cast<size_t>(runs); ++run) {
+    double slowest = 0;
+    for (const auto& of_thread : seconds) slowest = std::max(slowest, of_thread[run]);
+    best = std::min(best, slowest);
   }
   return best;
 }
@@ -107,22 +109,18 @@ void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t me
   // Several matrices in turn, so that the third-level cache holds none of them.
   const int64_t copies = std::max<int64_t>(1, static_cast<int64_t>(memory_bytes) / weight_bytes);
   for (const int threads : {1, 2}) {
-    for (const int64_t rows : {1, 2, 4, 6, 8, 12, 16, 64}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 64}) {
       std::vector<float> x(static_cast<size_t>(rows * kInputs), 0.5f);
       std::vector<float> sums(static_cast<size_t>(rows * kInputs / kGroup));
       std::vector<float> y(static_cast<size_t>(rows * kOutputs));
       ops.group_sums(x.data(), rows, kInputs, kGroup, sums.data());
-      const int64_t repeats = std::max<int64_t>(1, (rows > 16 ? copies / 8 : copies));
-      const double seconds = best_seconds(runs, threads, [&](int t) {
-        for (int64_t i = 0; i < repeats; ++i) {
-          PackedMatrix part = w;
-          part.weight = memory + i * weight_bytes;
-          const int64_t tiles = w.num_tiles();
-          ops.gemm(part, x.data(), w.format == WeightFormat::kU4 ? sums.data() : nullptr, rows,
-                   tiles * t / threads, tiles * (t + 1) / threads, y.data(), kOutputs);
-        }
+      const double each = best_seconds(runs, threads, [&](int run, int t) {
+        PackedMatrix part = w;
+        part.weight = memory + run % copies * weight_bytes;
+        const int64_t tiles = w.num_tiles();
+        ops.gemm(part, x.data(), w.format == WeightFormat::kU4 ? sums.data() : nullptr, rows,
+                 tiles * t / threads, tiles * (t + 1) / threads, y.data(), kOutputs);
       });
-      const double each = seconds / static_cast<double>(repeats);
       std::printf("%-5s threads %d rows %3ld: %8.1f us  %6.1f GB/s  %6.1f GFLOP/s\n", c.name,
                   threads, static_cast<long>(rows), each * 1e6,
                   static_cast<double>(read_bytes) / each / 1e9,
@@ -135,7 +133,7 @@ void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t me
 
 int main(int argc, char** argv) {
   const std::string isa = argc > 1 ? argv[1] : "auto";
-  const int runs = argc > 2 ? std::atoi(argv[2]) : 7;
+  const int runs = argc > 2 ? std::atoi(argv[2]) : 100;
   const std::string only = argc > 3 ? argv[3] : "";
   const OpTable& ops = lmrun::kernels::op_table(lmrun::kernels::parse_isa(isa));
   std::printf("isa %s\n", lmrun::kernels::isa_name(ops.isa).c_str());
@@ -144,11 +142,13 @@ int main(int argc, char** argv) {
   const std::byte* memory = allocate(kMemory);
   std::atomic<uint64_t> sink{0};
   for (const int threads : {1, 2}) {
-    const double seconds = best_seconds(runs, threads, [&](int t) {
-      const size_t share = kMemory / static_cast<size_t>(threads);
-      sink += read_all(memory + share * static_cast<size_t>(t), share);
+    constexpr size_t kPiece = size_t{16} << 20;
+    const double seconds = best_seconds(runs, threads, [&](int run, int t) {
+      const size_t share = kPiece / static_cast<size_t>(threads);
+      const size_t piece = static_cast<size_t>(run) % (kMemory / kPiece);
+      sink += read_all(memory + piece * kPiece + share * static_cast<size_t>(t), share);
     });
-    std::printf("read  threads %d: %.1f GB/s\n", threads, kMemory / seconds / 1e9);
+    std::printf("read  threads %d: %.1f GB/s\n", threads, kPiece / seconds / 1e9);
   }
   const Case cases[] = {{"u4", WeightFormat::kU4},
                         {"f16", WeightFormat::kF16},
