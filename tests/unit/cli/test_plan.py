@@ -1,0 +1,74 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmrun.cli import plan as verb
+from lmrun.errors import ExitStatus, PlanError, UsageError
+from lmrun.plan.plan import Plan
+
+PROBE = """
+import sys, time
+from lmrun.cli.plan import run
+run(["model=random_llama", "quant=awq_w4_g128"])
+heavy = [name for name in ("torch", "transformers", "gradio", "ray") if name in sys.modules]
+print(time.process_time(), heavy, file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A home that is not there and an empty working folder."""
+    home, work = tmp_path / "home", tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("LMRUN_HOME", str(home))
+    monkeypatch.chdir(work)
+    return home, work
+
+
+def test_a_plan_writes_nothing(
+    places: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, work = places
+    assert verb.run(["model=random_llama", "quant=awq_w4_g128", "kv.bits=4"]) is ExitStatus.OK
+    out, err = capsys.readouterr()
+    assert out.startswith("model     random-llama: built-in model builtin:random-llama\n")
+    assert err == ""
+    assert not home.exists()
+    assert list(work.iterdir()) == []
+
+
+def test_json_is_one_document_that_reads_back(
+    places: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verb.run(["model=random_llama", "--json", "kv.bits=8"]) is ExitStatus.OK
+    document = json.loads(capsys.readouterr().out)
+    plan = Plan.from_json(document)
+    assert plan.engine.kv_bits == 8
+    assert [stage.name for stage in plan.stages] == ["resolve", "convert"]
+
+
+def test_what_is_not_built_yet_is_refused(places: tuple[Path, Path]) -> None:
+    with pytest.raises(PlanError, match="not built yet"):
+        verb.run(["parallel.tp=2"])
+
+
+def test_an_unknown_flag_is_refused(places: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError) as caught:
+        verb.run(["--jsn"])
+    assert str(caught.value) == "--jsn: no such flag. Did you mean --json?"
+
+
+def test_a_plan_takes_a_moment_and_no_framework(places: tuple[Path, Path]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(verb.__file__).parents[2]), "LMRUN_HOME": str(places[0])},
+    )
+    seconds, _, heavy = done.stderr.strip().rpartition("\n")[2].partition(" ")
+    assert heavy == "[]"
+    assert float(seconds) < 1.0  # 0.5 on a quiet core
