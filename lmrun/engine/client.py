@@ -109,7 +109,7 @@ class EngineClient:
     """One connection to an engine worker."""
 
     def __init__(
-        self, socket_path: Path, *, heartbeat_s: float = 1.0, hang_timeout_s: float = 60.0
+        self, socket_path: Path, *, heartbeat_s: float = 1.0, hang_timeout_s: float = 180.0
     ) -> None:
         """``hang_timeout_s`` must exceed the longest step, the first of a long prompt included."""
         self._path = socket_path

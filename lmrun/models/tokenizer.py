@@ -96,7 +96,7 @@ class Tokenizer:
             backend,
             special_tokens=special,
             stop_token_ids=_ids(generation.get("eos_token_id"), folder),
-            defaults=_defaults(generation),
+            defaults=_defaults(generation, folder),
         )
 
     @property
@@ -292,16 +292,28 @@ _NEUTRAL = {
 }
 
 
-def _defaults(generation: dict[str, Any]) -> GenerationDefaults:
+def _defaults(generation: dict[str, Any], folder: Path) -> GenerationDefaults:
     not_applied = [
         f"{name}={generation[name]}"
         for name, neutral in _NEUTRAL.items()
         if generation.get(name) not in (None, neutral)
     ]
+    top_k = _number(generation, "top_k", folder)
+    max_new_tokens = _number(generation, "max_new_tokens", folder)
     return GenerationDefaults(
-        temperature=generation.get("temperature"),
-        top_k=generation.get("top_k") or None,
-        top_p=generation.get("top_p"),
-        max_new_tokens=generation.get("max_new_tokens"),
+        temperature=_number(generation, "temperature", folder),
+        top_k=int(top_k) if top_k else None,
+        top_p=_number(generation, "top_p", folder),
+        max_new_tokens=int(max_new_tokens) if max_new_tokens else None,
         not_applied=tuple(not_applied),
+    )
+
+
+def _number(generation: dict[str, Any], name: str, folder: Path) -> float | None:
+    value = generation.get(name)
+    if value is None or (type(value) in (int, float) and value >= 0):
+        return value
+    raise ArtifactError(
+        f"{folder / 'generation_config.json'}: {name}: expected a number of at least 0,"
+        f" got {value!r}."
     )

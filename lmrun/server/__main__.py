@@ -98,7 +98,7 @@ def run(settings: ServerSettings) -> None:
     folder = Path(settings.tokenizer_folder)
     app = create_app(
         settings,
-        EngineClient(Path(settings.engine_socket)),
+        EngineClient(Path(settings.engine_socket), hang_timeout_s=settings.hang_timeout_s),
         Tokenizer.from_folder(folder),
         chat_template.load(settings.chat_template, folder),
     )

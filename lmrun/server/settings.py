@@ -31,6 +31,8 @@ class ServerSettings:
     max_waiting: int = 256
     """Completions accepted beyond those that run; one more is refused with 429."""
     max_body_bytes: int = 8 * 2**20
+    hang_timeout_s: float = 180.0
+    """Silence of the engine, in seconds, after which it counts as dead; longer than any step."""
     parent_pid: int | None = None
     """The process the server dies with."""
 

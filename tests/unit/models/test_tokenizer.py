@@ -174,6 +174,7 @@ def test_sampling_defaults_come_from_generation_config(
         ("tokenizer.json", "{}", "tokenizer.json: not a tokenizer: "),
         ("tokenizer_config.json", "{", "tokenizer_config.json: not JSON: "),
         ("tokenizer_config.json", "[]", "tokenizer_config.json: expected an object, got list."),
+        ("generation_config.json", '{"top_p": "0.9"}', "top_p: expected a number of at least 0"),
         ("generation_config.json", '{"eos_token_id": "x"}', "eos_token_id: expected ids, got 'x'."),
     ],
 )
