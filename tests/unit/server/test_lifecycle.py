@@ -24,10 +24,6 @@ from lmrun.plan.engine_settings import EngineSettings
 LONG = {"model": "tiny", "prompt": "hello", "max_tokens": 4000, "ignore_eos": True}
 
 
-def events_of(response: httpx.Response) -> list[str]:
-    return [line.removeprefix("data: ") for line in response.iter_lines() if line]
-
-
 @contextmanager
 def streaming(deployment: Any, **changes: Any) -> Iterator[Iterator[str]]:
     """The data lines of a long stream that has begun."""
@@ -89,6 +85,9 @@ def test_kill_9_of_the_engine_ends_streams_with_an_error_and_leaves_the_server_u
     )
     waiting.start()
     with streaming(deployment) as lines:
+        deadline = time.monotonic() + 5
+        while deployment.metric("lmrun_requests_running") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
         deployment.worker.process.kill()
         rest = list(lines)
     waiting.join()
@@ -133,14 +132,14 @@ def test_a_drain_refuses_new_requests_and_lets_running_ones_finish(
     launch: Callable[..., Any],
 ) -> None:
     deployment = launch()
-    with streaming(deployment, max_tokens=2000) as lines:
+    with streaming(deployment, prompt=["hello"] * 4, max_tokens=1500) as lines:
         deployment.server.send_signal(signal.SIGTERM)
         reply = httpx.Response(200)
         deadline = time.monotonic() + 1
         while reply.status_code == 200 and time.monotonic() < deadline:
             reply = deployment.get("/health/ready")
         assert reply.json()["error"]["message"] == "not ready: stopping."
-        refused = httpx.post(f"{deployment.url}/v1/completions", json=LONG)
+        refused = deployment.http.post("/v1/completions", json=LONG)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         assert deployment.get("/health/live").status_code == 200
         rest = list(lines)
