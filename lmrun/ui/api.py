@@ -89,7 +89,7 @@ class Api:
             except httpx.HTTPError as error:
                 raise RequestError(_unreachable(self.base_url, error)) from None
             if response.status_code != httpx.codes.OK:
-                raise _refusal(response.status_code, response.content)
+                raise refusal(response.status_code, response.content)
             return [str(entry["id"]) for entry in response.json()["data"]]
 
     async def chat(
@@ -124,9 +124,9 @@ class Api:
             try:
                 async with client.stream("POST", path, json=document) as response:
                     if response.status_code != httpx.codes.OK:
-                        raise _refusal(response.status_code, await response.aread())
+                        raise refusal(response.status_code, await response.aread())
                     async for data in _events(response):
-                        delta = _delta(data)
+                        delta = delta_of(data)
                         finished = finished or delta.finish_reason is not None
                         yield delta
             except httpx.HTTPError as error:
@@ -152,7 +152,8 @@ async def _events(response: httpx.Response) -> AsyncGenerator[dict[str, Any], No
         yield document
 
 
-def _delta(document: dict[str, Any]) -> Delta:
+def delta_of(document: dict[str, Any]) -> Delta:
+    """The piece of a reply in one event; `RequestError` where the event is its failure."""
     usage = document.get("usage") or {}
     choices = document.get("choices") or []
     if not choices:
@@ -165,7 +166,8 @@ def _delta(document: dict[str, Any]) -> Delta:
     return Delta(text or "", reason, usage.get("completion_tokens"))
 
 
-def _refusal(status: int, content: bytes) -> RequestError:
+def refusal(status: int, content: bytes) -> RequestError:
+    """The error that an answer other than success stands for."""
     try:
         document = json.loads(content)
     except ValueError:
