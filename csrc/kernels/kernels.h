@@ -22,19 +22,19 @@ inline constexpr int64_t kAttentionChunk = 16;
 // The rows of one sequence in a step, for one KV head.
 struct AttentionArgs {
   const quant::KvLayout* layout;
-  const std::byte* pool;         // block b lies at pool + b * layout->block_bytes()
-  const int32_t* block_table;    // block of positions [i * P, (i + 1) * P)
+  const std::byte* pool;       // block b lies at pool + b * layout->block_bytes()
+  const int32_t* block_table;  // block of positions [i * P, (i + 1) * P)
   int64_t layer;
   int64_t kv_head;
-  int64_t group;                 // query heads that share the KV head
-  const float* q;                // row r, head h of the group: q + r * q_stride + h * D
+  int64_t group;   // query heads that share the KV head
+  const float* q;  // row r, head h of the group: q + r * q_stride + h * D
   int64_t q_stride;
-  float* out;                    // the same shape as q, overwritten
+  float* out;  // the same shape as q, overwritten
   int64_t out_stride;
   int64_t num_rows;
-  int64_t first_position;        // position of row 0; row r attends to positions 0 .. first + r
-  float scale;                   // multiplies q·k
-  float* scratch;                // attention_scratch_floats(layout, group, num_rows) floats
+  int64_t first_position;  // position of row 0; row r attends to positions 0 .. first + r
+  float scale;             // multiplies q·k
+  float* scratch;          // attention_scratch_floats(layout, group, num_rows) floats
 };
 
 struct OpTable {
@@ -72,6 +72,7 @@ struct OpTable {
   //   y     row stride ldy, f32; features of tiles [tile_begin, tile_end) are overwritten, those
   //         past w.n are not touched
   // kU4:   per group  acc = sum of x * code  in order of k;  y += scale * (acc - zero * sums)
+  // float: per block of 64 k  acc = sum of x * w  in order of k;  y += acc
   // order: for each (r, n) the sum runs over k in one order that depends on K and G alone: the
   //        result is the same bits for any rows, tile range or neighbours.
   // needs: kU4: K % G == 0, G % 32 == 0

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -12,6 +13,8 @@ using quant::kTileFeatures;
 using quant::kU4TileInputs;
 using quant::PackedMatrix;
 using quant::WeightFormat;
+
+constexpr int64_t kFloatBlock = 64;
 
 // One tile row of a float format as f32: inputs[j][n]; the number of inputs is 1 (F32) or 2.
 void unpack_tile_row(WeightFormat format, const std::byte* row, float inputs[2][kTileFeatures]) {
@@ -29,18 +32,21 @@ void unpack_tile_row(WeightFormat format, const std::byte* row, float inputs[2][
   }
 }
 
-// sums[n] = sum of x[k] * w[n, k], even and odd k apart, each in order of k, then added.
+// sums[n] = sum of x[k] * w[n, k]: blocks of kFloatBlock inputs, each summed in order of k.
 void float_tile(const PackedMatrix& w, const std::byte* tile, const float* x,
                 float sums[kTileFeatures]) {
-  float even_odd[2][kTileFeatures] = {};
-  float inputs[2][kTileFeatures];
   const int64_t inputs_per_row = w.format == WeightFormat::kF32 ? 1 : 2;
-  for (int64_t k = 0; k < w.k; ++k) {
-    const int64_t j = k % inputs_per_row;
-    if (j == 0) unpack_tile_row(w.format, tile + k / inputs_per_row * kTileBytes, inputs);
-    for (int64_t n = 0; n < kTileFeatures; ++n) even_odd[k % 2][n] += x[k] * inputs[j][n];
+  float inputs[2][kTileFeatures];
+  for (int64_t n = 0; n < kTileFeatures; ++n) sums[n] = 0;
+  for (int64_t begin = 0; begin < w.k; begin += kFloatBlock) {
+    float acc[kTileFeatures] = {};
+    for (int64_t k = begin; k < std::min(begin + kFloatBlock, w.k); ++k) {
+      const int64_t j = k % inputs_per_row;
+      if (j == 0) unpack_tile_row(w.format, tile + k / inputs_per_row * kTileBytes, inputs);
+      for (int64_t n = 0; n < kTileFeatures; ++n) acc[n] += x[k] * inputs[j][n];
+    }
+    for (int64_t n = 0; n < kTileFeatures; ++n) sums[n] += acc[n];
   }
-  for (int64_t n = 0; n < kTileFeatures; ++n) sums[n] = even_odd[0][n] + even_odd[1][n];
 }
 
 void u4_tile(const PackedMatrix& w, int64_t tile, const float* x, const float* group_sums,
