@@ -25,8 +25,8 @@ CLIP_SMALLEST = 0.55
 """Ratios tried for each end of a range: 10 from 1 down to 0.55."""
 SEARCH_ROWS = 1024
 """Output features of a linear, evenly spread, that the scale search looks at."""
-CLIP_ROWS = 256
-"""Output features clipped at a time; bounds the memory."""
+CLIP_WEIGHTS = 32768
+"""Weights clipped at a time: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,10 @@ def search_clip(
             for i in range(0, k, group_size)
         ]
     )
+    rows = max(1, CLIP_WEIGHTS // k)
     pairs = [
-        _clip_rows(weight[i : i + CLIP_ROWS], blocks, group_size, bits)
-        for i in range(0, len(weight), CLIP_ROWS)
+        _clip_rows(weight[i : i + rows], blocks, group_size, bits)
+        for i in range(0, len(weight), rows)
     ]
     return torch.cat([low for low, _ in pairs]), torch.cat([high for _, high in pairs])
 

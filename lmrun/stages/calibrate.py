@@ -181,8 +181,8 @@ class _Observer:
         """Add a batch."""
         for name, x in trace.inputs.items():
             rows = x.flatten(0, 1)
-            self._add(f"{name}.abs_mean", rows.abs().sum(0, dtype=torch.float64))
-            self._add(f"{name}.square_sum", rows.square().sum(0, dtype=torch.float64))
+            self._add(f"{name}.abs_mean", rows.abs().sum(0).double())
+            self._add(f"{name}.square_sum", rows.square().sum(0).double())
             self._raise(f"{name}.abs_max", rows.abs().amax(0))
         for name, heads in (("key", trace.key), ("value", trace.value)):
             low, high = heads.amin((0, 2)), heads.amax((0, 2))

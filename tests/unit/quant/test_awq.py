@@ -1,0 +1,86 @@
+"""The searches of AWQ: never worse than rounding on the calibration data, better where it counts."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmrun.quant import awq, rtn
+from lmrun.quant.awq import InputStatistics
+
+
+def _activations(features: int, loud: bool) -> Tensor:
+    generator = torch.Generator().manual_seed(11)
+    x = torch.randn(400, features, generator=generator)
+    if loud:
+        x[:, ::17] *= 20
+    return x @ (torch.eye(features) + 0.1 * torch.randn(features, features, generator=generator))
+
+
+def _statistics(x: Tensor) -> InputStatistics:
+    return InputStatistics(x.T @ x / len(x), x.abs().mean(0))
+
+
+def _weight(rows: int, features: int) -> Tensor:
+    return torch.randn(rows, features, generator=torch.Generator().manual_seed(2))
+
+
+def _output_error(x: Tensor, weight: Tensor, other: Tensor) -> float:
+    return float((x @ (weight - other).T).square().sum(1).mean())
+
+
+@pytest.mark.parametrize("loud", [False, True])
+@pytest.mark.parametrize("group_size", [32, 64])
+def test_scales_and_clipping_never_raise_the_output_error(loud: bool, group_size: int) -> None:
+    x, weights = _activations(128, loud), [_weight(40, 128), _weight(24, 128) * 3]
+    statistics = _statistics(x)
+    scales = awq.search_scales(weights, statistics, group_size)
+    plain = scaled = clipped = 0.0
+    for weight in weights:
+        plain += _output_error(x, weight, rtn.quantize(weight, group_size).dequantize())
+        moved = weight * scales
+        scaled += _output_error(x, weight, rtn.quantize(moved, group_size).dequantize() / scales)
+        clip = awq.search_clip(moved, statistics.scaled(scales), group_size)
+        back = rtn.quantize(moved, group_size, clip=clip).dequantize() / scales
+        clipped += _output_error(x, weight, back)
+    assert scaled <= plain * (1 + 1e-5)
+    assert clipped < scaled
+    if loud:
+        assert clipped < 0.6 * plain
+
+
+def test_the_error_from_the_second_moment_is_the_error_over_the_tokens() -> None:
+    x, difference = _activations(64, True), _weight(8, 64)
+    expected = float((x @ difference.T).square().sum(1).mean())
+    assert awq.output_error(difference, _statistics(x)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_scaled_statistics_are_those_of_the_scaled_input() -> None:
+    x, scales = _activations(64, True), torch.rand(64) + 0.5
+    found, expected = _statistics(x).scaled(scales), _statistics(x / scales)
+    torch.testing.assert_close(found.second_moment, expected.second_moment, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.abs_mean, expected.abs_mean)
+
+
+def test_channels_of_one_class_get_one_scale() -> None:
+    x = _activations(64, True)
+    share = torch.arange(64) % 16
+    scales = awq.search_scales([_weight(32, 64)], _statistics(x), 32, share=share)
+    for channel in range(16):
+        assert len(set(scales[share == channel].tolist())) == 1
+
+
+def test_a_silent_channel_breaks_nothing() -> None:
+    x = _activations(64, False)
+    x[:, 5] = 0
+    scales = awq.search_scales([_weight(16, 64)], _statistics(x), 32)
+    assert bool(torch.isfinite(scales).all())
+    assert float(scales.min()) > 0
+
+
+def test_clipping_splits_rows_without_changing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, statistics = _weight(24, 64), _statistics(_activations(64, True))
+    whole = awq.search_clip(weight, statistics, 32)
+    monkeypatch.setattr(awq, "CLIP_WEIGHTS", 64 * 5)
+    pieces = awq.search_clip(weight, statistics, 32)
+    for one, other in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(one, other)
