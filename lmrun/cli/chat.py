@@ -188,9 +188,10 @@ class Conversation:
             if not self._is_terminal:
                 raise
             can_chat = True
-            _note("\n(stopped)")
-        sys.stdout.write("\n")
-        sys.stdout.flush()
+            _note(" (stopped)")
+        else:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
         if not can_chat and not self._has_noted:
             self._has_noted = True
             _note(NO_TEMPLATE)

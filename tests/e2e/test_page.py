@@ -134,13 +134,17 @@ def _replies(page: Page):  # noqa: ANN202 - playwright's Locator
 def _set(page: Page, *, temperature: str, max_tokens: str) -> None:
     folder = page.get_by_role("button", name="Settings")
     control = _temperature(page)
-    if not control.is_visible():
+    was_folded = not control.is_visible()
+    if was_folded:
         folder.click()
     control.fill(temperature)
     control.press("Tab")
     limit = page.get_by_label("number input for Max tokens")
     limit.fill(max_tokens)
     limit.press("Tab")
+    if was_folded:
+        folder.click()
+        expect(control).to_be_hidden()
 
 
 def _grown(page: Page, lengths: list[int]) -> bool:

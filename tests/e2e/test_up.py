@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from e2e.deployment import Deployment, Starter, free_port, run, wait_until
+from e2e.deployment import Deployment, Starter, run, wait_until
 
 SLOW = "backend.isa=generic"
 LONG = {"prompt": "hello", "temperature": 0, "max_tokens": 1900, "ignore_eos": True}
@@ -203,28 +203,6 @@ def test_verify_full_rebuilds_before_the_launch(start: Starter, tmp_path: Path) 
     assert deployment.err.count("ready, ") == 1
     assert "it will be rebuilt" in deployment.err
     assert deployment.stop() == 0
-
-
-def test_build_prints_the_workspace_and_chat_answers_piped_lines(home: Path) -> None:
-    built = run(home, "build", "model=random_llama", "quant=none")
-    assert built.returncode == 0
-    assert (Path(built.stdout.strip()) / "model.json").is_file()
-    words = ("chat", "model=random_llama", "quant=none", "--max-tokens=8", "--temperature=0")
-    once = run(home, *words, stdin="hello\n")
-    assert (once.returncode, bool(once.stdout.strip())) == (0, True)
-    thrice = run(home, *words, stdin="hello\n/reset\n\nhello\n/exit\nnever\n")
-    assert thrice.stdout == once.stdout * 2
-    assert "The conversation is forgotten." in thrice.stderr
-
-
-def test_chat_talks_to_a_server(start: Starter, home: Path) -> None:
-    deployment = start()
-    done = run(home, "chat", "--url", deployment.url, "--max-tokens=8", stdin="hello\n")
-    assert (done.returncode, bool(done.stdout.strip())) == (0, True)
-    nobody = f"http://127.0.0.1:{free_port()}"
-    done = run(home, "chat", "--url", nobody, stdin="hello\n")
-    assert done.returncode == 5
-    assert done.stderr == f"lmrun: {nobody}: cannot be reached. Is the deployment running?\n"
 
 
 def test_api_keys_reach_the_server_and_no_process_list(
