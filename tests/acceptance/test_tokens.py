@@ -15,7 +15,9 @@ from acceptance.reference import (
     reference_logits,
 )
 
-LARGEST_DIFFERENCE = 1e-3
+# By bits of the KV cache. With 16, both sides round K and V to half precision as they store them;
+# sums that differ in the last bit then round to different halves now and then.
+LARGEST_DIFFERENCE = {32: 1e-3, 16: 1e-2}
 NEW_TOKENS = 128
 MODELS = ("stories3m", "tinystories-656k", "stories260k")
 QUANTIZED = (
@@ -37,7 +39,7 @@ def test_w16_logits_are_those_of_transformers(
     reference = float_reference(test_data / "models" / model)
     for tokens in prompts(model):
         expected = reference_logits(reference, tokens, rounded_cache=kv_bits == 16)
-        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE
+        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE[kv_bits]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -59,7 +61,7 @@ def test_w4a16_logits_and_tokens_are_those_of_the_dequantized_weights(
     engine = deployment.engine()
     for tokens in prompts(model):
         expected = reference_logits(reference, tokens)
-        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE
+        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE[32]
     starts = [tokens[:64] for tokens in prompts(model)]
     engine = built(model, f"quant=awq_w4_g{group}", "kv.bits=16").engine()
     found = greedy(engine, starts, NEW_TOKENS)
