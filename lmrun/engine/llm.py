@@ -114,16 +114,7 @@ class LLM:
         unless ``ignore_eos``. Without ``sampling``: what generation_config.json says, else
         temperature 1. `RequestError` when one cannot run; then none does.
         """
-        params = self._params(sampling, ignore_eos)
-        ids: list[int] = []
-        try:
-            for prompt in prompts:
-                ids.append(self._submit(prompt, params, stop))
-            while any(self._running[i].text.finish_reason is None for i in ids):
-                self._step()
-            return [self._running[i].output() for i in ids]
-        finally:
-            self._forget(ids)
+        return self._complete(prompts, self._params(sampling, ignore_eos), stop)
 
     def chat(
         self,
@@ -133,7 +124,8 @@ class LLM:
         stop: Sequence[str] = (),
     ) -> Output:
         """Answer a conversation; `ConfigError` when the model has no chat template."""
-        return self.generate([self.chat_token_ids(messages)], sampling, stop=stop)[0]
+        ids = self.chat_token_ids(messages)
+        return self._complete([ids], self._params(sampling, False), stop, is_turn=True)[0]
 
     def chat_token_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The prompt of a conversation, as `chat` sends it."""
@@ -202,6 +194,23 @@ class LLM:
         """The settings in force."""
         return self._engine.effective_config()
 
+    def _complete(
+        self,
+        prompts: Sequence[str | Sequence[int]],
+        params: SamplingParams,
+        stop: Sequence[str],
+        is_turn: bool = False,
+    ) -> list[Output]:
+        ids: list[int] = []
+        try:
+            for prompt in prompts:
+                ids.append(self._submit(prompt, params, stop, is_turn))
+            while any(self._running[i].text.finish_reason is None for i in ids):
+                self._step()
+            return [self._running[i].output() for i in ids]
+        finally:
+            self._forget(ids)
+
     def _params(self, sampling: SamplingParams | None, ignore_eos: bool) -> SamplingParams:
         if sampling is None:
             defaults = self.tokenizer.defaults
@@ -223,8 +232,13 @@ class LLM:
         return self._next_id
 
     def _submit(
-        self, prompt: str | Sequence[int], params: SamplingParams, stop: Sequence[str]
+        self,
+        prompt: str | Sequence[int],
+        params: SamplingParams,
+        stop: Sequence[str],
+        is_turn: bool = False,
     ) -> int:
+        """``is_turn``: the completion is a text of its own, not the prompt's continuation."""
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         engine_id = self._new_id()
         seed = secrets.randbits(63) if params.seed is None else params.seed
@@ -233,7 +247,7 @@ class LLM:
         except (ValueError, TypeError, OverflowError) as error:
             raise RequestError(f"prompt: {error}") from error
         text = CompletionText(
-            self.tokenizer.detokenizer(),
+            self.tokenizer.detokenizer(after=() if is_turn else ids),
             stop,
             stop_token_ids=params.stop_token_ids,
             min_tokens=params.min_tokens,

@@ -18,6 +18,8 @@ from lmrun.errors import ArtifactError
 
 _METASPACE = "\u2581"
 _REPLACEMENT = "\ufffd"
+_CONTEXT = 4
+"""Tokens that a decoder which looks at neighbours is shown."""
 _SPECIAL_NAMES = (
     "bos_token",
     "eos_token",
@@ -123,10 +125,17 @@ class Tokenizer:
         stream = self.detokenizer(skip_special_tokens)
         return stream.push(token_ids) + stream.finish()
 
-    def detokenizer(self, skip_special_tokens: bool = True) -> "Detokenizer":
-        """A fresh stream of one completion."""
+    def detokenizer(
+        self, skip_special_tokens: bool = True, *, after: Sequence[int] = ()
+    ) -> "Detokenizer":
+        """A fresh stream of one completion.
+
+        ``after``: the tokens of a text that the completion goes on with, so that the space in
+        front of its first word is kept; without it the completion is a text of its own.
+        """
         skip = self._special_ids if skip_special_tokens else frozenset()
-        return Detokenizer(self._backend, skip, self._added, self._to_bytes)
+        before = [token_id for token_id in after if token_id not in self._special_ids]
+        return Detokenizer(self._backend, skip, self._added, self._to_bytes, before[-_CONTEXT:])
 
 
 class Detokenizer:
@@ -142,14 +151,15 @@ class Detokenizer:
         skip: frozenset[int],
         added: Mapping[int, str],
         to_bytes: "_TokenBytes | None",
+        before: Sequence[int],
     ) -> None:
         self._backend = backend
         self._skip = skip
         self._added = added
         self._to_bytes = to_bytes
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._strip = to_bytes.strip_start if to_bytes else 0
-        self._context: list[int] = []
+        self._strip = to_bytes.strip_start if to_bytes and not before else 0
+        self._context = list(before)
         self._pending: list[int] = []
 
     def push(self, token_ids: Sequence[int]) -> str:

@@ -31,6 +31,8 @@ class Completion:
     prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
     stop: tuple[str, ...]
+    is_turn: bool
+    """A chat's answer is a text of its own; else the text goes on with the prompt's."""
     received: float
     """`time.monotonic()` when the request came."""
 
@@ -188,6 +190,7 @@ class Service:
                 logit_bias=self._logit_bias(body.logit_bias or {}),
             ),
             stop=body.stop,
+            is_turn=isinstance(body, ChatBody),
             received=received,
         )
 
@@ -243,7 +246,9 @@ class Service:
         try:
             stream = self.client.submit(completion.prompt_token_ids, completion.sampling)
             text = CompletionText(
-                self.tokenizer.detokenizer(),
+                self.tokenizer.detokenizer(
+                    after=() if completion.is_turn else completion.prompt_token_ids
+                ),
                 completion.stop,
                 stop_token_ids=completion.sampling.stop_token_ids,
                 min_tokens=completion.sampling.min_tokens,

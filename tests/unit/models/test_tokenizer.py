@@ -102,6 +102,17 @@ def test_the_ids_that_end_a_completion_come_from_both_files(test_data: Path) -> 
     assert Tokenizer.from_folder(test_data / "models" / "stories3m").stop_token_ids == (1, 2)
 
 
+def test_a_continuation_keeps_the_space_before_its_first_word(folder: Path) -> None:
+    tokenizer = Tokenizer.from_folder(folder)
+    ids = tokenizer.encode("once upon a time there was")
+    whole = tokenizer.decode(ids)
+    for cut in range(2, len(ids)):
+        stream = tokenizer.detokenizer(after=ids[:cut])
+        assert tokenizer.decode(ids[:cut]) + stream.push(ids[cut:]) + stream.finish() == whole
+    stream = tokenizer.detokenizer(after=ids[:1] if ids[0] == tokenizer.bos_token_id else [])
+    assert stream.push(ids) + stream.finish() == whole
+
+
 def test_bytes_that_never_become_a_character_are_shown_at_the_end(tiny_workspace: Path) -> None:
     tokenizer = Tokenizer.from_folder(tiny_workspace)
     first, *_ = tokenizer.encode("é", add_special_tokens=False)
@@ -130,6 +141,8 @@ def test_a_decoder_that_looks_at_neighbours_streams_too() -> None:
     tokenizer = Tokenizer(backend)
     for ids in ([0, 1, 2, 3, 4], [3, 3, 0, 1], [4, 4]):
         assert pieces_of(tokenizer, ids, 1) == pieces_of(tokenizer, ids, 9) == backend.decode(ids)
+    stream = tokenizer.detokenizer(after=[3, 0])
+    assert stream.push([1, 2]) + stream.push([3]) == "happy end"
 
 
 @pytest.mark.parametrize("add_bos_token", [True, False, None])
