@@ -76,15 +76,33 @@ def reference_logits(
     return output.logits[0].numpy()
 
 
-def reference_greedy(model: LlamaForCausalLM, tokens: list[int], count: int) -> list[int]:
-    """Greedy tokens of transformers, EOS ignored."""
+def reference_greedy(
+    model: LlamaForCausalLM, prompts: list[list[int]], count: int
+) -> list[list[int]]:
+    """Greedy tokens of transformers for prompts of one length, EOS ignored."""
+    cache = DynamicCache()
+    step, chosen = torch.tensor(prompts), []
     with torch.no_grad():
-        cache, step, chosen = DynamicCache(), torch.tensor([tokens]), []
         for _ in range(count):
-            token = int(model(step, past_key_values=cache).logits[0, -1].argmax())
-            chosen.append(token)
-            step = torch.tensor([[token]])
-    return chosen
+            step = model(step, past_key_values=cache).logits[:, -1].argmax(-1, keepdim=True)
+            chosen.append(step)
+    return torch.cat(chosen, 1).tolist()
+
+
+def largest_gap_at_first_difference(
+    model: LlamaForCausalLM,
+    prompts: list[list[int]],
+    ours: list[list[int]],
+    theirs: list[list[int]],
+) -> float:
+    """Where two continuations part: how much better transformers finds its own token, in logits."""
+    gaps = [0.0]
+    for prompt, left, right in zip(prompts, ours, theirs, strict=True):
+        if left != right:
+            at = next(i for i, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
+            logits = reference_logits(model, [*prompt, *right[:at]])[-1]
+            gaps.append(float(logits[right[at]] - logits[left[at]]))
+    return max(gaps)
 
 
 def greedy(engine: _engine.Engine, prompts: list[list[int]], count: int) -> list[list[int]]:

@@ -11,13 +11,13 @@ from acceptance.reference import (
     dequantized_reference,
     float_reference,
     greedy,
+    largest_gap_at_first_difference,
     reference_greedy,
     reference_logits,
 )
 
-# By bits of the KV cache. With 16, both sides round K and V to half precision as they store them;
-# sums that differ in the last bit then round to different halves now and then.
-LARGEST_DIFFERENCE = {32: 1e-3, 16: 1e-2}
+LARGEST_DIFFERENCE = 1e-3
+PROMPT_TOKENS = 60
 NEW_TOKENS = 128
 MODELS = ("stories3m", "tinystories-656k", "stories260k")
 QUANTIZED = (
@@ -31,25 +31,49 @@ Prompts = Callable[[str], list[list[int]]]
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("kv_bits", [32, 16])
 def test_w16_logits_are_those_of_transformers(
-    built: Builder, prompts: Prompts, test_data: Path, model: str, kv_bits: int
+    built: Builder, prompts: Prompts, test_data: Path, model: str
 ) -> None:
-    engine = built(model, "quant=none", f"kv.bits={kv_bits}").engine()
+    engine = built(model, "quant=none", "kv.bits=32").engine()
     reference = float_reference(test_data / "models" / model)
     for tokens in prompts(model):
-        expected = reference_logits(reference, tokens, rounded_cache=kv_bits == 16)
-        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE[kv_bits]
+        expected = reference_logits(reference, tokens)
+        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_w16_greedy_tokens_are_those_of_transformers(
     built: Builder, prompts: Prompts, test_data: Path, model: str
 ) -> None:
-    starts = [tokens[:64] for tokens in prompts(model)]
-    found = greedy(built(model, "quant=none", "kv.bits=16").engine(), starts, NEW_TOKENS)
+    starts = [tokens[:PROMPT_TOKENS] for tokens in prompts(model)]
     reference = float_reference(test_data / "models" / model)
-    assert found == [reference_greedy(reference, tokens, NEW_TOKENS) for tokens in starts]
+    found = greedy(built(model, "quant=none", "kv.bits=32").engine(), starts, NEW_TOKENS)
+    assert found == reference_greedy(reference, starts, NEW_TOKENS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_16_bit_cache_costs_what_rounding_costs_transformers(
+    built: Builder, prompts: Prompts, test_data: Path, model: str
+) -> None:
+    """Rounding K and V to half precision moves these models' logits by up to 0.05.
+
+    Which halves are chosen hangs on the last bits of fp32 sums, so the bound is not the error
+    against a rounding reference but the size of the error that rounding makes there.
+    """
+    engine = built(model, "quant=none", "kv.bits=16").engine()
+    reference = float_reference(test_data / "models" / model)
+    ours, rounding = 0.0, 0.0
+    for tokens in prompts(model):
+        exact = reference_logits(reference, tokens)
+        rounded = reference_logits(reference, tokens, rounded_cache=True)
+        ours = max(ours, float(np.abs(engine.logits(tokens) - exact).max()))
+        rounding = max(rounding, float(np.abs(rounded - exact).max()))
+    assert ours <= 1.5 * rounding
+    starts = [tokens[:PROMPT_TOKENS] for tokens in prompts(model)]
+    found = greedy(engine, starts, NEW_TOKENS)
+    exact_tokens = reference_greedy(reference, starts, NEW_TOKENS)
+    gap = largest_gap_at_first_difference(reference, starts, found, exact_tokens)
+    assert gap <= 3 * rounding
 
 
 @pytest.mark.parametrize(("model", "group"), QUANTIZED)
@@ -61,8 +85,7 @@ def test_w4a16_logits_and_tokens_are_those_of_the_dequantized_weights(
     engine = deployment.engine()
     for tokens in prompts(model):
         expected = reference_logits(reference, tokens)
-        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE[32]
-    starts = [tokens[:64] for tokens in prompts(model)]
-    engine = built(model, f"quant=awq_w4_g{group}", "kv.bits=16").engine()
+        assert np.abs(engine.logits(tokens) - expected).max() <= LARGEST_DIFFERENCE
+    starts = [tokens[:PROMPT_TOKENS] for tokens in prompts(model)]
     found = greedy(engine, starts, NEW_TOKENS)
-    assert found == [reference_greedy(reference, tokens, NEW_TOKENS) for tokens in starts]
+    assert found == reference_greedy(reference, starts, NEW_TOKENS)
