@@ -1,4 +1,7 @@
-"""The native engine (csrc/bindings). Errors: ValueError for what a caller can mend, else RuntimeError."""
+"""The native engine (csrc/bindings).
+
+Errors: ValueError for what a caller can mend, else RuntimeError.
+"""
 
 import numpy as np
 import numpy.typing as npt

@@ -23,7 +23,7 @@ def home() -> Path:
     if value is None:
         return Path(platformdirs.user_data_dir("lmrun", appauthor=False))
     if not value:
-        raise ConfigError("LMRUN_HOME: expected a folder, got an empty value. Unset it or name one.")
+        raise ConfigError("LMRUN_HOME: expected a folder, got an empty value. Unset it.")
     return Path(value).expanduser().resolve()
 
 

@@ -15,8 +15,10 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -44,7 +46,8 @@ class DecodeResult:
     gb_per_s: float
     share_of_bandwidth: float
     peak_rss_bytes: int
-    kv_bytes: int
+    rss_above_weights_and_kv_bytes: int | None
+    """Peak RSS less the mapped workspace and the KV blocks the requests used; native only."""
 
 
 def main() -> None:
@@ -73,10 +76,14 @@ def _run(args: argparse.Namespace) -> dict[str, object]:
     checkpoint = plans["W16"].checkpoint
     for _ in range(args.rounds):
         for name, plan in plans.items():
-            _keep_best(best, name, _in_child({"do": "native", "settings": asdict(plan.engine)}))
+            work = {"do": "native", "settings": asdict(plan.engine)}
+            found = _in_child(work)
+            blocks = -(-(PROMPT_TOKENS + NEW_TOKENS) // plan.engine.block_size)
+            found["kv_bytes"] = blocks * plan.budget.block_bytes
+            _keep_best(best, name, found)
         if not args.no_transformers and checkpoint is not None:
-            work = {"do": "transformers", "model": str(checkpoint), "threads": args.threads}
-            _keep_best(best, "transformers bf16", _in_child(work))
+            peer = {"do": "transformers", "model": str(checkpoint), "threads": args.threads}
+            _keep_best(best, "transformers bf16", _in_child(peer))
     rows = [_row(name, found, bandwidth) for name, found in best.items()]
     batch = _in_child({"do": "batch", "settings": asdict(plans["W4A16"].engine)})
     _print_table(rows, batch, bandwidth, args.threads)
@@ -108,9 +115,9 @@ def _built(args: argparse.Namespace, quant: str) -> Plan:
     return make_plan(composed, store)
 
 
-def _in_child(work: dict[str, object]) -> dict[str, float]:
+def _in_child(work: Mapping[str, object]) -> dict[str, float]:
     """Run one measurement in a process of its own: a clean peak RSS, nothing shared."""
-    command = [sys.executable, "-m", "lmrun.bench.engine", "--child", json.dumps(work)]
+    command = [sys.executable, "-m", "lmrun.bench.engine", "--child", json.dumps(dict(work))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"bench: {work['do']} failed:\n{done.stderr}")
@@ -125,6 +132,9 @@ def _keep_best(best: dict[str, dict[str, float]], name: str, found: dict[str, fl
 
 def _row(name: str, found: dict[str, float], bandwidth: float) -> DecodeResult:
     rate = found["tokens_per_s"] * found["weight_bytes"] / 1e9
+    above = None
+    if "workspace_bytes" in found:
+        above = found["peak_rss_bytes"] - found["workspace_bytes"] - found["kv_bytes"]
     return DecodeResult(
         name=name,
         tokens_per_s=found["tokens_per_s"],
@@ -132,7 +142,7 @@ def _row(name: str, found: dict[str, float], bandwidth: float) -> DecodeResult:
         gb_per_s=rate,
         share_of_bandwidth=rate / bandwidth,
         peak_rss_bytes=int(found["peak_rss_bytes"]),
-        kv_bytes=int(found.get("kv_bytes", 0)),
+        rss_above_weights_and_kv_bytes=None if above is None else int(above),
     )
 
 
@@ -191,8 +201,7 @@ def _decode_native(settings: EngineSettings) -> dict[str, float]:
     return {
         "tokens_per_s": rate,
         "weight_bytes": _weight_bytes(Path(settings.workspace)),
-        "workspace_bytes": sum(p.stat().st_size for p in Path(settings.workspace).iterdir()),
-        "kv_bytes": engine.stats_bytes()["kv_bytes"] if hasattr(engine, "stats_bytes") else 0,
+        "workspace_bytes": (Path(settings.workspace) / "rank-0.safetensors").stat().st_size,
         "peak_rss_bytes": _peak_rss(),
     }
 
@@ -219,32 +228,20 @@ def _decode_transformers(model: str, threads: int) -> dict[str, float]:
     import transformers  # noqa: PLC0415
 
     torch.set_num_threads(threads)
-    network = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
-    prompt = torch.tensor([_prompt(network.config.vocab_size, 0)])
+    network: Any = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    cache = transformers.DynamicCache()
+    step = torch.tensor([_prompt(network.config.vocab_size, 0)])
     stamps: list[float] = []
-
-    class Clock(transformers.generation.streamers.BaseStreamer):
-        """Notes when each token comes."""
-
-        def put(self, value: object) -> None:
+    with torch.inference_mode():
+        for _ in range(NEW_TOKENS):
+            logits = network(step, past_key_values=cache, logits_to_keep=1).logits
+            step = logits[:, -1].argmax(-1, keepdim=True)
             stamps.append(time.perf_counter())
-
-        def end(self) -> None:
-            """Nothing to flush."""
-
-    network.generate(
-        prompt,
-        max_new_tokens=NEW_TOKENS,
-        min_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        streamer=Clock(),
-        pad_token_id=0,
-    )
     weight_bytes = sum(p.numel() * p.element_size() for p in network.parameters())
     if not network.config.tie_word_embeddings:
         weight_bytes -= network.get_input_embeddings().weight.numel() * 2
     return {
-        "tokens_per_s": (len(stamps) - 2) / (stamps[-1] - stamps[1]),
+        "tokens_per_s": (len(stamps) - 1) / (stamps[-1] - stamps[0]),
         "weight_bytes": weight_bytes,
         "peak_rss_bytes": _peak_rss(),
     }
