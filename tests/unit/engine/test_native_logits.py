@@ -23,6 +23,7 @@ from transformers import (
 
 from lmrun._engine import Engine, supported_isas
 from lmrun.models.checkpoint import Checkpoint
+from lmrun.models.tokenizer import Tokenizer
 from lmrun.quant import packing, rtn
 from lmrun.stages.convert import convert
 
@@ -231,9 +232,13 @@ def test_logits_do_not_depend_on_chunks_or_threads(twin: Twin) -> None:
         assert np.array_equal(engine.logits(tokens), expected)
 
 
-def test_greedy_tokens_are_those_of_transformers(twin: Twin) -> None:
-    prompt = _tokens(9)
-    engine = twin.engine()
+def _greedy(engine: Engine, prompt: list[int], count: int) -> list[int]:
+    return _greedy_with_logprobs(engine, prompt, count)[0]
+
+
+def _greedy_with_logprobs(
+    engine: Engine, prompt: list[int], count: int
+) -> tuple[list[int], list[float]]:
     engine.submit(
         1,
         prompt,
@@ -241,7 +246,7 @@ def test_greedy_tokens_are_those_of_transformers(twin: Twin) -> None:
         top_k=None,
         top_p=1.0,
         seed=0,
-        max_tokens=64,
+        max_tokens=count,
         min_tokens=0,
         stop_token_ids=[],
         logit_bias={},
@@ -253,6 +258,12 @@ def test_greedy_tokens_are_those_of_transformers(twin: Twin) -> None:
         for output in engine.step():
             got += output.token_ids
             logprobs += output.logprobs
+    return got, logprobs
+
+
+def test_greedy_tokens_are_those_of_transformers(twin: Twin) -> None:
+    prompt = _tokens(9)
+    got, logprobs = _greedy_with_logprobs(twin.engine(), prompt, 64)
     logits = torch.from_numpy(_reference(twin, prompt + got[:-1])[len(prompt) - 1 :])
     assert got == logits.argmax(-1).tolist()
     expected = logits.log_softmax(-1)[torch.arange(64), torch.tensor(got)]
@@ -270,3 +281,25 @@ def test_scores_are_the_log_probabilities_of_transformers(twin: Twin) -> None:
     logits = torch.from_numpy(_reference(twin, tokens)[:-1]).log_softmax(-1)
     expected = logits[torch.arange(89), torch.tensor(tokens[1:])].numpy()
     assert np.abs(scores - expected).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["stories3m", "tinystories-656k", "stories260k"])
+def test_a_real_checkpoint_gives_the_logits_and_greedy_tokens_of_transformers(
+    name: str, test_data: Path, tmp_path: Path
+) -> None:
+    folder = test_data / "models" / name
+    model = LlamaForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    convert(Checkpoint.open(folder), tmp_path, "0" * 64)
+    twin = Twin(model, tmp_path)
+    text = (test_data / "text" / "stories.valid.txt").read_text(encoding="utf-8")
+    ids = Tokenizer.from_folder(folder).encode(text[:40000], add_special_tokens=False)
+    engine = twin.engine(context_length=512, num_blocks=64)
+    for index in range(20):
+        prompt = [1, *ids[index * 200 : index * 200 + 5 + index * 11]]
+        assert np.abs(engine.logits(prompt) - _reference(twin, prompt)).max() < TOLERANCE
+        if index % 4 == 0:
+            got = _greedy(engine, prompt, 128)
+            expected = _reference(twin, prompt + got[:-1])[len(prompt) - 1 :].argmax(-1)
+            assert got == expected.tolist()
