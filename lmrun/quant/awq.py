@@ -25,8 +25,9 @@ CLIP_SMALLEST = 0.55
 """Ratios tried for each end of a range: 10 from 1 down to 0.55."""
 SEARCH_ROWS = 1024
 """Output features of a linear, evenly spread, that the scale search looks at."""
-CLIP_WEIGHTS = 32768
-"""Weights clipped at a time: few enough to stay in a core's cache."""
+CLIP_WEIGHTS = 16384
+"""Weights clipped at a time: few enough to stay in a core's cache, and below the size from which
+torch splits an operation over threads (waiting for each other costs more than that gains)."""
 
 
 @dataclass(frozen=True)

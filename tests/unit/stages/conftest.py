@@ -1,8 +1,7 @@
-"""Tiny seeded checkpoints of every supported family, and builds of them through real plans."""
+"""Tiny seeded checkpoints, and builds of them through real plans."""
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lmrun.artifacts.store import Artifact, Store
-from lmrun.config import compose
+from lmrun.artifacts.store import Store
 from lmrun.models.registry import spec_from_config
-from lmrun.plan.plan import Plan
-from lmrun.plan.planner import make_plan
 from lmrun.stages.resolve import tokenizer_document
-from lmrun.stages.runner import build
+from unit.stages.projects import TEXT, Project
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -37,14 +33,6 @@ CONFIG: dict[str, Any] = {
     "eos_token_id": 2,
     "torch_dtype": "float32",
 }
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "untied": {"tie_word_embeddings": False},
-    "qwen2": {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"},
-    "qwen3": {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
-}
-TEXT = "A small boat crossed the quiet river while the teacher counted 12 stones. " * 60
-
 Write = Callable[..., Path]
 
 
@@ -74,42 +62,6 @@ def write_checkpoint(tmp_path: Path) -> Write:
         return folder
 
     return write
-
-
-@dataclass(frozen=True)
-class Project:
-    """A model, a text and a store."""
-
-    model: str
-    text: Path
-    store: Store
-
-    def overrides(self, *more: str) -> list[str]:
-        return [
-            f"model.path={self.model}",
-            f"calibration.data={self.text}",
-            "calibration.samples=8",
-            "calibration.seq_len=48",
-            "backend.max_num_seqs=2",
-            "backend.context_length=64",
-            "quant.method=awq",
-            "quant.group_size=32",
-            *more,
-        ]
-
-    def plan(self, *more: str) -> Plan:
-        return make_plan(compose(self.overrides(*more)), self.store)
-
-    def build(self, *more: str) -> Path:
-        return build(self.plan(*more), self.store)
-
-    def artifact(self, stage: str, *more: str) -> Artifact:
-        planned = self.plan(*more).stage(stage)
-        assert planned is not None
-        assert planned.fingerprint is not None
-        found = self.store.find(stage, planned.fingerprint)
-        assert found is not None
-        return found
 
 
 @pytest.fixture

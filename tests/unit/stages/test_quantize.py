@@ -1,0 +1,214 @@
+"""The AWQ folder: what it says, what it computes, and how it comes about after a crash."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from lmrun.artifacts.store import Store
+from lmrun.errors import StageError
+from lmrun.stages.layer_checkpoints import LayerCheckpoints
+from unit.stages.projects import TEXT, Project
+
+Write = Callable[..., Path]
+AWQ = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def _nibbles(words: torch.Tensor) -> torch.Tensor:
+    """Codes of AWQ words, unpacked here word by word and not by lmrun."""
+    codes = torch.zeros(words.shape[0], words.shape[1] * 8)
+    for place, column in enumerate(AWQ):
+        codes[:, column::8] = ((words.long() >> 4 * place) & 15).float()
+    return codes
+
+
+def dequantized(folder: Path) -> dict[str, torch.Tensor]:
+    """Float tensors of an AWQ folder."""
+    stored = load_file(folder / "model.safetensors")
+    found = {}
+    for name, tensor in stored.items():
+        prefix, _, kind = name.rpartition(".")
+        if kind == "qweight":
+            group = tensor.shape[0] // stored[f"{prefix}.scales"].shape[0]
+            zeros = _nibbles(stored[f"{prefix}.qzeros"]).repeat_interleave(group, 0)
+            scales = stored[f"{prefix}.scales"].float().repeat_interleave(group, 0)
+            found[f"{prefix}.weight"] = ((_nibbles(tensor) - zeros) * scales).T.contiguous()
+        elif kind not in ("qzeros", "scales"):
+            found[name] = tensor.float()
+    return found
+
+
+def logits(
+    folder: Path, tensors: dict[str, torch.Tensor] | None, ids: torch.Tensor
+) -> torch.Tensor:
+    """transformers in float32 on a float folder, or on other tensors in its place."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if tensors is not None:
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        assert unexpected == []
+        assert set(missing) <= {"lm_head.weight"}
+    with torch.inference_mode():
+        return model(ids).logits
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "untied": {"tie_word_embeddings": False},
+    "qwen2": {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"},
+    "qwen3": {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
+}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_awq_keeps_the_function_better_than_rounding(
+    project: Project, write_checkpoint: Write, family: str
+) -> None:
+    folder = write_checkpoint("other", **FAMILIES[family])
+    where = f"model.path={folder}"
+    ids = torch.tensor([list(TEXT[:60].encode())]) % 200 + 10
+    exact = logits(folder, None, ids)
+    errors = {}
+    for method in ("awq", "rtn"):
+        project.build(where, f"quant.method={method}")
+        written = project.artifact("quantize", where, f"quant.method={method}").path
+        found = logits(folder, dequantized(written), ids)
+        errors[method] = float((found - exact).square().mean())
+    assert errors["awq"] < 0.7 * errors["rtn"]
+    assert errors["awq"] < 0.3 * float(exact.var())
+
+
+def test_the_folder_is_one_that_other_loaders_know(project: Project) -> None:
+    project.build("quant.skip=[layers.1.self_attn.o_proj]")
+    folder = project.artifact("quantize", "quant.skip=[layers.1.self_attn.o_proj]").path
+    config = json.loads((folder / "config.json").read_text())
+    assert config["quantization_config"] == {
+        "quant_method": "awq",
+        "version": "gemm",
+        "bits": 4,
+        "group_size": 32,
+        "zero_point": True,
+        "modules_to_not_convert": ["lm_head", "model.layers.1.self_attn.o_proj"],
+    }
+    assert config["torch_dtype"] == "float16"
+    original = json.loads((Path(project.model) / "config.json").read_text())
+    assert {**original, **config} == config
+    assert (folder / "tokenizer.json").read_bytes() == (
+        Path(project.model) / "tokenizer.json"
+    ).read_bytes()
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    down = "model.layers.0.mlp.down_proj"
+    assert shapes[f"{down}.qweight"] == (96, 8)
+    assert shapes[f"{down}.qzeros"] == (3, 8)
+    assert shapes[f"{down}.scales"] == (3, 64)
+    assert dtypes[f"{down}.scales"] == "F16"
+    assert dtypes["model.embed_tokens.weight"] == "F16"
+    assert "model.layers.1.self_attn.o_proj.weight" in shapes
+    assert "model.layers.1.self_attn.o_proj.qweight" not in shapes
+
+
+def test_rounding_needs_no_calibration(project: Project) -> None:
+    project.text.unlink()
+    project.build("quant.method=rtn", "calibration.data=builtin:sample")
+    assert project.store.manifests("calibrate") == []
+
+
+def test_a_number_too_large_for_float16_is_named(project: Project) -> None:
+    path = Path(project.model) / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.norm.weight"][3] = 1e6
+    save_file(tensors, path)
+    with pytest.raises(StageError, match=r"^model\.norm\.weight: expected numbers that float16"):
+        project.build("quant.method=rtn")
+
+
+def test_the_manifest_tells_the_error_of_each_linear(project: Project) -> None:
+    project.build()
+    metrics = project.artifact("quantize").manifest.fields.metrics
+    errors = metrics["relative_output_error"]
+    assert list(errors) == sorted(errors)
+    assert all(0 < value < 0.02 for value in errors.values())
+
+
+def test_layer_checkpoints_count_only_whole_layers(tmp_path: Path) -> None:
+    kept = LayerCheckpoints(tmp_path / "resume")
+    hidden = torch.arange(6.0).view(1, 2, 3)
+    kept.save(0, {"a": np.ones(3, np.float32)}, hidden)
+    assert kept.num_done() == 1
+    found = LayerCheckpoints(tmp_path / "resume").hidden(1)
+    assert found is not None
+    assert torch.equal(found, hidden)
+    (tmp_path / "resume" / "layer-1.safetensors.part").write_bytes(b"half")
+    assert LayerCheckpoints(tmp_path / "resume").num_done() == 1
+    kept.save(1, {"a": np.zeros(3, np.float32)}, None)
+    assert kept.hidden(1) is None, "the input of a finished layer is dropped"
+
+
+LAYERS = 16
+
+
+def _run_child(plan: Any, home: Path) -> "subprocess.Popen[bytes]":
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lmrun.stages.runner"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LMRUN_HOME": str(home)},
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(plan.to_json()).encode())
+    child.stdin.close()
+    child.stdin = None
+    return child
+
+
+def _kill_after_layer(child: "subprocess.Popen[bytes]", home: Path, stage: str) -> None:
+    """`kill -9` when the stage has finished a layer and has more to do."""
+    deadline = time.monotonic() + 120
+    while not list((home / "partial").glob(f"{stage}-*/.resume/layer-2.safetensors")):
+        assert child.poll() is None, child.communicate()[1].decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_killed_stages_go_on_and_end_with_the_same_bytes(
+    project: Project, write_checkpoint: Write, tmp_path: Path
+) -> None:
+    where = f"model.path={write_checkpoint('deep', num_hidden_layers=LAYERS)}"
+    project.build(where)
+    home = tmp_path / "home of the killed"
+    killed = Project(project.model, project.text, Store(home))
+    for stage in ("calibrate", "quantize"):
+        _kill_after_layer(_run_child(killed.plan(where), home), home, stage)
+        assert killed.store.manifests(stage) == []
+    child = _run_child(killed.plan(where), home)
+    out, err = child.communicate(timeout=240)
+    assert child.returncode == 0, err.decode()
+    workspace = killed.plan(where).workspace
+    assert json.loads(out) == {"workspace": str(workspace)}
+    log = err.decode()
+    done = [line for line in log.splitlines() if line.endswith(f"of {LAYERS} layers are finished")]
+    assert len(done) == 1
+    assert int(done[0].split()[-6]) >= 3, "finished layers are not done again"
+    for stage in ("calibrate", "quantize", "convert"):
+        whole, resumed = project.artifact(stage, where), killed.artifact(stage, where)
+        assert {name: file.sha256 for name, file in whole.manifest.files.items()} == {
+            name: file.sha256 for name, file in resumed.manifest.files.items()
+        }
