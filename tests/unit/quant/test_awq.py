@@ -1,4 +1,4 @@
-"""The searches of AWQ, beside rounding: never worse on the calibration data, often better."""
+"""The searches of AWQ: never worse than rounding on the calibration data, better where needed."""
 
 import pytest
 import torch
