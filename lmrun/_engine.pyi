@@ -78,7 +78,7 @@ def available_cpus() -> int:
 
 def measure_read_bandwidth(threads: int, bytes: int) -> float:
     """Bytes per second at which that many threads together read that much memory, each its own
-    part, in 2 MiB pages where the kernel grants them; the best of three passes."""
+    part, in 2 MiB pages where the kernel grants them; the best of several passes."""
 
 def build_info() -> dict[str, str]:
     """`version`, `compiler`, `isas` compiled in."""

@@ -6,7 +6,7 @@
 namespace lmrun::base {
 
 // Bytes per second at which `threads` threads together read `bytes` of memory in 2 MiB pages (where
-// the kernel grants them), each its own part; the best of three passes. Throws base::Error when
+// the kernel grants them), each its own part; the best of several passes. Throws base::Error when
 // the memory cannot be had.
 double measure_read_bandwidth(int threads, size_t bytes);
 
