@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,6 +29,7 @@ from lmrun.server.settings import ServerSettings
 logger = log.get(__name__)
 
 _CONFIG_TIMEOUT_S = 5.0
+_CLIENT_LEFT = 499
 
 
 def create_app(
@@ -60,6 +61,10 @@ def create_app(
         if request.method == "POST":
             service.metrics.requests.labels("refused").inc()
         return error.response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=_CLIENT_LEFT)  # while it sent its body: nobody reads this
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:

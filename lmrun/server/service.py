@@ -181,7 +181,7 @@ class Service:
             prompt_token_ids=tuple(prompt_token_ids),
             sampling=SamplingParams(
                 temperature=1.0 if temperature is None else temperature,
-                top_p=1.0 if top_p is None else top_p,
+                top_p=1.0 if top_p is None else max(top_p, _LEAST_TOP_P),
                 top_k=top_k if top_k is not None and top_k > 0 else None,
                 seed=body.seed,
                 max_tokens=limit,
@@ -229,10 +229,10 @@ class Service:
         vocab_size = self.client.ready.vocab_size if self.client.ready else 0
         ids = {}
         for key, value in bias.items():
-            if not key.isascii() or not key.isdigit() or int(key) >= vocab_size:
+            if not _is_id(key, vocab_size):
                 raise invalid(
                     "logit_bias",
-                    f"expected token ids from 0 to {vocab_size - 1} as keys, got {key!r}.",
+                    f"expected token ids from 0 to {vocab_size - 1} as keys, got {_short(key)}.",
                 )
             ids[int(key)] = value
         return ids
@@ -290,5 +290,18 @@ class Service:
         return now
 
 
+def _is_id(text: str, vocab_size: int) -> bool:
+    """Whether ``text`` is the decimal of a token id; thousands of digits are never converted."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS
+    return is_number and int(text) < vocab_size
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _ID_DIGITS else f"{text[:_ID_DIGITS]}…")
+
+
+_ID_DIGITS = 20
+_LEAST_TOP_P = 1e-30
+"""Keeps the likeliest token alone; less is 0 in the engine's floats."""
 _COMPLETION_MAX_TOKENS = 16
 """OpenAI's default for plain completions."""

@@ -1,6 +1,7 @@
 """What the API refuses, in which words; the server stays up."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_a_body_that_is_not_json_is_refused(
         ({"temperature": 2.5}, "temperature", "expected less than or equal to 2, got 2.5."),
         ({"top_p": 0}, "top_p", "expected greater than 0, got 0."),
         ({"top_k": -2}, "top_k", "expected greater than or equal to -1, got -2."),
+        ({"top_k": 10**30}, "top_k", "expected less than 9223372036854775808, got 1000000"),
         ({"seed": 2**63}, "seed", "expected less than 9223372036854775808, got 92233720"),
         ({"min_tokens": 3}, "min_tokens", "3 is more than max_tokens, 2."),
         ({"stop": ""}, "stop", "expected a string or a list of strings, none of them empty."),
@@ -65,6 +67,11 @@ def test_a_body_that_is_not_json_is_refused(
         ({"stop": ["a"] * 17}, "stop", "expected at most 16 strings, got 17."),
         ({"logit_bias": {"x": 1}}, "logit_bias", "expected token ids from 0 to 271 as keys"),
         ({"logit_bias": {"272": 1}}, "logit_bias", "expected token ids from 0 to 271 as keys"),
+        (
+            {"logit_bias": {"9" * 5000: 1}},
+            "logit_bias",
+            "expected token ids from 0 to 271 as keys, got '99999999999999999999…'.",
+        ),
         ({"logit_bias": {"1": 101}}, "logit_bias.1", "expected less than or equal to 100"),
         ({"stream": "yes"}, "stream", "expected a valid boolean, got 'yes'."),
         ({"stream_options": {}}, "stream_options", "only legal together with stream: true."),
@@ -214,6 +221,25 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(deploymen
         "max_tokens: 4000 and a prompt of 100 tokens are more than the context length of 4096"
         " tokens. Use at most 3996."
     )
+
+
+def test_a_top_p_too_small_for_the_engines_floats_keeps_the_likeliest_token(
+    deployment: Any,
+) -> None:
+    greedy = post(deployment, "completions", {**PLAIN, "temperature": 0}).json()
+    least = post(deployment, "completions", {**PLAIN, "temperature": 2, "top_p": 1e-300}).json()
+    assert least["choices"] == greedy["choices"]
+
+
+def test_a_client_that_leaves_before_its_body_is_complete_is_no_error(
+    launch: Callable[..., Any],
+) -> None:
+    deployment = launch()
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", deployment.settings.port)) as client:
+        client.sendall(head + b'{"prompt"')
+    deployment.stop()
+    assert "Traceback" not in deployment.log_path.read_text()
 
 
 def test_both_names_of_max_tokens_must_agree(deployment: Any) -> None:
