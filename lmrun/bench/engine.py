@@ -66,9 +66,7 @@ def main() -> None:
 
 
 def _run(args: argparse.Namespace) -> dict[str, object]:
-    plans = {
-        name: _built(args, quant) for name, quant in (("W16", "none"), ("W4A16", "rtn"))
-    }
+    plans = {name: _built(args, quant) for name, quant in (("W16", "none"), ("W4A16", "rtn"))}
     bandwidth = max(
         _engine.measure_read_bandwidth(args.threads, 1 << 30) / 1e9 for _ in range(args.rounds)
     )
