@@ -60,8 +60,10 @@ def read(words: Sequence[str]) -> CommandLine:
 
 def _parse(parser: OverridesParser, word: str) -> Override:
     name = word.partition("=")[0].lstrip("+~")
-    if "=" not in word and not word.startswith("~"):
-        raise ConfigError(f"{word} ({_ORIGIN}): expected KEY=VALUE. Write {name}=VALUE.")
+    if not name or ("=" not in word and not word.startswith("~")):
+        is_known = name in keys.table() or name in keys.groups() or name == recipes.GROUP
+        advice = f" Write {name}=VALUE." if is_known else ""
+        raise ConfigError(f"{word or repr(word)} ({_ORIGIN}): expected KEY=VALUE.{advice}")
     try:
         override = parser.parse_override(word)
     except HydraException as error:

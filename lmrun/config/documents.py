@@ -13,6 +13,7 @@ from lmrun.config.composed import Origin
 from lmrun.errors import ConfigError
 
 _MAX_BYTES = 1 << 20
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,18 @@ def _marks(
         for index, value in enumerate(node.value):
             yield (*parts, str(index)), value.start_mark.line + 1
             yield from _marks(value, (*parts, str(index)), shown)
+    elif node.tag in _NUMBERS and not _is_plain_number(node.value):
+        raise ConfigError(
+            f"{shown}:{node.start_mark.line + 1}: expected a decimal number, got {node.value},"
+            " which YAML reads as another one. Write it out, or put a text in quotes."
+        )
+
+
+def _is_plain_number(text: str) -> bool:
+    """False for YAML's other notations: 010 is 8, 1:30 is 90, 0x10 is 16, 1_0 is 10."""
+    digits = text.lstrip("+-")
+    is_octal = digits[:1] == "0" and digits[1:2].isdigit()
+    return not is_octal and not set(digits[:2].lower()) & {"x", "b"} and not set(digits) & set(":_")
 
 
 def _container(text: str, shown: str) -> dict[str, Any]:

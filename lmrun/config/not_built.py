@@ -65,6 +65,7 @@ _TABLE = (
     _Row("device.count", lambda run: run.device.count == 1, "1 is"),
     _Row("device.memory_gib", lambda run: run.device.memory_gib is None, "null is"),
     _Row("device.bandwidth_gb_s", lambda run: run.device.bandwidth_gb_s is None, "null is"),
+    _Row("device.source", lambda run: run.device.source is None, "null is"),
     _Row("device.peak_gflop_s", lambda run: run.device.peak_gflop_s is None, "null is"),
 )
 

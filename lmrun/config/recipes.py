@@ -37,8 +37,8 @@ def is_name(name: str) -> bool:
 
 def names(folders: Sequence[Path]) -> list[str]:
     """All recipes that can be named, sorted."""
-    found = {path.stem for folder in folders for path in folder.glob(f"*{_SUFFIX}")}
-    return sorted(name for name in found if is_name(name))
+    files = (path for folder in folders for path in folder.glob(f"*{_SUFFIX}") if path.is_file())
+    return sorted({path.stem for path in files if is_name(path.stem)})
 
 
 def describe(name: str, path: Path) -> RecipeOrigin:

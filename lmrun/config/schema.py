@@ -93,7 +93,9 @@ class ModelConfig:
     )
     hub_id: str | None = opt(None, "model id on the Hugging Face hub")
     revision: str | None = opt(None, "commit on the hub; a lock refuses a floating one")
-    served_name: str | None = opt(None, "name in the API; default: the folder's name")
+    served_name: str | None = opt(
+        None, "name in the API; default: the folder's name", pattern=r"\S", examples=["my-model"]
+    )
     chat_template: str = opt(
         "auto", "`auto` (the tokenizer's own), a name `lmrun list` shows, or a Jinja file"
     )

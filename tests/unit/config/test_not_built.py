@@ -22,6 +22,7 @@ REFUSED = {
     "model.revision=main": "model.revision=main: not built yet; a local folder is.",
     "device.name=h100": "device.name=h100: not built yet; auto is.",
     "device.kind=cuda": "device.kind=cuda: not built yet; cpu is.",
+    "device.source=datasheet": "device.source=datasheet: not built yet; null is.",
     "device.memory_gib=8": "device.memory_gib=8.0: not built yet; null is.",
 }
 

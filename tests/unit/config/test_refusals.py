@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.config import compose, paths
+from lmrun.config import compose, paths, recipes
 from lmrun.errors import ConfigError, PlanError
 
 QUANT_OPTIONS = "awq_w4_g128, awq_w4_g32, awq_w4_g64, none, rtn"
@@ -159,7 +159,7 @@ IN_A_RECIPE = {
         " got the text '8080'."
     ),
     "model:\n  served_name: 7\n": (
-        "model.served_name=7 (recipes/mine.yaml:2): expected a text, or null,"
+        "model.served_name=7 (recipes/mine.yaml:2): expected a value such as my-model, or null,"
         " got a number or true/false: put it in quotes."
     ),
     "backend:\n  name:\n    _target_: os.system\n": (
@@ -190,6 +190,16 @@ IN_A_RECIPE = {
     "kv:\n  bits: 4\n  bits: 8\n": "recipes/mine.yaml:3: expected YAML: found duplicate key bits.",
     "kv:\n  bits: [4\n": (
         "recipes/mine.yaml:3: expected YAML: expected ',' or ']', but got '<stream end>'."
+    ),
+    **{
+        f"frontend:\n  port: {number}\n": (
+            f"recipes/mine.yaml:2: expected a decimal number, got {number}, which YAML reads as"
+            " another one. Write it out, or put a text in quotes."
+        )
+        for number in ("010", "1:30", "0x1F90", "0b11", "8_080")
+    },
+    "model:\n  served_name: ''\n": (
+        "model.served_name= (recipes/mine.yaml:2): expected a value such as my-model, or null."
     ),
     "kv:\n  ? [a]\n  : 1\n": ("recipes/mine.yaml:2: expected the name of a key before the colon."),
     "null: 1\n": "recipes/mine.yaml:1: expected the name of a key before the colon.",
@@ -237,6 +247,15 @@ def test_an_unknown_recipe_names_the_nearest_and_where_was_searched(tmp_path: Pa
         "recipe=w4a16_kv4_sever (command line): no such recipe. Did you mean w4a16_kv4_server?"
         f" Recipes: {RECIPES}. Searched: recipes, {paths.shipped('recipes')}."
     )
+
+
+def test_a_folder_or_a_dead_link_is_no_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "recipes"
+    (folder / "folder.yaml").mkdir(parents=True)
+    (folder / "dead.yaml").symlink_to(tmp_path / "nowhere")
+    assert recipes.names([folder]) == []
+    with pytest.raises(ConfigError, match=f"no such recipe. Recipes: {RECIPES}"):
+        compose(["+recipe=dead"], cwd=tmp_path)
 
 
 def test_a_recipe_that_would_be_merged_twice_is_refused(tmp_path: Path) -> None:
