@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from lmrun import env
 from lmrun.artifacts.store import Store
@@ -13,7 +14,7 @@ from lmrun.cli import flags
 from lmrun.config import compose
 from lmrun.config.not_built import check_built
 from lmrun.config.schema import FrontendConfig
-from lmrun.config.secrets import resolve
+from lmrun.config.secrets import is_reference, resolve
 from lmrun.deploy.building import build
 from lmrun.engine.llm import LLM
 from lmrun.engine.messages import SamplingParams
@@ -32,6 +33,7 @@ FLAGS = {
     "--temperature": True,
 }
 MAX_TOKENS = 512
+TEMPERATURE = 0.7
 NO_TEMPLATE = "note: this model has no chat template; each message is continued as plain text."
 HELP = "/reset forgets the conversation, /exit or Ctrl-D ends, Ctrl-C stops a reply."
 # A model's text must not move the cursor or recolour the terminal.
@@ -105,10 +107,7 @@ class EngineTalker:
 def run(argv: list[str]) -> ExitStatus:
     """Talk until the end of the input: with `--url`, or with the engine that overrides describe."""
     given, overrides = flags.split(argv, FLAGS)
-    sampling = Sampling(
-        temperature=_number(given, "--temperature", 0.7),
-        max_tokens=int(_number(given, "--max-tokens", MAX_TOKENS)),
-    )
+    sampling = Sampling(temperature=_temperature(given), max_tokens=_max_tokens(given))
     if "--url" in given and overrides:
         raise UsageError(
             f"chat: --url and {overrides[0]} exclude each other. The server has its own settings."
@@ -129,6 +128,12 @@ def run(argv: list[str]) -> ExitStatus:
 def _server(given: dict[str, str]) -> Api:
     """The API at `--url`, asked for its model."""
     url = given.get("--url", f"http://{FrontendConfig().host}:{FrontendConfig().port}")
+    _check_url(url)
+    if not is_reference(given.get("--api-key", "${oc.env:NAME}")):
+        raise UsageError(
+            "--api-key: expected a reference, got a literal key, which would be seen in the process"
+            " list. Put it in an environment variable and write '${oc.env:NAME}'."
+        )
     key = resolve(given["--api-key"]) if "--api-key" in given else None
     api = Api(url.rstrip("/").removesuffix("/v1"), "", key)
     models = asyncio.run(api.models())
@@ -137,11 +142,33 @@ def _server(given: dict[str, str]) -> Api:
     return Api(api.base_url, models[0], key)
 
 
-def _number(given: dict[str, str], name: str, default: float) -> float:
+def _check_url(url: str) -> None:
     try:
-        return float(given.get(name, default))
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket that does not close, a port above 65535
+        is_address = False
+    if not is_address:
+        raise UsageError(f"--url: expected an address such as http://127.0.0.1:23333, got {url!r}.")
+
+
+def _temperature(given: dict[str, str]) -> float:
+    try:
+        value = float(given.get("--temperature", TEMPERATURE))
     except ValueError:
-        raise UsageError(f"{name}: expected a number, got {given[name]!r}.") from None
+        value = -1
+    if not 0 <= value <= 2:
+        raise UsageError(
+            f"--temperature: expected a number from 0 to 2, got {given['--temperature']!r}."
+        )
+    return value
+
+
+def _max_tokens(given: dict[str, str]) -> int:
+    text = given.get("--max-tokens", str(MAX_TOKENS))
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
+        raise UsageError(f"--max-tokens: expected a whole number of at least 1, got {text!r}.")
+    return int(text)
 
 
 class Conversation:

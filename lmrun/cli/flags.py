@@ -30,11 +30,16 @@ def split(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str
                 raise UsageError(f"{name}: takes no value, got {value!r}. Write {name} alone.")
         elif not has_value:
             following = next(words, None)
-            if following is None or following.startswith("-"):
+            if following is None or _is_flag(following):
                 raise UsageError(f"{name}: expected a value, got none. Write {name} VALUE.")
             value = following
         flags[name] = value
     return flags, rest
+
+
+def _is_flag(word: str) -> bool:
+    """True for `--json` and `-q`; a negative number is a value."""
+    return word.startswith("-") and not word[1:2].isdigit() and word[1:2] != "."
 
 
 def _unknown(name: str, known: Mapping[str, bool]) -> str:

@@ -90,7 +90,13 @@ class Api:
                 raise RequestError(_unreachable(self.base_url, error)) from None
             if response.status_code != httpx.codes.OK:
                 raise refusal(response.status_code, response.content)
-            return [str(entry["id"]) for entry in response.json()["data"]]
+            try:
+                return [str(entry["id"]) for entry in response.json()["data"]]
+            except (ValueError, LookupError, TypeError):
+                raise RequestError(
+                    f"{self.base_url}: expected an OpenAI-compatible API, got another answer from"
+                    " /v1/models."
+                ) from None
 
     async def chat(
         self, messages: Sequence[Message], sampling: Sampling

@@ -20,6 +20,12 @@ def test_a_value_may_be_joined_with_an_equals_sign() -> None:
     assert split(["--url=http://a?b=c"], KNOWN) == ({"--url": "http://a?b=c"}, [])
 
 
+def test_a_negative_number_is_a_value() -> None:
+    known = {"--x": True}
+    assert split(["--x", "-1"], known) == ({"--x": "-1"}, [])
+    assert split(["--x", "-.5"], known) == ({"--x": "-.5"}, [])
+
+
 def test_an_override_with_a_negative_value_is_no_flag() -> None:
     assert split(["calibration.seed=-1", "~kv"], KNOWN) == ({}, ["calibration.seed=-1", "~kv"])
 

@@ -62,6 +62,46 @@ REFUSED = {
         "kv.bits=5 (command line): expected one of 4, 8, 16 or 32.",
     ),
     ("parallel.tp=2",): (ExitStatus.REFUSED, "parallel.tp=2: not built yet; 1 is."),
+    ("chat", "--max-tokens", "1.5"): (
+        ExitStatus.USAGE,
+        "--max-tokens: expected a whole number of at least 1, got '1.5'.",
+    ),
+    ("chat", "--max-tokens=0"): (
+        ExitStatus.USAGE,
+        "--max-tokens: expected a whole number of at least 1, got '0'.",
+    ),
+    ("chat", "--temperature", "-1"): (
+        ExitStatus.USAGE,
+        "--temperature: expected a number from 0 to 2, got '-1'.",
+    ),
+    ("chat", "--temperature=nan"): (
+        ExitStatus.USAGE,
+        "--temperature: expected a number from 0 to 2, got 'nan'.",
+    ),
+    ("chat", "--temperature=hot"): (
+        ExitStatus.USAGE,
+        "--temperature: expected a number from 0 to 2, got 'hot'.",
+    ),
+    ("chat", "--api-key", "sk-secret"): (
+        ExitStatus.USAGE,
+        "--api-key: expected a reference, got a literal key, which would be seen in the process"
+        " list. Put it in an environment variable and write '${oc.env:NAME}'.",
+    ),
+    ("chat", "--url", "ftp://x"): (
+        ExitStatus.USAGE,
+        "--url: expected an address such as http://127.0.0.1:23333, got 'ftp://x'.",
+    ),
+    ("chat", "--url", "http://[x"): (
+        ExitStatus.USAGE,
+        "--url: expected an address such as http://127.0.0.1:23333, got 'http://[x'.",
+    ),
+    ("chat", "--url", "http://127.0.0.1:99999"): (
+        ExitStatus.USAGE,
+        "--url: expected an address such as http://127.0.0.1:23333, got 'http://127.0.0.1:99999'.",
+    ),
+    ("plan", "up"): (ExitStatus.CONFIG, "up (command line): expected KEY=VALUE."),
+    ("plan", ""): (ExitStatus.CONFIG, "'' (command line): expected KEY=VALUE."),
+    ("plan", "=8"): (ExitStatus.CONFIG, "=8 (command line): expected KEY=VALUE."),
     ("build", "backend.name=vllm"): (
         ExitStatus.REFUSED,
         "backend.name=vllm: not built yet; native is.",
