@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from lmrun.artifacts.files import sha256, stamp, storage_errors, write_json
 from lmrun.artifacts.manifest import check
+from lmrun.errors import ArtifactError
 
 FILE_NAME = "digests.json"
 SCHEMA_VERSION = 1
@@ -94,6 +95,11 @@ class DigestCache:
             document = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise ArtifactError(
+                f"store: cannot read {self._file} ({error.strerror})."
+                " Name another folder by LMRUN_HOME."
+            ) from error
         except ValueError:
             return {}  # damaged: a cache may be forgotten, the files are hashed again
         check(document, SCHEMA, f"{self._file} (a cache: it may be deleted)")

@@ -63,6 +63,8 @@ _ENTRIES = (
         fixed=("attention_bias",),
     ),
 )
+MAX_LAYERS = 4096
+"""A damaged config.json must not ask for lists of a billion linears."""
 ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in _ENTRIES}
 """The closed registry."""
 
@@ -128,7 +130,7 @@ def spec_from_config(
         model_type=entry.model_type,
         hidden_size=hidden,
         intermediate_size=reader.count("intermediate_size"),
-        num_layers=reader.count("num_hidden_layers"),
+        num_layers=reader.count("num_hidden_layers", most=MAX_LAYERS),
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
@@ -157,13 +159,15 @@ class _Reader:
         shown = "nothing" if got is None else repr(got)
         return PlanError(f"{self._where}: {key}: expected {expected}, got {shown}.")
 
-    def count(self, key: str, default: int | None = None) -> int:
-        """A positive integer."""
+    def count(self, key: str, default: int | None = None, most: int | None = None) -> int:
+        """A positive integer, not above ``most``."""
         value = self._config.get(key)
         if value is None:
             value = default
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.error(key, "a positive integer", value)
+        if most is not None and value > most:
+            raise self.error(key, f"at most {most}", value)
         return value
 
     def positive(

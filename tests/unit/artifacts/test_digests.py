@@ -78,3 +78,14 @@ def test_a_damaged_cache_is_forgotten_and_another_version_refused(
     (home / "digests.json").write_text('{"schema_version": 2, "files": {}}')
     with pytest.raises(ArtifactError, match=r"digests\.json \(a cache: it may be deleted\)"):
         DigestCache(home)
+
+
+def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("not a folder")
+    with pytest.raises(ArtifactError) as caught:
+        DigestCache(home)
+    assert str(caught.value) == (
+        f"store: cannot read {home / 'digests.json'} (Not a directory)."
+        " Name another folder by LMRUN_HOME."
+    )

@@ -51,6 +51,12 @@ def test_the_linears_carry_the_names_of_the_checkpoint() -> None:
     assert linears[6].name == "layers.1.mlp.down_proj"
 
 
+def test_a_config_that_asks_for_a_billion_layers_is_refused() -> None:
+    assert refusal(num_hidden_layers=10**9) == (
+        "config.json: num_hidden_layers: expected at most 4096, got 1000000000."
+    )
+
+
 def test_internlm2_is_refused_by_name_with_the_supported_list() -> None:
     assert refusal(architectures=["InternLM2ForCausalLM"]) == (
         f"config.json: architecture InternLM2ForCausalLM is not built yet. Supported: {SUPPORTED}."
