@@ -6,13 +6,16 @@ The missing stages run in a child, so that torch never enters this process.
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 from lmrun import log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
-from lmrun.errors import ArtifactError, ExitStatus, LmrunError, StageError
+from lmrun.errors import ArtifactError, ExitStatus, LmrunError, PlanError, StageError
+from lmrun.models import chat_template
+from lmrun.models.tokenizer import Tokenizer
 from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.planner import make_plan
 from lmrun.plan.text import plan_text
@@ -91,6 +94,7 @@ def build(composed: Composed, store: Store, *, quiet: bool) -> Plan:
         stop.listen()
         builder = Builder(composed, store, children, stop)
         plan = builder.plan()
+        check_text_files(plan)
         show(plan, quiet=quiet)
         try:
             return await builder.built(plan)
@@ -101,6 +105,23 @@ def build(composed: Composed, store: Store, *, quiet: bool) -> Plan:
         return asyncio.run(main())
     except StoppedError:
         raise KeyboardInterrupt from None
+
+
+def check_text_files(plan: Plan) -> None:
+    """Refuse now the tokenizer or chat template that would fail after the build.
+
+    Raises `PlanError` for the model's files, `ConfigError` for `model.chat_template`.
+    """
+    if plan.model_kind is ModelKind.builtin:
+        if plan.chat_template != "auto":
+            chat_template.load(plan.chat_template, Path())
+        return
+    folder = Path(plan.model_path)
+    try:
+        Tokenizer.from_folder(folder)
+    except ArtifactError as error:
+        raise PlanError(str(error)) from error
+    chat_template.load(plan.chat_template, folder)
 
 
 def _has_workspace(plan: Plan) -> bool:

@@ -15,12 +15,11 @@ from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
 from lmrun.deploy import announce, ports
-from lmrun.deploy.building import Builder, show
+from lmrun.deploy.building import Builder, check_text_files, show
 from lmrun.deploy.launch import Launcher
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop, StoppedError, cancel
 from lmrun.errors import ExitStatus, StageError
-from lmrun.models import chat_template
 from lmrun.plan.plan import FrontendSettings, Plan
 
 logger = log.get(__name__)
@@ -201,8 +200,7 @@ def _preflight(plan: Plan) -> None:
     ports.check("frontend.port", frontend.host, frontend.port)
     if frontend.ui != "none":
         ports.check("frontend.ui_port", frontend.host, frontend.ui_port, (frontend.port,))
-    if plan.chat_template != "auto":
-        chat_template.load(plan.chat_template, Path())
+    check_text_files(plan)
 
 
 def _is_loopback(frontend: FrontendSettings) -> bool:

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,24 @@ def test_a_model_without_a_chat_template_continues_the_text_and_says_so(
     assert done.stdout.startswith(", there was a little girl named Lily.")
     note = "note: this model has no chat template; each message is continued as plain text.\n"
     assert done.stderr.count(note) == 1
+
+
+@pytest.mark.parametrize("verb", ["up", "build", "chat"])
+def test_a_model_without_a_tokenizer_is_refused_before_anything_is_built(
+    verb: str, home: Path, test_data: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    left_out = shutil.ignore_patterns("tokenizer*")
+    shutil.copytree(test_data / "models" / "stories260k", model, ignore=left_out)
+    before = sorted(home.rglob("*"))
+    done = run(home, verb, f"model.path={model}", f"frontend.port={free_port()}")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        4,
+        "",
+        f"lmrun: {model}: expected tokenizer.json, found none. lmrun reads fast tokenizers only;"
+        " write one with `AutoTokenizer.from_pretrained(...).save_pretrained(...)`.\n",
+    )
+    assert sorted(home.rglob("*")) == before
 
 
 def test_flags_of_a_server_and_overrides_exclude_each_other(home: Path) -> None:

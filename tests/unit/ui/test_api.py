@@ -1,6 +1,10 @@
 import asyncio
 import json
 import socket
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +64,21 @@ def test_a_server_that_is_not_there_is_said_in_words() -> None:
     with pytest.raises(RequestError) as caught:
         asyncio.run(Api(url, "").models())
     assert str(caught.value) == f"{url}: cannot be reached. Is the deployment running?"
+
+
+def test_a_server_of_another_kind_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "models").write_text("<html>")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(RequestError) as caught:
+            asyncio.run(Api(url, "").models())
+        server.shutdown()
+    assert str(caught.value) == (
+        f"{url}: expected an OpenAI-compatible API, got another answer from /v1/models."
+    )
 
 
 def test_page_settings_survive_their_trip_through_stdin() -> None:
