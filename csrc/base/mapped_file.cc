@@ -17,7 +17,9 @@ namespace {
 
 class OpenFile {
  public:
-  explicit OpenFile(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  // O_NONBLOCK: opening a pipe would wait for a writer; plain files know no such wait.
+  explicit OpenFile(const std::string& path)
+      : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (fd_ < 0) throw Error(concat(path, ": cannot open: ", std::strerror(errno), "."));
     struct stat info{};
     if (fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {

@@ -1,6 +1,7 @@
 #include "base/mapped_file.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <string>
@@ -32,6 +33,13 @@ TEST_CASE("what cannot be mapped is named") {
   CHECK_THROWS_WITH_AS(MappedFile{path}, (path + ": the file is empty.").c_str(), Error);
   CHECK_THROWS_WITH_AS(MappedFile{folder.path()},
                        (folder.path() + ": expected a plain file.").c_str(), Error);
+}
+
+TEST_CASE("a pipe is refused at once, not waited for") {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/pipe";
+  REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH_AS(read_text_file(path, 5), (path + ": expected a plain file.").c_str(), Error);
 }
 
 TEST_CASE("a text file longer than the limit is refused") {
