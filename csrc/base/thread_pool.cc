@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -33,12 +34,21 @@ ThreadPool::ThreadPool(int num_threads) {
     throw InvalidArgument(concat("threads=", num_threads, ": expected 1 to ", kMaxThreads, "."));
   }
   workers_.reserve(static_cast<size_t>(num_threads - 1));
-  for (int thread = 1; thread < num_threads; ++thread) {
-    workers_.emplace_back([this, thread] { worker_loop(thread); });
+  try {
+    for (int thread = 1; thread < num_threads; ++thread) {
+      workers_.emplace_back([this, thread] { worker_loop(thread); });
+    }
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size();
+    stop();
+    throw Error(concat("threads=", num_threads, ": the system gave ", started + 1, ": ",
+                       error.code().message(), ". Ask for fewer."));
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   state_.fetch_or(kStop, std::memory_order_release);
   state_.notify_all();
   for (std::thread& worker : workers_) worker.join();

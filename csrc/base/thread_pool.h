@@ -14,7 +14,7 @@ namespace lmrun::base {
 
 class ThreadPool {
  public:
-  // `num_threads` counts the caller; at least 1.
+  // `num_threads` counts the caller; at least 1. Throws Error where the system has not as many.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -48,6 +48,7 @@ class ThreadPool {
   void run(int64_t n, int64_t chunk, void* context, Call call);
   void take_ranges(int thread);
   void worker_loop(int thread);
+  void stop();
 
   // state_: the loop's number, whether threads may still join it, how many workers are in it.
   static constexpr uint32_t kActiveMask = (1U << 12) - 1;

@@ -1,8 +1,10 @@
 #include "base/thread_pool.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -64,3 +66,25 @@ TEST_CASE("a number of threads out of range is refused") {
   CHECK_THROWS_WITH_AS(ThreadPool(0), "threads=0: expected 1 to 1024.",
                        lmrun::base::InvalidArgument);
 }
+
+// A sanitizer maps far more addresses than any limit would leave it.
+#if !defined(__SANITIZE_ADDRESS__)
+TEST_CASE("threads that the system does not give are an error that names how many it gave") {
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit tight = before;
+  tight.rlim_cur = pages * 4096 + (uint64_t{256} << 20);  // room for some stacks of 8 MiB
+  REQUIRE(setrlimit(RLIMIT_AS, &tight) == 0);
+  std::string message;
+  try {
+    ThreadPool pool(1000);
+  } catch (const lmrun::base::Error& error) {
+    message = error.what();
+  }
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(message.starts_with("threads=1000: the system gave "));
+  CHECK(message.ends_with(". Ask for fewer."));
+}
+#endif
