@@ -94,12 +94,13 @@ ChainKey BlockManager::register_full(BlockId block, ChainKey parent,
   Block& entry = blocks_[index(block)];
   forget(block);
   entry.key = {block_hash(parent.hash, tokens), next_serial_++};
-  // Of two unequal blocks with one hash the first stays; the other is only never found.
-  if (by_hash_.emplace(entry.key.hash, block).second) {
-    entry.is_registered = true;
-    entry.parent_serial = parent.serial;
-    entry.tokens.assign(tokens.begin(), tokens.end());
-  }
+  // Of two unequal blocks with one hash the latest stays: the other mostly hangs on a parent that
+  // was forgotten and computed again, and would never be found.
+  if (const auto it = by_hash_.find(entry.key.hash); it != by_hash_.end()) forget(it->second);
+  by_hash_.emplace(entry.key.hash, block);
+  entry.is_registered = true;
+  entry.parent_serial = parent.serial;
+  entry.tokens.assign(tokens.begin(), tokens.end());
   return entry.key;
 }
 

@@ -83,6 +83,24 @@ TEST_CASE("of two equal blocks the first stays the one found") {
   blocks.check();
 }
 
+TEST_CASE("content computed again is found again, though a child of the old block is still held") {
+  BlockManager blocks(3, 2);
+  const std::vector<int32_t> first = {1, 2};
+  const std::vector<int32_t> second = {3, 4};
+  const auto parent = *blocks.allocate();
+  const auto orphan = *blocks.allocate();
+  blocks.register_full(orphan, blocks.register_full(parent, {}, first), second);
+  const auto child = *blocks.allocate();
+  blocks.release(parent);
+  REQUIRE(*blocks.allocate() == parent);  // its content forgotten
+  const ChainKey key = blocks.register_full(parent, {}, first);
+  CHECK_FALSE(blocks.find(key, second).has_value());
+  blocks.register_full(child, key, second);
+  REQUIRE(blocks.find(key, second).has_value());
+  CHECK(blocks.find(key, second)->block == child);
+  blocks.check();
+}
+
 TEST_CASE("the pool takes memory only where it is written") {
   lmrun::cache::KvPool pool(int64_t{1} << 16, int64_t{1} << 20);  // 64 GiB of addresses
   CHECK(pool.data()[12345] == std::byte{0});
