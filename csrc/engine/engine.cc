@@ -255,6 +255,7 @@ void Engine::use_row(const WantedRow& wanted, float* logits, sampling::Sampler* 
           sampler->sample(ops_, logits, vocab, request.sampling, next - request.num_prompt_tokens);
       return;
     case RequestKind::kScore: {
+      sampling::check_finite(logits, vocab);
       float max = 0;
       float log_sum_exp = 0;
       ops_.max_and_log_sum_exp(logits, vocab, &max, &log_sum_exp);

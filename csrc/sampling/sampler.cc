@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "base/check.h"
 #include "base/concat.h"
@@ -12,15 +13,7 @@ namespace lmrun::sampling {
 namespace {
 
 constexpr int64_t kFirstSorted = 64;
-
-bool all_finite(const float* values, int64_t size) {
-  constexpr uint32_t kExponent = 0x7F800000;
-  bool is_finite = true;
-  for (int64_t i = 0; i < size; ++i) {
-    is_finite &= (std::bit_cast<uint32_t>(values[i]) & kExponent) != kExponent;
-  }
-  return is_finite;
-}
+constexpr float kLargest = std::numeric_limits<float>::max();
 
 int32_t argmax(const float* logits, int64_t vocab_size) {
   return static_cast<int32_t>(std::max_element(logits, logits + vocab_size) - logits);
@@ -44,6 +37,11 @@ void check_params(const Params& params, int64_t vocab_size) {
   for (const int32_t id : params.stop_token_ids) {
     check(id >= 0 && id < vocab_size, "stop_token_ids", id, ids);
   }
+  if (params.min_tokens > 0) {
+    const std::set<int32_t> stops(params.stop_token_ids.begin(), params.stop_token_ids.end());
+    check(static_cast<int64_t>(stops.size()) < vocab_size, "min_tokens", params.min_tokens,
+          "0 where every token id is a stop id");
+  }
   for (const auto& [id, bias] : params.logit_bias) {
     check(id >= 0 && id < vocab_size, "logit_bias", id, ids);
     check(std::isfinite(bias), "logit_bias", bias, "finite numbers");
@@ -52,6 +50,15 @@ void check_params(const Params& params, int64_t vocab_size) {
     check(*params.logprobs >= 0 && *params.logprobs <= vocab_size, "logprobs", *params.logprobs,
           base::concat("0 to ", vocab_size));
   }
+}
+
+void check_finite(const float* logits, int64_t vocab_size) {
+  constexpr uint32_t kExponent = 0x7F800000;
+  bool is_finite = true;
+  for (int64_t i = 0; i < vocab_size; ++i) {
+    is_finite &= (std::bit_cast<uint32_t>(logits[i]) & kExponent) != kExponent;
+  }
+  LMRUN_CHECK(is_finite, "logits: the model gave one that is not finite.");
 }
 
 double uniform(uint64_t seed, uint64_t position) {
@@ -82,8 +89,7 @@ void Sampler::sort_best(int64_t count) {
 
 Choice Sampler::sample(const kernels::OpTable& ops, float* logits, int64_t vocab_size,
                        const Params& params, int64_t num_generated) {
-  LMRUN_CHECK(all_finite(logits, vocab_size),
-              "sampling: the model gave a logit that is not finite.");
+  check_finite(logits, vocab_size);
   Choice choice;
   float log_sum_exp = 0;
   if (params.logprobs) {
@@ -101,7 +107,7 @@ Choice Sampler::sample(const kernels::OpTable& ops, float* logits, int64_t vocab
   std::vector<std::pair<int32_t, float>> changed;  // ids with the logits they came with
   for (const auto& [id, bias] : params.logit_bias) {
     changed.emplace_back(id, logits[id]);
-    logits[id] += bias;
+    logits[id] = std::clamp(logits[id] + bias, -kLargest, kLargest);
   }
   if (num_generated < params.min_tokens) {
     for (const int32_t id : params.stop_token_ids) {

@@ -30,6 +30,9 @@ struct Choice {
 // Throws base::InvalidArgument naming the parameter that is out of range.
 void check_params(const Params& params, int64_t vocab_size);
 
+// Throws base::Error where a logit is not finite.
+void check_finite(const float* logits, int64_t vocab_size);
+
 // A uniform number in [0, 1) that depends on seed and position alone (SplitMix64 as a counter).
 double uniform(uint64_t seed, uint64_t position);
 

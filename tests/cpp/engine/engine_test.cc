@@ -123,6 +123,31 @@ TEST_CASE("a request gives the same tokens alone, in a batch, in any chunks, on 
   }
 }
 
+TEST_CASE("logits are the same bits in any chunks and blocks and on any threads") {
+  const Tokens tokens = prompt_of(90, 5);
+  for (const bool is_quantized : {false, true}) {
+    const Model model(is_quantized);
+    for (const int64_t bits : {32, 16, 8, 4}) {
+      for (const char* isa : {"generic", "auto"}) {
+        Settings settings = model.settings();
+        settings.kv_bits = bits;
+        settings.isa = isa;
+        settings.threads = 1;
+        settings.max_batch_tokens = 96;
+        const std::vector<float> expected = Engine(settings).logits(tokens);
+        for (const int64_t budget : {8, 13, 21, 96}) {
+          settings.threads = 1 + budget % 2;
+          settings.block_size = budget == 21 ? 48 : 16;
+          settings.max_batch_tokens = budget;
+          const std::vector<float> got = Engine(settings).logits(tokens);
+          REQUIRE(got.size() == expected.size());
+          CHECK(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) == 0);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("preemption changes no token") {
   const Model model;
   std::vector<Tokens> expected;
@@ -344,7 +369,10 @@ TEST_CASE("a model that gives no finite logits is an error that stays") {
   settings.workspace = folder.path();
   Engine engine(settings);
   engine.submit(1, {1, 2}, greedy(), 4);
-  const char* message = "sampling: the model gave a logit that is not finite.";
+  const char* message = "logits: the model gave one that is not finite.";
   CHECK_THROWS_WITH_AS(engine.step(), message, Error);
   CHECK_THROWS_WITH_AS(engine.step(), message, Error);
+  Engine scorer(settings);
+  scorer.score(1, {1, 2});
+  CHECK_THROWS_WITH_AS(scorer.step(), message, Error);
 }

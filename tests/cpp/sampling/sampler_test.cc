@@ -156,6 +156,19 @@ TEST_CASE("logit bias moves the choice and not the log-probabilities reported") 
   CHECK(choice.top[1].first == 2);
 }
 
+TEST_CASE("a bias past what a float holds still names its token") {
+  const float huge = std::numeric_limits<float>::max();
+  Params params;
+  params.logit_bias = {{1, huge}, {2, -huge}};
+  for (const float temperature : {0.0F, 1.0F}) {
+    params.temperature = temperature;
+    for (const float top_p : {0.5F, 1.0F}) {
+      params.top_p = top_p;
+      CHECK(choose({1e37F, 1e37F, -1e37F}, params).id == 1);
+    }
+  }
+}
+
 TEST_CASE("log-probabilities are those before temperature") {
   Params params;
   params.temperature = 0.01F;
@@ -170,7 +183,7 @@ TEST_CASE("a logit that is not finite is an error, not a token") {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     CHECK_THROWS_WITH_AS(choose({1, bad, 2}, Params{}),
-                         "sampling: the model gave a logit that is not finite.",
+                         "logits: the model gave one that is not finite.",
                          lmrun::base::Error);
   }
 }
@@ -191,6 +204,12 @@ TEST_CASE("parameters out of range are named") {
   refuse([](Params* p) { p->min_tokens = -1; }, "min_tokens=-1: expected at least 0.");
   refuse([](Params* p) { p->stop_token_ids = {100}; },
          "stop_token_ids=100: expected token ids from 0 to 99.");
+  refuse(
+      [](Params* p) {
+        p->min_tokens = 1;
+        for (int32_t id = 0; id < 100; ++id) p->stop_token_ids.push_back(id);
+      },
+      "min_tokens=1: expected 0 where every token id is a stop id.");
   refuse([](Params* p) { p->logit_bias = {{-1, 0.0F}}; },
          "logit_bias=-1: expected token ids from 0 to 99.");
   refuse([](Params* p) { p->logit_bias = {{1, std::numeric_limits<float>::infinity()}}; },
