@@ -29,6 +29,7 @@ from lmrun.plan.plan import Action, FrontendSettings, ModelKind, Plan, StagePlan
 from lmrun.plan.sizes import show_bytes
 from lmrun.plan.source import Source, find_source
 from lmrun.plan.stage_specs import BY_NAME, CONVERT, STAGES, StageSpec
+from lmrun.plan.unread import unread
 from lmrun.plan.why import why_missing
 from lmrun.quant.layout import WeightQuant, file_bytes
 
@@ -45,7 +46,8 @@ def make_plan(composed: Composed, store: Store, machine: Machine | None = None) 
     ``machine`` is this one unless given. The digest cache is read from the store's home.
     """
     recipe = composed.recipe.name if composed.recipe else None
-    return plan_run(composed.run, store, recipe, machine)
+    plan = plan_run(composed.run, store, recipe, machine)
+    return dataclasses.replace(plan, notes=plan.notes + unread(composed, plan))
 
 
 def plan_run(

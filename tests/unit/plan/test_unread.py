@@ -1,0 +1,28 @@
+from typing import Any
+
+import pytest
+
+Bench = Any  # the fixture's class lives in conftest.py
+
+UNUSED = {
+    ("quant=none", "quant.group_size=32"): (
+        "quant.group_size: not used, the weights are not quantized (quant.method=none)",
+        "calibration.data: not used, quant.method=none needs no calibration",
+    ),
+    ("quant=rtn",): ("calibration.data: not used, quant.method=rtn needs no calibration",),
+    ("kv.memory=64MiB", "kv.memory_ratio=0.5"): (
+        "kv.memory_ratio: not used, kv.memory=64MiB is the size",
+    ),
+    ("frontend.ui_port=7000",): (
+        "frontend.ui_port: not used, there is no page (frontend.ui=none)",
+    ),
+    ("frontend=api_gradio", "frontend.ui_port=7000"): (),
+    ("quant.group_size=64", "calibration.samples=4"): (),
+}
+
+
+@pytest.mark.parametrize("overrides", UNUSED, ids=" ".join)
+def test_a_setting_of_the_command_line_that_nothing_reads_is_said(
+    bench: Bench, overrides: tuple[str, ...]
+) -> None:
+    assert bench.plan(*overrides, hashed=False).notes == UNUSED[overrides]
