@@ -56,6 +56,9 @@ class JsonParser {
 
   Json value(int depth) {
     if (depth >= limits_.max_depth) fail(concat("nested deeper than ", limits_.max_depth));
+    if (++num_values_ > limits_.max_values) {
+      fail(concat("more than ", limits_.max_values, " values"));
+    }
     skip_space();
     Json json;
     const char first = peek();
@@ -288,6 +291,7 @@ class JsonParser {
   std::string_view text_;
   JsonLimits limits_;
   size_t pos_ = 0;
+  size_t num_values_ = 0;
 };
 
 Json Json::parse(std::string_view text, const JsonLimits& limits) {

@@ -14,6 +14,7 @@ namespace lmrun::base {
 struct JsonLimits {
   size_t max_bytes = size_t{64} << 20;
   int max_depth = 32;
+  size_t max_values = size_t{1} << 22;  // each takes some 40 bytes, however short its text
 };
 
 class Json {

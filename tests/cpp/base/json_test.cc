@@ -67,8 +67,10 @@ TEST_CASE("what is not JSON is refused with its place") {
     CAPTURE(text);
     CHECK_THROWS_WITH_AS(Json::parse(text), message.c_str(), Error);
   }
-  CHECK_THROWS_WITH_AS(Json::parse("[1, 2]", {.max_bytes = 4, .max_depth = 9}),
+  CHECK_THROWS_WITH_AS(Json::parse("[1, 2]", {.max_bytes = 4, .max_depth = 9, .max_values = 9}),
                        "JSON: 6 bytes; at most 4.", Error);
+  CHECK_THROWS_WITH_AS(Json::parse("[1, 2]", {.max_bytes = 6, .max_depth = 9, .max_values = 2}),
+                       "JSON: line 1, column 4: more than 2 values.", Error);
 }
 
 TEST_CASE("no prefix of a document is a document") {
