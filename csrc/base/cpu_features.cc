@@ -47,8 +47,6 @@ CpuFeatures detect_cpu_features() {
   features.avx512dq = bit(leaf7.b, 17);
   features.avx512bw = bit(leaf7.b, 30);
   features.avx512vl = bit(leaf7.b, 31);
-  features.avx512_vnni = bit(leaf7.c, 11);
-  if (leaf7.a >= 1) features.avx512_bf16 = bit(cpuid(7, 1).a, 5);
   return features;
 }
 #else
@@ -67,8 +65,6 @@ std::vector<std::string> CpuFeatures::missing_for_avx512() const {
   need(avx512bw, "avx512bw");
   need(avx512vl, "avx512vl");
   need(avx512dq, "avx512dq");
-  need(avx512_vnni, "avx512_vnni");
-  need(avx512_bf16, "avx512_bf16");
   need(os_saves_zmm, "operating system support for AVX-512 state");
   return missing;
 }

@@ -88,7 +88,7 @@ struct OpTable {
   // attention: softmax(scale * q k^T) v over the paged cache, causal, online softmax in chunks of
   //            kAttentionChunk positions from 0 (Milakov & Gimelshein 2018); each row's result is
   //            the same bits whatever other rows are in the call
-  //   needs: D % 8 == 0
+  //   needs: D % 8 == 0, P % kAttentionChunk == 0
   void (*attention)(const AttentionArgs& args);
 
   // max_and_log_sum_exp: over x [n]; the log-sum-exp is max + log(sum of exp(x - max))
