@@ -166,6 +166,81 @@ TEST_CASE("preemption changes no token") {
   }
 }
 
+TEST_CASE("scores, aborts, shared prefixes and preemptions change no bit of what others get") {
+  const Model model;
+  Settings settings = model.settings();
+  settings.kv_bits = 4;
+  Settings solo = settings;
+  solo.threads = 1;
+  solo.prefix_caching = false;
+  Params params = greedy();
+  params.logprobs = 0;
+  const auto sampled = [&params](int64_t i) {
+    Params own = params;
+    own.temperature = static_cast<float>(i % 3);
+    own.seed = static_cast<uint64_t>(i);
+    return own;
+  };
+  // Two families of prompts that share their first blocks; every fourth request is a score.
+  const auto prompt = [](int64_t i) {
+    Tokens tokens = prompt_of(33, static_cast<uint32_t>(i % 2));
+    const Tokens tail = prompt_of(1 + i % 23, static_cast<uint32_t>(100 + i));
+    tokens.insert(tokens.end(), tail.begin(), tail.end());
+    return tokens;
+  };
+  constexpr int64_t kRequests = 24;
+  const auto add = [&](Engine* engine, int64_t i) {
+    if (i % 4 == 3) {
+      engine->score(i, prompt(i));
+    } else {
+      engine->submit(i, prompt(i), sampled(i), 5 + i);
+    }
+  };
+  const auto numbers = [](Engine* engine, auto&& each_step) {
+    std::map<int64_t, std::vector<float>> got;
+    while (engine->has_work()) {
+      each_step();
+      for (const Output& output : engine->step()) {
+        std::vector<float>& all = got[output.id];
+        all.insert(all.end(), output.token_ids.begin(), output.token_ids.end());
+        all.insert(all.end(), output.logprobs.begin(), output.logprobs.end());
+        if (output.scores) all.insert(all.end(), output.scores->begin(), output.scores->end());
+      }
+      engine->check();
+    }
+    return got;
+  };
+  std::vector<std::vector<float>> expected;
+  for (int64_t i = 0; i < kRequests; ++i) {
+    Engine engine(solo);
+    add(&engine, i);
+    expected.push_back(numbers(&engine, [] {}).at(i));
+  }
+  for (const int64_t num_blocks : {7, 12, 40}) {
+    settings.num_blocks = num_blocks;
+    settings.max_batch_tokens = 8 + num_blocks;
+    Engine engine(settings);
+    std::mt19937 random(static_cast<uint32_t>(num_blocks));
+    int64_t next = 0;
+    const auto client = [&] {
+      while (next < kRequests && random() % 3 != 0) {
+        add(&engine, next);
+        if (next % 5 == 1) engine.submit(1000 + next, prompt(next), sampled(next), 40);
+        ++next;
+      }
+      engine.abort(1000 + static_cast<int64_t>(random() % kRequests));
+    };
+    client();
+    engine.submit(2000, {1}, params, 80);  // keeps the loop going until all are in
+    const auto got = numbers(&engine, client);
+    REQUIRE(next == kRequests);
+    for (int64_t i = 0; i < kRequests; ++i) CHECK(got.at(i) == expected[static_cast<size_t>(i)]);
+    CHECK((engine.stats().preemptions > 0) == (num_blocks < 40));
+    CHECK(engine.stats().cached_tokens > 0);
+    CHECK(engine.stats().used_blocks == 0);
+  }
+}
+
 TEST_CASE("a cached prefix changes no token and is reported") {
   const Model model;
   const Tokens prompt = prompt_of(40, 5);

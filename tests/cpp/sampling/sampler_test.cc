@@ -183,8 +183,7 @@ TEST_CASE("a logit that is not finite is an error, not a token") {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     CHECK_THROWS_WITH_AS(choose({1, bad, 2}, Params{}),
-                         "logits: the model gave one that is not finite.",
-                         lmrun::base::Error);
+                         "logits: the model gave one that is not finite.", lmrun::base::Error);
   }
 }
 
