@@ -17,7 +17,8 @@ def test_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the user's store, recipes or models."""
+    """No test sees the user's store, recipes or models, or the checkout's ``./recipes``."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     monkeypatch.setenv("LMRUN_HOME", str(tmp_path_factory.mktemp("home")))
     for name in ("LMRUN_MODELS", "LMRUN_RECIPE_PATH", "LMRUN_LOG"):
         monkeypatch.delenv(name, raising=False)
