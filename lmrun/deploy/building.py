@@ -50,7 +50,7 @@ class Builder:
         child = await self._children.spawn("stages", RUNNER, document, own_terminal=True)
         status = await self._stop.or_result(child.wait())
         if status != ExitStatus.OK:
-            raise _failure(status, child.describe_end())
+            raise _failure(status, child.explain_end())
         plan = self.plan()
         if not _has_workspace(plan):
             raise StageError("build: the stages ended well, and there is no workspace.")
@@ -132,7 +132,7 @@ def _has_workspace(plan: Plan) -> bool:
 
 def _failure(status: int, end: str) -> LmrunError:
     """The error for a runner that ended with `status`; it has said the reason itself."""
-    error = StageError(f"build: {end}; the reason stands above.")
+    error = StageError(f"build: {end}.")
     if status in (ExitStatus.CONFIG, ExitStatus.REFUSED, ExitStatus.GATE_FAILED):
         error.status = ExitStatus(status)
     return error

@@ -42,12 +42,12 @@ class Launcher:
         child = await self.children.spawn(
             "engine", "lmrun.engine.worker", document, arguments=arguments
         )
-        in_force = await self.stop.or_end_of(child, effective.read(self.socket_path))
+        in_force = await self.stop.or_end_of(effective.read(self.socket_path), child)
         effective.check(plan.engine, in_force)
         return child
 
-    async def server(self, plan: Plan) -> Child:
-        """The server once it says ready; `StageError` if it ends."""
+    async def server(self, plan: Plan, engine: Child) -> Child:
+        """The server once it says ready; `StageError` if it or its engine ends."""
         settings = ServerSettings(
             host=plan.frontend.host,
             port=plan.frontend.port,
@@ -62,7 +62,7 @@ class Launcher:
         document = settings.to_json().encode() + b"\n"
         child = await self.children.spawn("server", "lmrun.server", document)
         url = announce.base_url(plan.frontend.host, plan.frontend.port)
-        await self.stop.or_end_of(child, _answers(f"{url}/health/ready"))
+        await self.stop.or_end_of(_answers(f"{url}/health/ready"), child, engine)
         return child
 
     async def ui(self, plan: Plan) -> Child:
@@ -80,7 +80,7 @@ class Launcher:
     async def ui_answers(self, plan: Plan, child: Child) -> str:
         """The page's URL once it answers; `StageError` if the process ends."""
         url = announce.base_url(plan.frontend.host, plan.frontend.ui_port)
-        await self.stop.or_end_of(child, _answers(f"{url}/"))
+        await self.stop.or_end_of(_answers(f"{url}/"), child)
         return url
 
 

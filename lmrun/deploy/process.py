@@ -54,13 +54,18 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def describe_end(self) -> str:
-        """How it ended, for a message; its log stands above."""
+        """How it ended, for a message."""
         status = self.process.returncode
         if status is None:
             return f"the {self.name} process still runs"
         if status < 0:
             return f"the {self.name} process was ended by {_signal_name(-status)}"
         return f"the {self.name} process ended with status {status}"
+
+    def explain_end(self) -> str:
+        """`describe_end`; one that ended by itself has logged why, one that was killed has not."""
+        is_logged = self.process.returncode is not None and self.process.returncode > 0
+        return f"{self.describe_end()}{'; the reason stands above' if is_logged else ''}"
 
 
 def _signal_name(number: int) -> str:

@@ -54,17 +54,19 @@ class Stop:
         finally:
             await cancel(task, asked)
 
-    async def or_end_of(self, child: Child, work: Coroutine[Any, Any, _T]) -> _T:
-        """The result of `work`; `StageError` if the child ends, `StoppedError` if a signal comes
+    async def or_end_of(self, work: Coroutine[Any, Any, _T], *children: Child) -> _T:
+        """The result of `work`; `StageError` if a child ends, `StoppedError` if a signal comes
         first."""
-        ended, task = asyncio.create_task(child.wait()), asyncio.create_task(work)
+        task = asyncio.create_task(work)
+        ends = {asyncio.create_task(child.wait()): child for child in children}
         try:
-            await self.or_result(_first_of(ended, task))
+            await self.or_result(_first_of(task, *ends))
             if not task.done():
-                raise StageError(f"launch: {child.describe_end()}; the reason stands above.")
+                ended = next(child for end, child in ends.items() if end.done())
+                raise StageError(f"launch: {ended.explain_end()}.")
             return task.result()
         finally:
-            await cancel(ended, task)
+            await cancel(task, *ends)
 
 
 async def _first_of(*tasks: asyncio.Task[Any]) -> None:

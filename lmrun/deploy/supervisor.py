@@ -99,7 +99,7 @@ class Supervisor:
     async def _launched(self, plan: Plan, launcher: Launcher) -> _Running:
         started = time.monotonic()
         engine = await launcher.engine(plan)
-        server = await launcher.server(plan)
+        server = await launcher.server(plan, engine)
         self._has_been_ready = True
         logger.info("ready, %.1f s after the launch of the engine", time.monotonic() - started)
         return _Running(engine, server)

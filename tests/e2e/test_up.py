@@ -134,6 +134,23 @@ def test_an_interrupt_before_ready_is_status_130(start: Starter, tmp_path: Path)
     _assert_gone(children)
 
 
+def test_a_killed_stage_ends_the_deployment(start: Starter, tmp_path: Path) -> None:
+    deployment = start(own_home=tmp_path / "own-home", until="")
+    wait_until(lambda: len(deployment.children()) == 1)
+    deployment.child("lmrun.stages.runner").kill()
+    assert deployment.process.wait(20) == 5
+    assert deployment.err.endswith("lmrun: build: the stages process was ended by SIGKILL.\n")
+
+
+def test_an_engine_killed_before_the_server_is_ready_ends_the_launch(start: Starter) -> None:
+    deployment = start(until="")
+    wait_until(lambda: "engine ready" in deployment.err, timeout_s=60)
+    wait_until(lambda: len(deployment.children()) == 2)
+    deployment.child("lmrun.engine.worker").kill()
+    assert deployment.process.wait(20) == 5
+    assert deployment.err.endswith("lmrun: launch: the engine process was ended by SIGKILL.\n")
+
+
 def test_a_killed_engine_leaves_a_server_that_answers_503(start: Starter) -> None:
     deployment = start()
     deployment.child("lmrun.engine.worker").kill()
