@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from lmrun.server.settings import ServerSettings
 from lmrun.ui.settings import PageSettings
 
 POLL_S = 0.1
+SOCKET_NAME = "engine.sock"
+SOCKET_PATH_BYTES = 107
+"""What Linux allows for the path of a unix socket."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Launcher:
     @property
     def socket_path(self) -> Path:
         """Where the engine listens."""
-        return self.folder / "engine.sock"
+        return self.folder / SOCKET_NAME
 
     async def engine(self, plan: Plan) -> Child:
         """The engine after its first token, its settings compared with the plan's.
@@ -82,6 +87,14 @@ class Launcher:
         url = announce.base_url(plan.frontend.host, plan.frontend.ui_port)
         await self.stop.or_end_of(_answers(f"{url}/"), child)
         return url
+
+
+def socket_folder() -> Path:
+    """A new private folder (0700) for sockets: in the temporary directory, or in /tmp where its
+    path is too long for one."""
+    longest = Path(tempfile.gettempdir()) / "lmrun-12345678" / SOCKET_NAME
+    fits = len(os.fsencode(longest)) <= SOCKET_PATH_BYTES
+    return Path(tempfile.mkdtemp(prefix="lmrun-", dir=None if fits else "/tmp"))
 
 
 async def _answers(url: str) -> None:

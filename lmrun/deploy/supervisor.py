@@ -5,10 +5,8 @@ import ipaddress
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lmrun import log
 from lmrun.artifacts.store import Artifact, Store
@@ -16,7 +14,7 @@ from lmrun.config import Composed
 from lmrun.config.secrets import resolve
 from lmrun.deploy import announce, ports
 from lmrun.deploy.building import Builder, check_text_files, show
-from lmrun.deploy.launch import Launcher
+from lmrun.deploy.launch import Launcher, socket_folder
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop, StoppedError, cancel
 from lmrun.errors import ExitStatus, StageError
@@ -68,7 +66,7 @@ class Supervisor:
     async def run(self) -> ExitStatus:
         """Deploy, and stay until a signal or the end of the server."""
         self._stop.listen()
-        folder = Path(tempfile.mkdtemp(prefix="lmrun-"))  # mode 0700
+        folder = socket_folder()
         try:
             keys = tuple(resolve(key) for key in self._composed.run.frontend.api_keys)
             return await self._deploy(Launcher(self._children, self._stop, folder, keys))
