@@ -1,7 +1,6 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
-#include <system_error>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -38,11 +37,10 @@ ThreadPool::ThreadPool(int num_threads) {
     for (int thread = 1; thread < num_threads; ++thread) {
       workers_.emplace_back([this, thread] { worker_loop(thread); });
     }
-  } catch (const std::system_error& error) {
-    const size_t started = workers_.size();
+  } catch (const std::exception& error) {
     stop();
-    throw Error(concat("threads=", num_threads, ": the system gave ", started + 1, ": ",
-                       error.code().message(), ". Ask for fewer."));
+    throw Error(concat("threads=", num_threads, ": the system gave ", workers_.size() + 1, ": ",
+                       error.what(), ". Ask for fewer."));
   }
 }
 
