@@ -42,9 +42,6 @@ struct Chunk {
   Sequence* sequence = nullptr;
   int64_t begin = 0;
   int64_t size = 0;
-
-  // The chunk ends with the last known token: its logits choose the next one.
-  bool is_last() const { return begin + size == sequence->num_tokens(); }
 };
 
 class Scheduler {
