@@ -9,7 +9,7 @@ from lmrun.plan.machine import Machine
 def numeric_class(machine: Machine) -> dict[str, Any]:
     """Device kind, CPU vendor, ISA level, math threads and torch build.
 
-    Stages that compute run with exactly `threads` math threads. Equal bytes are promised within a
+    Stages that compute run that many tasks at once, each with one math thread. Equal bytes are promised within a
     class, not across classes.
     """
     return {

@@ -18,16 +18,26 @@ STATISTICS = 3
 
 
 def stage_cost(
-    name: str, run: RunConfig, spec: ModelSpec, weight_dtype: str, quant: WeightQuant
+    name: str,
+    run: RunConfig,
+    spec: ModelSpec,
+    weight_dtype: str,
+    quant: WeightQuant,
+    threads: int,
 ) -> OfflineCost:
-    """Peak memory (estimated) and disk of one stage. Layers are streamed one at a time, in fp32."""
+    """Peak memory (estimated) and disk of one stage.
+
+    Layers are streamed one at a time, in fp32; ``threads`` batches are in flight at once.
+    """
     hidden, ffn = spec.hidden_size, spec.intermediate_size
     layer = sum(linear.in_features * linear.out_features for linear in spec.layer(0))
     embedding = spec.vocab_size * hidden
     tokens = run.calibration.samples * run.calibration.seq_len
     batch = min(run.calibration.batch_size, run.calibration.samples) * run.calibration.seq_len
     attention = spec.num_heads * batch * run.calibration.seq_len
-    forward = 2 * tokens * hidden + batch * (4 * hidden + 3 * ffn) + attention
+    forward = 2 * tokens * hidden + threads * (batch * (4 * hidden + 3 * ffn) + attention)
+    widths = (hidden, spec.num_heads * spec.head_dim, hidden, ffn)
+    moments = (1 + threads) * sum(width * width for width in widths)
     float_disk = spec.num_parameters() * DTYPE_BYTES[weight_dtype]
     packed = workspace_bytes(spec, weight_dtype, quant)
     if name == "resolve":
@@ -37,7 +47,7 @@ def stage_cost(
         inputs = sum(linear.in_features for linear in spec.layer(0)) * spec.num_layers
         disk = F32_BYTES * (tokens + STATISTICS * inputs)
     elif name == "quantize":
-        memory, disk = F32_BYTES * (3 * layer + embedding + forward), packed
+        memory, disk = F32_BYTES * (3 * layer + embedding + forward + moments), packed
     else:
         memory = F32_BYTES * 3 * max(layer, embedding)
         disk = file_bytes(spec, weight_dtype, quant)

@@ -60,7 +60,7 @@ def plan_run(
     stages = _Stages(run, source, machine, store)
     stage_plans = stages.plan()
     costs = tuple(
-        stage_cost(stage.name, run, source.spec, source.weight_dtype, source.quant)
+        stage_cost(stage.name, run, source.spec, source.weight_dtype, source.quant, machine.cores)
         for stage in stage_plans
         if stage.action is not Action.cached
         and not (stage.name == "resolve" and source.kind is not ModelKind.builtin)

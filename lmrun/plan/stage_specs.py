@@ -24,14 +24,14 @@ built-in model into an artifact."""
 
 CALIBRATE = StageSpec(
     "calibrate",
-    1,
+    2,
     ("calibration.samples", "calibration.seq_len", "calibration.batch_size", "calibration.seed"),
     ("resolve", "text"),
     computes=True,
 )
 QUANTIZE = StageSpec(
     "quantize",
-    1,
+    2,
     ("quant.method", "quant.bits", "quant.group_size", "quant.symmetric", "quant.skip"),
     ("resolve", "calibrate"),
     computes=True,

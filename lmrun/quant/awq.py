@@ -22,12 +22,12 @@ EXPONENTS = tuple((a, 0.0) for a in _ALPHAS) + tuple((a, 1 - a) for a in _ALPHAS
 """Exponents tried: scale = activation^alpha / weight^beta, with and without the weight's part."""
 CLIP_STEPS = 10
 CLIP_SMALLEST = 0.55
-"""Ratios tried for each end of a range: 10 from 1 down to 0.55."""
+"""Ratios tried for each end of a range: 10 from 1 down to 0.55. All pairs: one end after the other
+instead (30 candidates) gives stories3m g64 a perplexity of 5.600 instead of 5.554."""
 SEARCH_ROWS = 1024
 """Output features of a linear, evenly spread, that the scale search looks at."""
 CLIP_WEIGHTS = 16384
-"""Weights clipped at a time: few enough to stay in a core's cache, and below the size from which
-torch splits an operation over threads (waiting for each other costs more than that gains)."""
+"""Weights clipped at a time: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +143,9 @@ def _clip_rows(weight: Tensor, blocks: Tensor, group_size: int, bits: int) -> tu
     for low_ratio in ratios:
         for high_ratio in ratios:
             ends = (low * low_ratio, high * high_ratio)
-            difference = rtn.round_trip(weight, *ends, bits) - weight
+            difference = rtn.round_trip(weight, *ends, bits).sub_(weight)
             grouped = difference.view(*low.shape, group_size).transpose(0, 1)
-            error = ((grouped @ blocks) * grouped).sum(2).transpose(0, 1)
+            error = (grouped @ blocks).mul_(grouped).sum(2).transpose(0, 1)
             better = error < best
             best = torch.where(better, error, best)
             best_low = torch.where(better, ends[0], best_low)

@@ -21,6 +21,7 @@ from lmrun.stages.context import StageContext, StageResult, progress_bar
 from lmrun.stages.decoder import LayerTrace, RotaryTables
 from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from lmrun.stages.tensor_files import Array, LazyTensor
+from lmrun.stages.workers import Workers
 
 FILE_NAME = "calibration.safetensors"
 TOKEN_IDS = "token_ids"
@@ -61,11 +62,12 @@ def run(context: StageContext) -> StageResult:
         progress_bar("calibrate", checkpoint.spec.num_layers, done) as advance,
     ):
         batch_size = int(context.value("calibration.batch_size"))
+        workers = Workers(context.threads)
         hidden: Tensor | None = None
         for index in range(done, checkpoint.spec.num_layers):
             if hidden is None:
                 hidden = _first_hidden(checkpoint, finished, index, token_ids)
-            hidden = _observe_layer(checkpoint, finished, index, hidden, batch_size)
+            hidden = _observe_layer(checkpoint, finished, index, hidden, batch_size, workers)
             advance(1)
     _write(context.partial / FILE_NAME, checkpoint.spec.num_layers, token_ids, finished)
     fallbacks: tuple[str, ...] = ()
@@ -152,6 +154,7 @@ def _observe_layer(
     index: int,
     hidden: Tensor,
     batch_size: int,
+    workers: Workers,
 ) -> Tensor:
     """Run one layer over all sequences, keep its statistics, return its output."""
     spec = checkpoint.spec
@@ -159,13 +162,41 @@ def _observe_layer(
     rotary = RotaryTables.of(spec, hidden.shape[1])
     observer = _Observer(hidden.shape[0] * hidden.shape[1])
     output = torch.empty_like(hidden)
-    for start in range(0, len(hidden), batch_size):
+
+    def observe(start: int) -> _Batch:
         trace = decoder.run_layer(spec, weights, hidden[start : start + batch_size], rotary)
         output[start : start + batch_size] = trace.hidden
-        observer.see(trace)
+        return _Batch.of(trace)
+
+    for batch in workers.map(observe, range(0, len(hidden), batch_size)):
+        observer.add(batch)
     last = index == spec.num_layers - 1
     finished.save(index, observer.statistics(f"layers.{index}"), None if last else output)
     return output
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Statistics of some sequences, by name."""
+
+    sums: dict[str, Tensor]
+    lows: dict[str, Tensor]
+    highs: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, trace: LayerTrace) -> "_Batch":
+        sums: dict[str, Tensor] = {}
+        highs: dict[str, Tensor] = {}
+        for name, x in trace.inputs.items():
+            rows = x.flatten(0, 1)
+            magnitudes = rows.abs()
+            sums[f"{name}.abs_mean"] = magnitudes.sum(0).double()
+            sums[f"{name}.square_sum"] = rows.square().sum(0).double()
+            highs[f"{name}.abs_max"] = magnitudes.amax(0)
+        heads = {"key": trace.key, "value": trace.value}
+        highs |= {f"{name}.max": values.amax((0, 2)) for name, values in heads.items()}
+        lows = {name: values.amin((0, 2)) for name, values in heads.items()}
+        return cls(sums, lows, highs)
 
 
 class _Observer:
@@ -177,17 +208,14 @@ class _Observer:
         self._lows: dict[str, Tensor] = {}
         self._highs: dict[str, Tensor] = {}
 
-    def see(self, trace: LayerTrace) -> None:
-        """Add a batch."""
-        for name, x in trace.inputs.items():
-            rows = x.flatten(0, 1)
-            self._add(f"{name}.abs_mean", rows.abs().sum(0).double())
-            self._add(f"{name}.square_sum", rows.square().sum(0).double())
-            self._raise(f"{name}.abs_max", rows.abs().amax(0))
-        for name, heads in (("key", trace.key), ("value", trace.value)):
-            low, high = heads.amin((0, 2)), heads.amax((0, 2))
-            self._lows[name] = torch.minimum(self._lows.get(name, low), low)
-            self._raise(f"{name}.max", high)
+    def add(self, batch: _Batch) -> None:
+        """Add a batch; sums depend on the order of the calls."""
+        for name, values in batch.sums.items():
+            self._sums[name] = self._sums[name] + values if name in self._sums else values
+        for name, values in batch.lows.items():
+            self._lows[name] = torch.minimum(self._lows.get(name, values), values)
+        for name, values in batch.highs.items():
+            self._highs[name] = torch.maximum(self._highs.get(name, values), values)
 
     def statistics(self, prefix: str) -> dict[str, Array]:
         """The tensors, by their names in the artifact."""
@@ -198,12 +226,6 @@ class _Observer:
         found |= {f"{name}.min": low for name, low in self._lows.items()}
         found |= self._highs
         return {f"{prefix}.{name}": found[name].numpy() for name in sorted(found)}
-
-    def _add(self, name: str, values: Tensor) -> None:
-        self._sums[name] = self._sums[name] + values if name in self._sums else values
-
-    def _raise(self, name: str, values: Tensor) -> None:
-        self._highs[name] = torch.maximum(self._highs.get(name, values), values)
 
 
 def _write(

@@ -41,6 +41,11 @@ class StageContext:
         """Folder of the stage's own checkpoints, dropped when the artifact is committed."""
         return self.partial / RESUME
 
+    @property
+    def threads(self) -> int:
+        """Tasks that may run at once: the threads of the numeric class, 1 where it has none."""
+        return int((self.stage.numeric_class or {"threads": 1})["threads"])
+
     def value(self, key: str) -> Any:  # noqa: ANN401 - a configuration value of any type
         """A value of the run config, by dotted key; the stage must have declared it."""
         return self.stage.config[key]

@@ -12,6 +12,7 @@ from lmrun.quant import awq, rtn
 from lmrun.quant.awq import InputStatistics
 from lmrun.quant.rtn import QuantizedWeight
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
+from lmrun.stages.workers import Workers
 
 INPUT_OF = {role: name for name in INPUTS for role in READERS[name]}
 
@@ -49,6 +50,7 @@ def quantize_layer(
     weights: LayerWeights,
     statistics: Mapping[str, InputStatistics] | None,
     settings: QuantSettings,
+    workers: Workers,
 ) -> QuantizedLayer:
     """Codes of a layer; ``statistics`` (by `INPUTS`) is needed by `awq` alone."""
     kept = settings.kept(spec, weights.index)
@@ -57,17 +59,25 @@ def quantize_layer(
         return QuantizedLayer(
             {role: _codes(weights, role, settings, None) for role in roles}, weights, {}
         )
-    folded, scaled = _fold_scales(spec, weights, statistics, settings, kept)
-    codes, errors = {}, {}
-    for role in roles:
+    scales = _search_scales(spec, weights, statistics, settings, workers)
+    folded = _fold_scales(spec, weights, scales)
+    scaled = {
+        name: inputs.scaled(scales[name]) if name in scales else inputs
+        for name, inputs in statistics.items()
+    }
+
+    def quantized(role: str) -> tuple[QuantizedWeight, float]:
         inputs = scaled[INPUT_OF[role]]
         weight = folded.linears[role]
         clip = awq.search_clip(weight, inputs, settings.group_size, settings.bits)
-        codes[role] = _codes(folded, role, settings, clip)
+        codes = _codes(folded, role, settings, clip)
         energy = awq.output_error(weight, inputs)
-        error = awq.output_error(codes[role].dequantize() - weight, inputs)
-        errors[role] = error / energy if energy > 0 else 0.0
-    return QuantizedLayer(codes, folded, errors)
+        error = awq.output_error(codes.dequantize() - weight, inputs)
+        return codes, error / energy if energy > 0 else 0.0
+
+    found = dict(zip(roles, workers.map(quantized, roles), strict=True))
+    codes = {role: one for role, (one, _) in found.items()}
+    return QuantizedLayer(codes, folded, {role: error for role, (_, error) in found.items()})
 
 
 def value_channels(spec: ModelSpec) -> Tensor:
@@ -88,33 +98,39 @@ def _codes(
         raise StageError(f"layers.{weights.index}: {role}: {error}") from error
 
 
-def _fold_scales(
+def _search_scales(
     spec: ModelSpec,
     weights: LayerWeights,
     statistics: Mapping[str, InputStatistics],
     settings: QuantSettings,
-    kept: frozenset[str],
-) -> tuple[LayerWeights, dict[str, InputStatistics]]:
-    """Search the scales of each input, multiply them into its readers and divide what feeds them.
+    workers: Workers,
+) -> dict[str, Tensor]:
+    """Scales [in_features] of each input that a quantized linear reads."""
+    kept = settings.kept(spec, weights.index)
+    channels = value_channels(spec)
+
+    def search(name: str) -> Tensor:
+        readers = [weights.linears[role] for role in READERS[name] if role not in kept]
+        share = channels if name == "o" else None
+        return awq.search_scales(
+            readers, statistics[name], settings.group_size, settings.bits, share
+        )
+
+    names = [name for name in INPUTS if any(role not in kept for role in READERS[name])]
+    return dict(zip(names, workers.map(search, names), strict=True))
+
+
+def _fold_scales(
+    spec: ModelSpec, weights: LayerWeights, scales_of: Mapping[str, Tensor]
+) -> LayerWeights:
+    """Multiply the scales of each input into its readers and divide what feeds them.
 
     qkv and gate/up are fed by a norm; o by the values (heads that share one share the scales);
     down by up. The model's function stays the same.
     """
     linears, biases, norms = dict(weights.linears), dict(weights.biases), dict(weights.norms)
     channels = value_channels(spec)
-    scaled = dict(statistics)
-    for name in INPUTS:
-        readers = [role for role in READERS[name] if role not in kept]
-        if not readers:
-            continue
-        scales = awq.search_scales(
-            [linears[role] for role in readers],
-            statistics[name],
-            settings.group_size,
-            settings.bits,
-            channels if name == "o" else None,
-        )
-        scaled[name] = statistics[name].scaled(scales)
+    for name, scales in scales_of.items():
         for role in READERS[name]:
             linears[role] = linears[role] * scales
         if name == "o":
@@ -128,4 +144,4 @@ def _fold_scales(
         else:
             norm = "input_layernorm" if name == "qkv" else "post_attention_layernorm"
             norms[norm] = norms[norm] / scales
-    return LayerWeights(weights.index, linears, biases, norms), scaled
+    return LayerWeights(weights.index, linears, biases, norms)

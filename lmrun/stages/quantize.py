@@ -29,11 +29,12 @@ from lmrun.stages.decoder import INPUTS, LayerWeights, RotaryTables
 from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from lmrun.stages.layer_quantizer import QuantizedLayer, QuantSettings, quantize_layer
 from lmrun.stages.tensor_files import LazyTensor
+from lmrun.stages.workers import Workers
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 2048
 """Tokens in one forward pass."""
 MOMENT_TOKENS = 32768
-"""Calibration tokens, evenly spread, that enter the second moments."""
+"""Calibration tokens that enter the second moments: whole sequences, evenly spread."""
 ERRORS = "relative_errors"
 """Tensor of a layer's checkpoint that stays out of the artifact: errors by role, in order."""
 
@@ -60,7 +61,8 @@ def run(context: StageContext) -> StageResult:
         torch.inference_mode(),
         progress_bar("quantize", checkpoint.spec.num_layers, done) as advance,
     ):
-        for _ in _layers(checkpoint, settings, calibration, finished):
+        workers = Workers(context.threads)
+        for _ in _layers(checkpoint, settings, calibration, finished, workers):
             advance(1)
     _write_folder(context.partial, checkpoint, settings, finished)
     return StageResult(metrics=_metrics(checkpoint, finished))
@@ -71,11 +73,12 @@ def _layers(
     settings: QuantSettings,
     calibration: Path | None,
     finished: LayerCheckpoints,
+    workers: Workers,
 ) -> Iterator[None]:
     """Quantize the layers that are not finished, in order."""
     spec = checkpoint.spec
     entries = read_header(calibration / calibrate.FILE_NAME) if calibration else {}
-    ids = torch.from_numpy(tensor_files.read(entries[calibrate.TOKEN_IDS])) if entries else None
+    ids = _observed_sequences(entries) if entries else None
     hidden: Tensor | None = None
     for index in range(finished.num_done(), spec.num_layers):
         weights = decoder.load_layer(checkpoint, index)
@@ -89,11 +92,17 @@ def _layers(
                 name: tensor_files.read(entries[f"layers.{index}.{name}.abs_mean"])
                 for name in INPUTS
             }
-            hidden, statistics = _observe(checkpoint, weights, hidden, means)
-        layer = quantize_layer(spec, weights, statistics, settings)
+            hidden, statistics = _observe(checkpoint, weights, hidden, means, workers)
+        layer = quantize_layer(spec, weights, statistics, settings, workers)
         last = index == spec.num_layers - 1
         finished.save(index, _packed(layer, spec.layer(index)), None if last else hidden)
         yield
+
+
+def _observed_sequences(entries: Mapping[str, TensorEntry]) -> Tensor:
+    """Token ids of every n-th calibration sequence, `MOMENT_TOKENS` tokens or one sequence."""
+    ids = torch.from_numpy(tensor_files.read(entries[calibrate.TOKEN_IDS]))
+    return ids[:: min(len(ids), -(-ids.numel() // MOMENT_TOKENS))]
 
 
 def _observe(
@@ -101,6 +110,7 @@ def _observe(
     weights: LayerWeights,
     hidden: Tensor,
     abs_means: Mapping[str, NDArray[np.float32]],
+    workers: Workers,
 ) -> tuple[Tensor, dict[str, InputStatistics]]:
     """The layer's output, and what its linears see.
 
@@ -110,21 +120,21 @@ def _observe(
     spec = checkpoint.spec
     samples, num_tokens = hidden.shape[0], hidden.shape[1]
     rotary = RotaryTables.of(spec, num_tokens)
-    stride = -(-samples * num_tokens // MOMENT_TOKENS)
-    sums: dict[str, Tensor] = {}
-    count = 0
     output = torch.empty_like(hidden)
     batch = max(1, BATCH_TOKENS // num_tokens)
-    for start in range(0, samples, batch):
+
+    def products(start: int) -> dict[str, Tensor]:
         trace = decoder.run_layer(spec, weights, hidden[start : start + batch], rotary)
         output[start : start + batch] = trace.hidden
-        for name, x in trace.inputs.items():
-            rows = x.flatten(0, 1)[::stride]
-            product = rows.T @ rows
+        rows = {name: x.flatten(0, 1) for name, x in trace.inputs.items()}
+        return {name: x.T @ x for name, x in rows.items()}
+
+    sums: dict[str, Tensor] = {}
+    for found in workers.map(products, range(0, samples, batch)):
+        for name, product in found.items():
             sums[name] = sums[name].add_(product) if name in sums else product
-        count += len(range(0, trace.hidden.shape[0] * num_tokens, stride))
     statistics = {
-        name: InputStatistics(total / count, torch.from_numpy(abs_means[name]))
+        name: InputStatistics(total / (samples * num_tokens), torch.from_numpy(abs_means[name]))
         for name, total in sums.items()
     }
     return output, statistics

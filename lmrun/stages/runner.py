@@ -152,13 +152,13 @@ class _Build:
 
 @contextmanager
 def _arithmetic(stage: StagePlan) -> Iterator[None]:
-    """Torch as the stage's numeric class says: that many threads, deterministic algorithms."""
+    """Torch with deterministic algorithms and one thread: `Workers` makes the parallelism."""
     if stage.numeric_class is None:
         yield
         return
     torch = import_module("torch")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(int(stage.numeric_class["threads"]))
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     try:
         yield

@@ -23,8 +23,8 @@ A, B = "a" * 64, "b" * 64
     ("stage", "inputs", "numeric_class", "golden"),
     [
         (RESOLVE, {"config.json": A, "model.safetensors": B}, None, "38851d2a4d412aa9"),
-        (CALIBRATE, {"resolve": A, "text": B}, CLASS, "be320241f6717a3d"),
-        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "209206b07e0e5e5c"),
+        (CALIBRATE, {"resolve": A, "text": B}, CLASS, "c59ac0202729486e"),
+        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "6219712a58c329c4"),
         (CONVERT, {"resolve": A, "quantize": B}, None, "4ec33598df4d2089"),
     ],
     ids=lambda value: getattr(value, "name", None),

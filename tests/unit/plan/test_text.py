@@ -19,8 +19,8 @@ stages
   calibrate run      {short[1]}  no entry yet
   quantize  run      {short[2]}  no entry yet
   convert   run      {short[3]}  no entry yet
-  calibrate needs about 635 MiB of memory and 283 KiB of disk
-  quantize needs about 636 MiB of memory and 236 KiB of disk
+  calibrate needs about 693 MiB of memory and 283 KiB of disk
+  quantize needs about 697 MiB of memory and 236 KiB of disk
   convert needs about 514 MiB of memory and 2 MiB of disk
 
 memory

@@ -25,13 +25,36 @@ def _weights() -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("group_size", [32, 64, 128])
 @pytest.mark.parametrize("name", sorted(_weights()))
 def test_no_weight_is_off_by_more_than_half_a_scale(name: str, group_size: int, bits: int) -> None:
+    """And what the scale loses in float16: half a unit of its 11th digit for each code."""
     weight = _weights()[name]
     quantized = rtn.quantize(weight, group_size, bits)
     error = (weight - quantized.dequantize()).abs().view(len(weight), -1, group_size)
-    bound = quantized.scales.float()[:, :, None] / 2
+    scales = quantized.scales.float()[:, :, None]
+    lost = torch.where(scales > rtn.SMALLEST_NORMAL, (2**bits - 1) * 2.0**-11, 0.0)
+    bound = scales * (0.5 + lost)
     assert bool((error <= bound * (1 + 1e-4)).all())
     assert int(quantized.codes.max()) < 2**bits
     assert int(quantized.zeros.max()) < 2**bits
+
+
+@pytest.mark.parametrize("name", sorted(_weights()))
+def test_a_searched_range_is_covered_to_half_a_scale(name: str) -> None:
+    weight = _weights()[name]
+    quantized = rtn.quantize(weight, 64, clip=rtn.group_range(weight, 64))
+    error = (weight - quantized.dequantize()).abs().view(len(weight), -1, 64)
+    assert bool((error <= quantized.scales.float()[:, :, None] / 2 * (1 + 1e-4)).all())
+
+
+def test_codes_are_those_of_the_scale_before_float16() -> None:
+    weight = _weights()["normal"]
+    groups = weight.view(48, 4, 64)
+    low, high = groups.amin(2, keepdim=True), groups.amax(2, keepdim=True)
+    scale = (high - low) / 15
+    zero = (-low / scale).round()
+    codes = ((groups / scale).round() + zero).clamp(0, 15)
+    quantized = rtn.quantize(weight, 64)
+    assert torch.equal(quantized.codes.view(48, 4, 64).float(), codes)
+    assert torch.equal(quantized.scales, scale.half()[:, :, 0])
 
 
 def test_dequantizing_is_the_formula_of_the_packing() -> None:
