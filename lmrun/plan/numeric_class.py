@@ -9,8 +9,8 @@ from lmrun.plan.machine import Machine
 def numeric_class(machine: Machine) -> dict[str, Any]:
     """Device kind, CPU vendor, ISA level, math threads and torch build.
 
-    Stages that compute run that many tasks at once, each with one math thread. Equal bytes are promised within a
-    class, not across classes.
+    Stages that compute run that many tasks at once, each with one math thread. Equal bytes are
+    promised within a class, not across classes.
     """
     return {
         "device": machine.kind,

@@ -36,14 +36,12 @@ def test_an_error_comes_in_its_turn_and_nothing_follows() -> None:
         return task
 
     seen = []
-    with pytest.raises(ValueError, match="^two$"):
+    with pytest.raises(ValueError, match=r"^two$"):
         for result in Workers(2).map(fails_at_two, range(50)):
             seen.append(result)
     assert seen == [0, 1]
     assert len(begun) <= 5
-    assert threading.active_count() == 1 or not any(
-        "ThreadPool" in thread.name for thread in threading.enumerate()
-    )
+    assert not any("ThreadPool" in thread.name for thread in threading.enumerate())
 
 
 def test_workers_compute_without_gradients_as_the_stage_does() -> None:
