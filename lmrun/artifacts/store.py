@@ -237,6 +237,8 @@ def _read_manifest(folder: Path, fingerprint: str | None) -> Manifest:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{manifests.FILE_NAME}: missing") from None
+    except OSError as error:
+        raise ArtifactError(f"{manifests.FILE_NAME}: {error.strerror}") from error
     except ValueError as error:
         raise ArtifactError(f"{manifests.FILE_NAME}: expected JSON, got {error}") from error
     manifest = Manifest.from_json(document, manifests.FILE_NAME)

@@ -205,6 +205,15 @@ def test_a_manifest_that_is_no_json_makes_the_artifact_absent(
     assert store.manifests("convert") == []
 
 
+def test_a_manifest_that_cannot_be_read_makes_the_artifact_absent(
+    store: Store, artifact: Artifact
+) -> None:
+    (artifact.path / "manifest.json").unlink()
+    (artifact.path / "manifest.json").mkdir()
+    assert problem(store) == "manifest.json: Is a directory"
+    assert store.manifests("convert") == []
+
+
 def test_a_folder_moved_to_another_fingerprint_is_not_trusted(
     store: Store, artifact: Artifact
 ) -> None:
