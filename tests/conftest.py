@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ def test_data() -> Path:
     if not value:
         pytest.skip("LMRUN_TEST_DATA is not set: real checkpoints and texts are missing")
     return Path(value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests, and the processes they start, see the lmrun that is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("outside"))
+        patch.setenv("PYTHONSAFEPATH", "1")
+        yield
 
 
 @pytest.fixture(autouse=True)

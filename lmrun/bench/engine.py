@@ -115,7 +115,8 @@ def _built(args: argparse.Namespace, quant: str) -> Plan:
 
 def _in_child(work: Mapping[str, object]) -> dict[str, float]:
     """Run one measurement in a process of its own: a clean peak RSS, nothing shared."""
-    command = [sys.executable, "-m", "lmrun.bench.engine", "--child", json.dumps(dict(work))]
+    command = [sys.executable, "-P", "-m", "lmrun.bench.engine", "--child"]
+    command.append(json.dumps(dict(work)))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"bench: {work['do']} failed:\n{done.stderr}")

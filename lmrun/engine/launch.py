@@ -60,7 +60,8 @@ def start_worker(
     settings: EngineSettings, *, socket_path: Path, log_path: Path | None = None
 ) -> WorkerProcess:
     """Spawn `python -m lmrun.engine.worker`; settings travel on stdin."""
-    command = [sys.executable, "-m", "lmrun.engine.worker", "--socket", str(socket_path)]
+    command = [sys.executable, "-P", "-m", "lmrun.engine.worker"]
+    command += ["--socket", str(socket_path)]
     with contextlib.ExitStack() as stack:
         stderr = None if log_path is None else stack.enter_context(log_path.open("a"))
         process = subprocess.Popen(
