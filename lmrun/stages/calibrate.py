@@ -56,7 +56,7 @@ def run(context: StageContext) -> StageResult:
             f" {int(token_ids.max())}. The tokenizer is not that of the model."
         )
     finished = LayerCheckpoints(context.resume)
-    done = finished.num_done()
+    done = finished.num_done(checkpoint.spec.num_layers)
     with (
         torch.inference_mode(),
         progress_bar("calibrate", checkpoint.spec.num_layers, done) as advance,

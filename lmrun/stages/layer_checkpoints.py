@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmrun.errors import LmrunError
 from lmrun.models.safetensors_header import TensorEntry, read_header
 from lmrun.stages import tensor_files
 from lmrun.stages.tensor_files import Array, LazyTensor
@@ -28,11 +29,17 @@ class LayerCheckpoints:
         self._folder = folder
         folder.mkdir(exist_ok=True)
 
-    def num_done(self) -> int:
-        """Layers 0 … n - 1 are finished."""
+    def num_done(self, needs_hidden_below: int = 0) -> int:
+        """Layers 0 … n - 1 are finished; unreadable files count as absent.
+
+        Where 0 < n < ``needs_hidden_below``, the input of layer n must be whole, or nothing counts
+        as finished.
+        """
         done = 0
-        while self._layer(done).exists():
+        while _is_whole(self._layer(done)):
             done += 1
+        if 0 < done < needs_hidden_below and not _is_whole(self._hidden(done)):
+            return 0
         return done
 
     def hidden(self, index: int) -> Tensor | None:
@@ -60,3 +67,14 @@ class LayerCheckpoints:
 
     def _hidden(self, index: int) -> Path:
         return self._folder / f"hidden-{index}.safetensors"
+
+
+def _is_whole(path: Path) -> bool:
+    """Has a header that fits the file."""
+    if not path.is_file():
+        return False
+    try:
+        read_header(path)
+    except LmrunError:
+        return False
+    return True

@@ -54,7 +54,8 @@ def run(context: StageContext) -> StageResult:
     calibration = context.inputs.get("calibrate")
     if settings.method == "awq" and calibration is None:
         raise StageError("quantize: awq needs the artifact of calibrate, got none.")
-    done = finished.num_done()
+    needs_hidden_below = checkpoint.spec.num_layers if settings.method == "awq" else 0
+    done = finished.num_done(needs_hidden_below)
     if done:
         _log.info("quantize: %d of %d layers are finished", done, checkpoint.spec.num_layers)
     with (
@@ -62,7 +63,7 @@ def run(context: StageContext) -> StageResult:
         progress_bar("quantize", checkpoint.spec.num_layers, done) as advance,
     ):
         workers = Workers(context.threads)
-        for _ in _layers(checkpoint, settings, calibration, finished, workers):
+        for _ in _layers(checkpoint, settings, calibration, finished, done, workers):
             advance(1)
     _write_folder(context.partial, checkpoint, settings, finished)
     return StageResult(metrics=_metrics(checkpoint, finished))
@@ -73,6 +74,7 @@ def _layers(
     settings: QuantSettings,
     calibration: Path | None,
     finished: LayerCheckpoints,
+    done: int,
     workers: Workers,
 ) -> Iterator[None]:
     """Quantize the layers that are not finished, in order."""
@@ -80,7 +82,7 @@ def _layers(
     entries = read_header(calibration / calibrate.FILE_NAME) if calibration else {}
     ids = _observed_sequences(entries) if entries else None
     hidden: Tensor | None = None
-    for index in range(finished.num_done(), spec.num_layers):
+    for index in range(done, spec.num_layers):
         weights = decoder.load_layer(checkpoint, index)
         statistics = None
         if ids is not None and settings.method == "awq":

@@ -8,6 +8,7 @@ one message, with their exit status.
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import msgspec
 from lmrun import __version__, env, log
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.manifest import ManifestFields
-from lmrun.artifacts.store import Artifact, Store
+from lmrun.artifacts.store import RESUME, Artifact, Store
 from lmrun.config import RunConfig
 from lmrun.engine.process import die_with_parent
 from lmrun.errors import ExitStatus, LmrunError, StageError
@@ -112,6 +113,7 @@ class _Build:
             inputs=inputs,
             partial=partial,
         )
+        _drop_leftovers(partial)
         _log.info("%s: %s", stage.name, stage.why)
         start = time.monotonic()
         with _arithmetic(stage):
@@ -148,6 +150,17 @@ class _Build:
                     f"{path}: expected the file that was planned with, got one that changed"
                     " meanwhile. Run the command again."
                 )
+
+
+def _drop_leftovers(partial: Path) -> None:
+    """Remove what a killed attempt left, but for the stage's own checkpoints."""
+    for path in partial.iterdir():
+        if path.name == RESUME:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager

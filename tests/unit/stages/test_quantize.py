@@ -158,6 +158,32 @@ def test_layer_checkpoints_count_only_whole_layers(tmp_path: Path) -> None:
     assert kept.hidden(1) is None, "the input of a finished layer is dropped"
 
 
+@pytest.mark.parametrize("stage", ["calibrate", "quantize"])
+def test_garbage_in_a_partial_folder_costs_only_time(
+    project: Project, tmp_path: Path, stage: str
+) -> None:
+    project.build()
+    other = Project(project.model, project.text, Store(tmp_path / "other"))
+    planned = project.plan().stage(stage)
+    assert planned is not None
+    partial = other.store.home / "partial" / f"{stage}-{planned.fingerprint}"
+    (partial / ".resume").mkdir(parents=True)
+    (partial / ".resume" / "layer-0.safetensors").write_bytes(b"garbage" * 50)
+    (partial / "model.safetensors.part").write_bytes(b"half")
+    other.build()
+    for name in ("calibrate", "quantize", "convert"):
+        one, two = project.artifact(name).manifest, other.artifact(name).manifest
+        assert {file: record.sha256 for file, record in one.files.items()} == {
+            file: record.sha256 for file, record in two.files.items()
+        }
+
+
+def test_a_finished_layer_without_the_input_of_the_next_does_not_count(tmp_path: Path) -> None:
+    kept = LayerCheckpoints(tmp_path / "resume")
+    kept.save(0, {"a": np.ones(3, np.float32)}, None)
+    assert (kept.num_done(), kept.num_done(2), kept.num_done(1)) == (1, 0, 1)
+
+
 LAYERS = 16
 
 
