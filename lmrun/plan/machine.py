@@ -69,7 +69,7 @@ def memory_limit(groups: dict[str, str], root: Path) -> int | None:
 
 
 def cores(groups: dict[str, str], root: Path) -> int:
-    """Cores of the affinity mask, or of the CPU quota (rounded up) where that is lower."""
+    """Cores of the affinity mask, or of the CPU quota (whole cores, at least one) where that is lower."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -81,7 +81,7 @@ def cores(groups: dict[str, str], root: Path) -> int:
     ]:
         quota, _, period = text.partition(" ")
         if quota.isdigit() and period.isdigit():
-            quotas.append(-(-int(quota) // int(period)))
+            quotas.append(int(quota) // int(period))
     old = groups.get("cpu")
     pairs = zip(
         _limits(root / "cpu", old, "cpu.cfs_quota_us"),
@@ -90,7 +90,7 @@ def cores(groups: dict[str, str], root: Path) -> int:
     )
     for quota, period in pairs:
         if quota.isdigit() and period.isdigit():
-            quotas.append(-(-int(quota) // int(period)))
+            quotas.append(int(quota) // int(period))
     return max(1, min(quotas))
 
 

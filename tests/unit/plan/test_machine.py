@@ -67,7 +67,7 @@ def test_a_group_outside_the_mount_falls_back_to_its_root(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 8), ("250000 100000", 3), ("50000 100000", 1)]
+    ("quota", "cores"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1)]
 )
 def test_a_cpu_quota_lowers_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
