@@ -69,7 +69,7 @@ def memory_limit(groups: dict[str, str], root: Path) -> int | None:
 
 
 def cores(groups: dict[str, str], root: Path) -> int:
-    """Cores of the affinity mask, or of the CPU quota (whole cores, at least one) where that is lower."""
+    """Cores of the affinity mask, or whole cores of the CPU quota where that is lower."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:

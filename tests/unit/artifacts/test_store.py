@@ -10,28 +10,7 @@ from lmrun.artifacts.files import storage_errors
 from lmrun.artifacts.manifest import ManifestFields
 from lmrun.artifacts.store import RESUME, Artifact, Store
 from lmrun.errors import ArtifactError
-
-KEY = "0123456789abcdef" * 4
-CONTENT = bytes(range(256)) * 16
-
-
-def fields(fingerprint: str = KEY) -> ManifestFields:
-    return ManifestFields(
-        stage="convert",
-        code_version=1,
-        fingerprint=fingerprint,
-        inputs={},
-        config={},
-        numeric_class=None,
-        seconds=0.1,
-    )
-
-
-def fill(folder: Path) -> ManifestFields:
-    (folder / "sub").mkdir(exist_ok=True)
-    (folder / "model.json").write_text("{}")
-    (folder / "sub" / "rank-0").write_bytes(CONTENT)
-    return fields()
+from unit.artifacts.builders import CONTENT, KEY, build_slowly, fields, fill
 
 
 @pytest.fixture
@@ -257,22 +236,11 @@ def test_a_commit_to_another_fingerprint_is_refused(store: Store) -> None:
         store.commit(partial, fields("e" * 64))
 
 
-def _build_slowly(home: Path, log: Path, start: float) -> None:
-    def make(partial: Path) -> ManifestFields:
-        with log.open("a") as out:
-            out.write("built\n")
-        time.sleep(0.3)
-        return fill(partial)
-
-    time.sleep(max(0.0, start - time.time()))
-    Store(home).build("convert", KEY, make)
-
-
 def test_two_processes_build_once(store: Store, tmp_path: Path) -> None:
     log = tmp_path / "log"
     context = multiprocessing.get_context("spawn")
     arguments = (store.home, log, time.time() + 2)
-    processes = [context.Process(target=_build_slowly, args=arguments) for _ in range(2)]
+    processes = [context.Process(target=build_slowly, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
