@@ -44,7 +44,7 @@ that compute bring torch."""
 PACKAGES = ("lmrun", "numpy", "safetensors", "tokenizers", "torch")
 """Packages whose versions a manifest records."""
 
-_log = log.get(__name__)
+_log = log.get("lmrun.stages.runner")  # __name__ is __main__ in the child
 
 
 def build(plan: Plan, store: Store) -> Path:

@@ -15,15 +15,30 @@ AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
 class RoundedCache(DynamicCache):
-    """transformers' cache, keeping K and V as 16-bit floats: what a 16-bit KV cache holds."""
+    """transformers' cache, keeping of K and V what a cache of 16, 8 or 4 bits keeps.
+
+    Rounds before storing, so that attention reads what the cache holds; csrc/cache/README.md.
+    """
+
+    def __init__(self, bits: int = 16) -> None:
+        super().__init__()
+        self.bits = bits
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Round to float16 before storing, so that attention reads what the cache holds."""
-        return super().update(
-            key_states.half().float(), value_states.half().float(), *args, **kwargs
-        )
+        """Store the rounded states."""
+        key_states, value_states = self._rounded(key_states), self._rounded(value_states)
+        return super().update(key_states, value_states, *args, **kwargs)
+
+    def _rounded(self, states: torch.Tensor) -> torch.Tensor:
+        if self.bits == 16:
+            return states.half().float()
+        low, high = states.amin(-1, keepdim=True), states.amax(-1, keepdim=True)
+        scale = ((high - low) / (2**self.bits - 1)).half().float()
+        zero = low.half().float()
+        codes = ((states - zero) / scale.where(scale > 0, 1.0)).round().clamp(0, 2**self.bits - 1)
+        return codes.where(scale > 0, 0.0) * scale + zero
 
 
 def float_reference(folder: Path) -> LlamaForCausalLM:
