@@ -27,6 +27,8 @@ FILE_NAME = "calibration.safetensors"
 TOKEN_IDS = "token_ids"
 CHARACTERS_PER_TOKEN = 8
 """Of the built-in text, generously: it is made as long as the sequences need."""
+SHORTEST_SEQUENCE = 8
+"""Least calibration.seq_len, in tokens."""
 
 _log = log.get(__name__)
 
@@ -117,11 +119,13 @@ def take_sequences(
     piece = seq_len - len(bos)
     available = len(ids) // piece
     if available < samples:
-        advice = (
-            f"Use calibration.samples={available}, shorter sequences, or a longer text."
-            if available
-            else f"Use calibration.seq_len={len(ids) + len(bos)} or less, or a longer text."
-        )
+        longest = len(ids) + len(bos)
+        if available:
+            advice = f"Use calibration.samples={available}, shorter sequences, or a longer text."
+        elif longest >= SHORTEST_SEQUENCE:
+            advice = f"Use calibration.seq_len={longest} or less, or a longer text."
+        else:
+            advice = "Use a longer text."
         raise StageError(
             f"calibration.data={text.source}: expected text for {samples} sequences of {seq_len}"
             f" tokens ({samples * piece} tokens), got {len(ids)} tokens. {advice}"

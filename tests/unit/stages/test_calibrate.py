@@ -50,6 +50,12 @@ def test_text_shorter_than_one_sequence_says_how_long_one_may_be(project: Projec
         project.build()
 
 
+def test_text_too_short_for_any_sequence_asks_for_more(project: Project) -> None:
+    project.text.write_text("xyz")
+    with pytest.raises(StageError, match=r"got 3 tokens\. Use a longer text\.$"):
+        project.build()
+
+
 def test_the_text_fields_of_a_jsonl_file_are_read(tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
     path.write_text('{"text": "one"}\n\n{"text": "two", "id": 3}\n')
