@@ -1,5 +1,6 @@
 """The chat page in a real browser, before a real deployment."""
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from e2e.deployment import Deployment, wait_until
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 SWITCHES = [
     "--no-sandbox",
@@ -60,6 +61,7 @@ def page(
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(deployment.line("page").split()[1])
     expect(_box(page)).to_be_visible(timeout=30_000)
+    expect(_folder(page)).to_be_visible(timeout=30_000)
     # The page has loaded once it knows its width: on a phone the settings are folded.
     expect(_temperature(page)).to_be_visible(visible=width > 800)
     yield page
@@ -131,20 +133,30 @@ def _replies(page: Page):  # noqa: ANN202 - playwright's Locator
     return page.locator("#chat").get_by_test_id("bot")
 
 
+def _folder(page: Page):  # noqa: ANN202 - playwright's Locator
+    return page.get_by_role("button", name="Settings")
+
+
 def _set(page: Page, *, temperature: str, max_tokens: str) -> None:
-    folder = page.get_by_role("button", name="Settings")
-    control = _temperature(page)
-    was_folded = not control.is_visible()
-    if was_folded:
-        folder.click()
-    control.fill(temperature)
-    control.press("Tab")
-    limit = page.get_by_label("number input for Max tokens")
-    limit.fill(max_tokens)
-    limit.press("Tab")
-    if was_folded:
-        folder.click()
-        expect(control).to_be_hidden()
+    was_folded = not _temperature(page).is_visible()
+    _fill(page, "Temperature", temperature)
+    _fill(page, "Max tokens", max_tokens)
+    if was_folded and _temperature(page).is_visible():
+        _folder(page).click()
+        expect(_temperature(page)).to_be_hidden()
+
+
+def _fill(page: Page, name: str, value: str) -> None:
+    """Set a number, unfolding the settings as often as the page, still loading, folds them."""
+    control = page.get_by_label(f"number input for {name}")
+    for _ in range(5):
+        if not control.is_visible():
+            _folder(page).click()
+        with contextlib.suppress(TimeoutError):
+            control.fill(value, timeout=3_000)
+            control.press("Tab", timeout=3_000)
+            break
+    expect(control).to_have_value(value)
 
 
 def _grown(page: Page, lengths: list[int]) -> bool:
