@@ -145,6 +145,5 @@ def _condemned(artifacts: list[Artifact], store: Store) -> list[str]:
         try:
             store.verify(artifact)
         except ArtifactError as error:
-            store.condemn(artifact, str(error))
             problems.append(str(error))
     return problems
