@@ -21,6 +21,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from acceptance.reference import RoundedCache
 from lmrun._engine import Engine, supported_isas
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.tokenizer import Tokenizer
@@ -177,17 +178,6 @@ def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Twin(model, _workspace(model, request.param, tmp_path_factory.mktemp("twin")))
 
 
-class _HalfCache(DynamicCache):
-    """Rounds K and V to float16, as the engine's 16-bit cache does."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return super().update(
-            key_states.half().float(), value_states.half().float(), *args, **kwargs
-        )
-
-
 def _tokens(count: int) -> list[int]:
     return [int(token) for token in np.random.default_rng(count).integers(0, 211, count)]
 
@@ -211,7 +201,7 @@ def test_16_bit_cache_is_transformers_with_keys_and_values_rounded(twin: Twin) -
     tokens = _tokens(100)
     logits = twin.engine(kv_bits=16).logits(tokens)
     # Not zero: a sum in another order puts a few values on the other side of a rounding boundary.
-    error = np.abs(logits - _reference(twin, tokens, _HalfCache())).mean()
+    error = np.abs(logits - _reference(twin, tokens, RoundedCache())).mean()
     error_of_no_rounding = np.abs(logits - _reference(twin, tokens)).mean()
     assert error < error_of_no_rounding / 4
 
