@@ -46,6 +46,12 @@ class PlanError(LmrunError):
     status = ExitStatus.REFUSED
 
 
+class DriftError(LmrunError):
+    """Something is no longer what the lock file says."""
+
+    status = ExitStatus.DRIFT
+
+
 class ArtifactError(LmrunError):
     """A file that is missing, damaged or not of the declared format."""
 

@@ -61,9 +61,13 @@ def fsync_path(path: Path) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Replace a JSON file at once: written aside, flushed, renamed, the folder flushed."""
+    """Replace a JSON file at once, as `write_text` does."""
+    write_text(path, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file at once: written aside, flushed, renamed, the folder flushed."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
     try:
         with aside.open("w", encoding="utf-8") as out:
             out.write(text)

@@ -1,0 +1,212 @@
+"""The lock file: everything that a deployment depends on, pinned. YAML, one value a line, sorted.
+
+`Lock` is the document; `lmrun.deploy.locking` gathers it and `lmrun.plan.drift` compares two.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lmrun.artifacts.files import write_text
+from lmrun.artifacts.manifest import check
+from lmrun.errors import ArtifactError, ConfigError, UsageError
+
+SCHEMA_VERSION = 1
+FOLDER = "locks"
+SUFFIX = ".lock.yaml"
+HEADER = "# Written by `lmrun lock`, checked by `lmrun verify`. Do not edit: lock again.\n"
+
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_DIGESTS = {"type": "object", "additionalProperties": _DIGEST}
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+
+
+def _record(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a JSON Schema
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": sorted(properties),
+        "properties": properties,
+    }
+
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "lmrun lock",
+    **_record(
+        schema_version={"const": SCHEMA_VERSION},
+        recipe={"type": ["string", "null"]},
+        overrides={"type": "array", "items": {"type": "string"}},
+        config={"type": "object", "additionalProperties": {"type": "object"}},
+        interpolations=_TEXTS,
+        sources=_DIGESTS,
+        model=_record(
+            name={"type": "string"},
+            kind={"enum": ["builtin", "checkpoint", "quantized", "workspace"]},
+            files=_DIGESTS,
+            chat_template={"anyOf": [_DIGEST, {"type": "null"}]},
+        ),
+        calibration={
+            "anyOf": [_record(data={"type": "string"}, sha256=_DIGEST), {"type": "null"}]
+        },
+        stages={
+            "type": "object",
+            "additionalProperties": _record(
+                code_version={"type": "integer", "minimum": 1},
+                fingerprint=_DIGEST,
+                numeric_class={"type": ["object", "null"]},
+                files=_DIGESTS,
+            ),
+        },
+        engine=_TEXTS,
+        packages=_TEXTS,
+        quality={"type": "object"},
+    ),
+}
+"""JSON Schema of the file; checked on every write and read."""
+
+
+@dataclass(frozen=True)
+class LockedModel:
+    """The model that was locked."""
+
+    name: str
+    """`builtin:NAME`, the path as the config has it, or `HUB_ID@COMMIT`."""
+    kind: str
+    """A `ModelKind`."""
+    files: Mapping[str, str]
+    """Name in the model's folder → SHA-256: weights, config, tokenizer, the folder's template."""
+    chat_template: str | None
+    """SHA-256 of the file that `model.chat_template` names; None for `auto` and names."""
+
+
+@dataclass(frozen=True)
+class LockedText:
+    """The calibration text; a lock has one where the deployment calibrates."""
+
+    data: str
+    """`calibration.data`."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """An offline stage and what it built."""
+
+    code_version: int
+    fingerprint: str
+    numeric_class: Mapping[str, Any] | None
+    """Of the machine that built it; None for a stage that computes nothing."""
+    files: Mapping[str, str]
+    """File of the artifact → SHA-256; empty where the stage makes no artifact."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file, checked."""
+
+    recipe: str | None
+    overrides: tuple[str, ...]
+    """What `lmrun lock` was given; `lmrun verify FILE` composes them again."""
+    config: Mapping[str, Mapping[str, Any]]
+    """Group → key → value: the resolved run config; secrets as references."""
+    interpolations: Mapping[str, str]
+    """Dotted key → the text that resolved to its value in `config`."""
+    sources: Mapping[str, str]
+    """`recipes/NAME.yaml` and `configs/GROUP/OPTION.yaml` that took part → SHA-256."""
+    model: LockedModel
+    calibration: LockedText | None
+    stages: Mapping[str, LockedStage]
+    """By name; the order of a build is that of `stage_specs.STAGES`."""
+    engine: Mapping[str, str]
+    """`build` (digest of sources, compiler and flags), `compiler`, `version`."""
+    packages: Mapping[str, str]
+    """Package → version, and `python` with its minor version."""
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    """Results of the gate and of `evaluate`; empty until those are built."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document."""
+        document = asdict(self)
+        document["overrides"] = list(self.overrides)
+        return {"schema_version": SCHEMA_VERSION, **document}
+
+    def to_yaml(self) -> str:
+        """The file's text: equal locks have equal texts."""
+        document = self.to_json()
+        check(document, SCHEMA, "lock")
+        text: str = yaml.safe_dump(
+            document, allow_unicode=True, default_flow_style=False, sort_keys=True, width=1 << 20
+        )
+        return HEADER + text
+
+    @classmethod
+    def from_json(cls, document: Any, where: str) -> "Lock":  # noqa: ANN401 - not yet checked
+        """Check a document; ``where`` begins the error message."""
+        try:
+            check(document, SCHEMA, where)
+        except ArtifactError as error:
+            raise ConfigError(f"{error}. Write it anew with `lmrun lock`.") from error
+        fields = {key: value for key, value in document.items() if key != "schema_version"}
+        text = fields["calibration"]
+        fields |= {
+            "overrides": tuple(fields["overrides"]),
+            "model": LockedModel(**fields["model"]),
+            "calibration": None if text is None else LockedText(**text),
+            "stages": {name: LockedStage(**stage) for name, stage in fields["stages"].items()},
+        }
+        return cls(**fields)
+
+
+def is_lock_file(word: str) -> bool:
+    """Whether a word of the command line names a lock file."""
+    return word.endswith(SUFFIX) and "=" not in word
+
+
+def default_path(recipe: str | None) -> Path:
+    """`locks/RECIPE.lock.yaml` below the working directory; `UsageError` without a recipe."""
+    if recipe is None:
+        raise UsageError(
+            "lock: expected a recipe to name the file after, got none."
+            f" Name the file: --output NAME{SUFFIX}, or give +recipe=NAME."
+        )
+    return Path(FOLDER) / f"{recipe}{SUFFIX}"
+
+
+def read(path: Path) -> Lock:
+    """Read a lock file. `UsageError` where there is none, `ConfigError` for a damaged one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such lock file. Write it with `lmrun lock` and the same overrides."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected a lock file, got {error}.") from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "no YAML"
+        raise ConfigError(
+            f"{path}{line}: expected YAML, got {problem}. Write it anew with `lmrun lock`."
+        ) from error
+    return Lock.from_json(document, str(path))
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write a lock file, the whole of it or nothing; its folder is created."""
+    text = lock.to_yaml()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror or os.strerror(error.errno or 0)})."
+            " Name another file: --output FILE."
+        ) from error
