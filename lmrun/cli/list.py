@@ -64,7 +64,7 @@ def _recipes() -> Iterable[Row]:
     for name in recipes.names(folders):
         path = recipes.find(name, folders)
         assert path is not None
-        hides = recipes.describe(name, path).shadows
+        hides = recipes.shadowed(path)
         note = f" (hides {hides})" if hides else ""
         yield Row(f"+recipe={name}", paths.headline(path) + note, str(path))
 

@@ -7,13 +7,24 @@ processes that only need the dataclasses do without.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lmrun.config.composed import Composed, Origin, RecipeOrigin
+from lmrun.config.composed import Composed, ConfigFile, Origin, RecipeOrigin, Setting
+from lmrun.config.resolved import flat, resolved
 from lmrun.config.schema import RunConfig
 
 if TYPE_CHECKING:
     from lmrun.config.composition import compose
 
-__all__ = ["Composed", "Origin", "RecipeOrigin", "RunConfig", "compose"]
+__all__ = [
+    "Composed",
+    "ConfigFile",
+    "Origin",
+    "RecipeOrigin",
+    "RunConfig",
+    "Setting",
+    "compose",
+    "flat",
+    "resolved",
+]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the protocol of module attributes

@@ -1,9 +1,9 @@
 """Composition: overrides → Hydra → a validated `RunConfig`, with the origin of every value."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -11,17 +11,21 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, Vali
 
 from lmrun.config import command_line, hydra_session, keys, paths, recipes, values
 from lmrun.config.command_line import CommandLine
-from lmrun.config.composed import COMMAND_LINE, SCHEMA_DEFAULT, Composed, Origin
+from lmrun.config.composed import (
+    COMMAND_LINE,
+    SCHEMA_DEFAULT,
+    Choice,
+    Composed,
+    ConfigFile,
+    Interpolation,
+    Origin,
+    RecipeOrigin,
+    Setting,
+)
 from lmrun.config.documents import Document, read
+from lmrun.config.resolved import flat
+from lmrun.config.schema import RunConfig
 from lmrun.errors import ConfigError
-
-
-class Setting(NamedTuple):
-    """One value given to one key; a later setting of the same key wins."""
-
-    key: str
-    value: Any
-    origin: Origin
 
 
 def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
@@ -39,65 +43,113 @@ def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
         merged = hydra_session.merge(line.for_hydra, folders)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"configuration: cannot be composed: {error}") from error
-    options = [
-        read(paths.option_file(f"{group}/{option}"), group, here)
+    primary = read(paths.shipped("configs") / f"{hydra_session.PRIMARY}.yaml", "", here)
+    options = {
+        f"{group}/{option}": read(paths.option_file(f"{group}/{option}"), group, here)
         for group, option in merged.options.items()
-    ]
-    settings = list(_settings([*options, *taken.values()], line))
-    _check_no_option_is_lost(line, taken, settings)
-    origins = {name: Origin(SCHEMA_DEFAULT) for name in keys.table()}
-    origins.update((setting.key, setting.origin) for setting in settings)
+    }
+    chain = _chain([*options.values(), *taken.values()], line)
+    choices = _choices(primary, taken, line)
+    winners = {key: settings[-1] for key, settings in chain.items()}
+    _check_no_option_is_lost(line, taken, chain)
+    origins = {key: setting.origin for key, setting in winners.items()}
     run = values.build(_resolved(merged.config, origins), origins)
-    described = [recipes.describe(name, document.path) for name, document in taken.items()]
-    by_name = {recipe.name: recipe for recipe in described}
-    last = by_name[line.recipes[-1]] if line.recipes else None
-    return Composed(run, last, line.words, origins, tuple(described))
+    described = {
+        name: RecipeOrigin(name, document.path, document.digest, recipes.shadowed(document.path))
+        for name, document in taken.items()
+    }
+    return Composed(
+        run=run,
+        recipe=described[line.recipes[-1]] if line.recipes else None,
+        overrides=line.words,
+        origins=origins,
+        recipes=tuple(described.values()),
+        files=(
+            ConfigFile("defaults", hydra_session.PRIMARY, primary.path, primary.digest),
+            *(ConfigFile("option", name, d.path, d.digest) for name, d in options.items()),
+            *(ConfigFile("recipe", name, d.path, d.digest) for name, d in taken.items()),
+        ),
+        chain=chain,
+        choices=choices,
+        interpolations=tuple(_interpolations(winners.values())),
+    )
 
 
-def _settings(documents: Sequence[Document], line: CommandLine) -> Iterator[Setting]:
-    """Every value that was given, in the order of merging."""
+def _chain(documents: Sequence[Document], line: CommandLine) -> dict[str, tuple[Setting, ...]]:
+    """Every value that each key was given, in the order of merging."""
+    found = {
+        key: [Setting(key, value, Origin(SCHEMA_DEFAULT))]
+        for key, value in flat(RunConfig()).items()
+    }
     for document in documents:
-        for name, value, origin in document.settings():
-            yield Setting(name, value, origin)
-    for name, value in line.values:
-        yield Setting(name, value, Origin(COMMAND_LINE))
+        for key, value, origin in document.settings():
+            found[key].append(Setting(key, value, origin))
+    for key, value in line.values:
+        found[key].append(Setting(key, value, Origin(COMMAND_LINE)))
+    return {key: tuple(settings) for key, settings in found.items()}
 
 
 def _choices(
-    line: CommandLine, taken: Mapping[str, Document]
-) -> Iterator[tuple[str, str, Origin, int]]:
-    """Group, option, origin, and how many recipes are merged before the one that chose it."""
-    for rank, document in enumerate(taken.values()):
-        for index, item in enumerate(document.defaults):
-            if isinstance(item, dict):
-                key, option = next(iter(item.items()))
-                origin = document.origin("defaults", str(index))
-                yield key.rpartition("/")[2], option, origin, rank
+    primary: Document, taken: Mapping[str, Document], line: CommandLine
+) -> dict[str, tuple[Choice, ...]]:
+    """Every option that was chosen for each group, in the order of choosing."""
+    found: dict[str, list[Choice]] = {group: [] for group in keys.groups()}
+    for document in (primary, *taken.values()):
+        for choice in _chosen_by(document):
+            found[choice.group].append(choice)
     for group, option in line.options:
-        yield group, option, Origin(COMMAND_LINE), len(taken)
+        found[group].append(Choice(group, option, Origin(COMMAND_LINE)))
+    return {group: tuple(chosen) for group, chosen in found.items()}
+
+
+def _chosen_by(document: Document) -> Iterator[Choice]:
+    for index, item in enumerate(document.defaults):
+        if isinstance(item, dict):
+            key, option = next(iter(item.items()))
+            group = str(key).split()[-1].lstrip("/")
+            yield Choice(group, option, document.origin("defaults", str(index)))
+
+
+def _interpolations(winners: Iterable[Setting]) -> Iterator[Interpolation]:
+    for setting in winners:
+        texts = setting.value if isinstance(setting.value, list) else [setting.value]
+        for text in texts:
+            if isinstance(text, str) and "${" in text:
+                names = re.findall(r"\$\{\s*oc\.env:\s*(\w+)", text)
+                yield Interpolation(setting.key, text, tuple(sorted(set(names))))
 
 
 def _check_no_option_is_lost(
-    line: CommandLine, taken: Mapping[str, Document], settings: Sequence[Setting]
+    line: CommandLine,
+    taken: Mapping[str, Document],
+    chain: Mapping[str, tuple[Setting, ...]],
 ) -> None:
     """A chosen option must not be beaten by a key of a recipe that is merged before the choice.
 
     Hydra merges every option before every recipe, so that key would win without a word.
     """
     ranks = {document.path: rank for rank, document in enumerate(taken.values())}
-    last = {setting.key: setting for setting in settings}
-    for group, option, origin, rank in _choices(line, taken):
-        chosen = paths.option_file(f"{group}/{option}")
-        for setting in settings:
-            winner = last[setting.key]
+    ranked = [
+        (choice, rank)
+        for rank, document in enumerate(taken.values())
+        for choice in _chosen_by(document)
+    ]
+    ranked += [
+        (Choice(group, option, Origin(COMMAND_LINE)), len(taken)) for group, option in line.options
+    ]
+    for choice, rank in ranked:
+        chosen = paths.option_file(f"{choice.group}/{choice.option}")
+        for settings in chain.values():
+            winner = settings[-1]
             is_earlier = winner.origin.path in ranks and ranks[winner.origin.path] < rank
-            if setting.origin.path == chosen and is_earlier and winner.value != setting.value:
-                raise ConfigError(
-                    f"{group}={option} ({origin}): sets {setting.key}="
-                    f"{values.shown(setting.value)}, but {winner.origin} sets"
-                    f" {values.shown(winner.value)} and would win."
-                    f" Write {setting.key}={values.shown(setting.value)} as well."
-                )
+            for setting in settings:
+                if setting.origin.path == chosen and is_earlier and winner.value != setting.value:
+                    raise ConfigError(
+                        f"{choice.group}={choice.option} ({choice.origin}): sets {setting.key}="
+                        f"{values.shown(setting.value)}, but {winner.origin} sets"
+                        f" {values.shown(winner.value)} and would win."
+                        f" Write {setting.key}={values.shown(setting.value)} as well."
+                    )
 
 
 def _resolved(config: DictConfig, origins: Mapping[str, Origin]) -> dict[str, Any]:

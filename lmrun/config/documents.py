@@ -1,5 +1,6 @@
 """Reading one YAML file of settings as data, with the line of every key."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Document:
     defaults: list[Any]
     lines: Mapping[tuple[str, ...], int]
     """Path of a key, or of an item of the defaults list, → its line, counted from 1."""
+    digest: str
+    """SHA-256 of the file's bytes, in hex."""
 
     def origin(self, *parts: str) -> Origin:
         """The line of a key of this file, or of the nearest one above it that has a line."""
@@ -53,7 +56,8 @@ def read(path: Path, package: str, cwd: Path) -> Document:
     """
     shown = paths.display(path, cwd)
     try:
-        text = path.read_text("utf-8")
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{shown}: cannot be read: {error}. Give a UTF-8 text file.") from error
     if len(text) > _MAX_BYTES:
@@ -61,7 +65,8 @@ def read(path: Path, package: str, cwd: Path) -> Document:
     lines = _lines(text, shown)
     container = _container(text, shown)
     defaults = container.pop("defaults", [])
-    document = Document(path, shown, package, container, defaults, lines)
+    digest = hashlib.sha256(raw).hexdigest()
+    document = Document(path, shown, package, container, defaults, lines, digest)
     if not isinstance(defaults, list):
         raise ConfigError(f"defaults ({document.origin('defaults')}): expected a list.")
     _check(document)

@@ -1,13 +1,12 @@
 """Finding recipes, and checking their defaults lists before Hydra sees them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmrun import env
 from lmrun.config import keys, paths
-from lmrun.config.composed import COMMAND_LINE, Origin, RecipeOrigin
+from lmrun.config.composed import COMMAND_LINE, Origin
 from lmrun.config.documents import Document, read
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ConfigError
@@ -41,12 +40,10 @@ def names(folders: Sequence[Path]) -> list[str]:
     return sorted({path.stem for path in files if is_name(path.stem)})
 
 
-def describe(name: str, path: Path) -> RecipeOrigin:
-    """Digest of the file, and the shipped recipe of the same name that it hides."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+def shadowed(path: Path) -> Path | None:
+    """The shipped recipe that this file of the same name hides."""
     shipped = (paths.shipped("recipes") / path.name).resolve()
-    shadows = shipped if shipped.is_file() and shipped != path.resolve() else None
-    return RecipeOrigin(name, path, digest, shadows)
+    return shipped if shipped.is_file() and shipped != path.resolve() else None
 
 
 @dataclass
