@@ -50,9 +50,7 @@ SCHEMA: dict[str, Any] = {
             files=_DIGESTS,
             chat_template={"anyOf": [_DIGEST, {"type": "null"}]},
         ),
-        calibration={
-            "anyOf": [_record(data={"type": "string"}, sha256=_DIGEST), {"type": "null"}]
-        },
+        calibration={"anyOf": [_record(data={"type": "string"}, sha256=_DIGEST), {"type": "null"}]},
         stages={
             "type": "object",
             "additionalProperties": _record(
