@@ -10,6 +10,7 @@ import msgspec
 
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError
+from lmrun.models.hub_files import HubModel
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -137,6 +138,9 @@ class Plan:
     """Remarks a person should see, such as random weights or a shortened context."""
     config: dict[str, Any]
     """The whole run config, nested, without secrets."""
+    hub: HubModel | None = None
+    """The model's repository, commit and files where it comes from the hub; `model_path` is then
+    the folder of that commit in the hub's cache, there or not yet."""
 
     def stage(self, name: str) -> StagePlan | None:
         """The stage of this name, or None where the recipe does not need it."""
