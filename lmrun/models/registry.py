@@ -1,4 +1,4 @@
-"""The architectures lmrun serves: `config.json` in, `ModelSpec` out. No torch."""
+"""The architectures lmrun knows: `config.json` in, `ModelSpec` out. No torch."""
 
 import json
 from collections.abc import Mapping
@@ -29,6 +29,8 @@ class Architecture:
     """Reads `sliding_window` (and `use_sliding_window`, where present)."""
     fixed: tuple[str, ...] = ()
     """Flags of config.json that must be false: what they switch on is not built yet."""
+    is_served: bool = True
+    """False for one that is known from its config.json alone: it can be priced, not run."""
 
 
 _ENTRIES = (
@@ -62,11 +64,22 @@ _ENTRIES = (
         has_sliding_window=True,
         fixed=("attention_bias",),
     ),
+    Architecture(
+        # One tensor holds q, k and v (`wqkv`), and w1, w3, w2 are gate, up and down.
+        name="InternLM2ForCausalLM",
+        model_type="internlm2",
+        qkv_bias=False,
+        qk_norm=False,
+        kv_heads_default_to_heads=True,
+        fixed=("bias",),
+        is_served=False,
+    ),
 )
 MAX_LAYERS = 4096
 """A damaged config.json must not ask for lists of a billion linears."""
 ARCHITECTURES: dict[str, Architecture] = {entry.name: entry for entry in _ENTRIES}
 """The closed registry."""
+SERVED: tuple[str, ...] = tuple(entry.name for entry in _ENTRIES if entry.is_served)
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -74,10 +87,25 @@ def read_spec(path: Path) -> ModelSpec:
 
     Raises `PlanError` where the model is not one lmrun serves, naming the supported ones.
     """
+    spec = read_known_spec(path)
+    if spec.architecture not in SERVED:
+        raise PlanError(not_served(str(path / CONFIG_FILE), spec.architecture))
+    return spec
+
+
+def read_known_spec(path: Path) -> ModelSpec:
+    """`read_spec`, also for an architecture that is known and not served."""
     config = read_json(path / CONFIG_FILE)
     generation = path / GENERATION_FILE
     return spec_from_config(
         config, str(path / CONFIG_FILE), read_json(generation) if generation.exists() else {}
+    )
+
+
+def not_served(where: str, architecture: str) -> str:
+    """The refusal of an architecture."""
+    return (
+        f"{where}: architecture {architecture} is not built yet. Supported: {', '.join(SERVED)}."
     )
 
 
@@ -104,7 +132,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def spec_from_config(
     config: Mapping[str, Any], where: str, generation: Mapping[str, Any] | None = None
 ) -> ModelSpec:
-    """The spec of a config.json already read; ``where`` begins the error messages."""
+    """The spec of a config.json already read; ``where`` begins the error messages.
+
+    Known architectures that are not served have one too.
+    """
     entry = _architecture(config, where)
     reader = _Reader(config, where)
     reader.must_be("hidden_act", "silu")
@@ -140,7 +171,7 @@ def spec_from_config(
         tie_word_embeddings=reader.flag("tie_word_embeddings"),
         qkv_bias=entry.qkv_bias,
         qk_norm=entry.qk_norm,
-        rope=_rope(config, reader, context_length),
+        rope=_rope(config, reader, context_length, is_served=entry.is_served),
         dtype=_dtype(config, reader),
         bos_token_id=bos[0] if bos else None,
         eos_token_ids=tuple(_token_ids(config, generation, "eos_token_id", where)),
@@ -200,7 +231,7 @@ class _Reader:
 
 def _architecture(config: Mapping[str, Any], where: str) -> Architecture:
     names = config.get("architectures")
-    supported = ", ".join(ARCHITECTURES)
+    supported = ", ".join(SERVED)
     if isinstance(names, list) and names:
         name = str(names[0])
     else:
@@ -212,7 +243,7 @@ def _architecture(config: Mapping[str, Any], where: str) -> Architecture:
             )
         name = by_type.get(str(model_type), str(model_type))
     if name not in ARCHITECTURES:
-        raise PlanError(f"{where}: architecture {name} is not built yet. Supported: {supported}.")
+        raise PlanError(not_served(where, name))
     return ARCHITECTURES[name]
 
 
@@ -224,12 +255,16 @@ def _sliding_window(config: Mapping[str, Any], entry: Architecture, reader: _Rea
     return reader.count("sliding_window")
 
 
-def _rope(config: Mapping[str, Any], reader: _Reader, context_length: int) -> RopeSpec:
+def _rope(
+    config: Mapping[str, Any], reader: _Reader, context_length: int, *, is_served: bool
+) -> RopeSpec:
     """From `rope_parameters` (transformers 5) or `rope_theta` with `rope_scaling`."""
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(scaling, dict):
         raise reader.error("rope_scaling", "an object", scaling)
     kind = str(scaling.get("rope_type", scaling.get("type", "default")))
+    if kind not in ROPE_KINDS and not is_served:
+        return RopeSpec(kind, reader.positive("rope_theta", 10000.0))  # costs nothing
     if kind not in ROPE_KINDS:
         raise PlanError(
             f"{reader.error('rope_scaling', ', '.join(ROPE_KINDS), kind)}"

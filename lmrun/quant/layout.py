@@ -23,20 +23,35 @@ PARAM_BYTES = 4
 GROUP_SIZES = (32, 64, 128)
 """Group sizes the 4-bit kernels take."""
 DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
+SCALE_BITS = 16
+CPU, CUDA = "cpu", "cuda"
+"""Layouts: tiles of 16 features with zero points in bytes, and rows with packed zero points."""
 
 
 @dataclass(frozen=True)
 class WeightQuant:
-    """How the decoder's linears are stored: `none`, or 4-bit codes in groups."""
+    """How the decoder's linears are stored: `none`, or codes in groups."""
 
     method: str
     group_size: int = 0
+    """0 where a whole row shares a scale."""
     skip: frozenset[str] = frozenset()
     """Names of linears (`LinearSpec.name`) kept in the checkpoint's type."""
+    bits: int = 4
+    """Of a code: 4, and to price what is not built yet 8."""
+    is_symmetric: bool = False
+    """No zero points; to price what is not built yet."""
 
     def packs(self, linears: tuple[LinearSpec, ...]) -> bool:
         """Whether the linears that share a matrix become codes."""
         return self.method != "none" and not any(linear.name in self.skip for linear in linears)
+
+
+def zero_bits(quant: WeightQuant, layout: str) -> int:
+    """Bits of a zero point: a byte beside the CPU's tiles, packed like the codes on CUDA."""
+    if quant.is_symmetric:
+        return 0
+    return 8 if layout == CPU else quant.bits
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,22 @@ def float_matrix(name: str, dtype: str, n: int, k: int) -> tuple[TensorSize, ...
     return (TensorSize(f"{name}.weight", dtype, (tiles, -(-k // 2), TILE_FEATURES, 2)),)
 
 
+def code_matrix(name: str, n: int, k: int, quant: WeightQuant, layout: str) -> list[TensorSize]:
+    """A matrix [n, k] of codes with scales and zero points in one of the layouts."""
+    if layout == CPU and quant.bits == 4 and not quant.is_symmetric and quant.group_size:
+        return list(u4_matrix(name, n, k, quant.group_size))
+    rows = num_tiles(n) * TILE_FEATURES if layout == CPU else n
+    groups = k // quant.group_size if quant.group_size else 1
+    sizes = [
+        TensorSize(f"{name}.qweight", "U8", (rows, k * quant.bits // 8)),
+        TensorSize(f"{name}.scales", "F16", (rows, groups)),
+    ]
+    if not quant.is_symmetric:
+        zeros = rows * groups * zero_bits(quant, layout) // 8
+        sizes.append(TensorSize(f"{name}.zeros", "U8", (zeros,)))
+    return sizes
+
+
 def u4_matrix(name: str, n: int, k: int, group_size: int) -> tuple[TensorSize, ...]:
     """A matrix [n, k] of 4-bit codes with scales and zero points; group_size divides k."""
     tiles, groups = num_tiles(n), k // group_size
@@ -86,51 +117,91 @@ MATRICES = (
 
 
 def workspace_tensors(
-    spec: ModelSpec, weight_dtype: str, quant: WeightQuant, rank: int = 0
+    spec: ModelSpec,
+    weight_dtype: str,
+    quant: WeightQuant,
+    rank: int = 0,
+    *,
+    tp: int = 1,
+    layout: str = CPU,
 ) -> Iterator[TensorSize]:
-    """The tensors of a workspace (one rank of one), without the padding ones.
+    """The tensors of one rank of a workspace, without the padding ones.
 
     ``weight_dtype`` is the type of every matrix that is not quantized. Linears that share a matrix
-    are quantized together or not at all.
+    are quantized together or not at all. A rank of several holds its share of the heads, of the
+    intermediate features and of the vocabulary, and all norms. On CUDA vectors have the type of
+    the matrices, and the rope table is no tensor.
     """
-    vocab, hidden = spec.vocab_size, spec.hidden_size
-    yield from float_matrix("tok_embeddings", weight_dtype, vocab, hidden)
+    vocab, hidden = -(-spec.vocab_size // tp), spec.hidden_size
+    vector = "F32" if layout == CPU else weight_dtype
+
+    def floats(name: str, n: int, k: int) -> tuple[TensorSize, ...]:
+        if layout == CPU:
+            return float_matrix(name, weight_dtype, n, k)
+        return (TensorSize(f"{name}.weight", weight_dtype, (n, k)),)
+
+    yield from floats("tok_embeddings", vocab, hidden)
     for index in range(spec.num_layers):
         layer = f"layers.{index}"
         linears = {linear.role: linear for linear in spec.layer(index)}
-        yield TensorSize(f"{layer}.attention_norm.weight", "F32", (hidden,))
-        yield TensorSize(f"{layer}.ffn_norm.weight", "F32", (hidden,))
+        yield TensorSize(f"{layer}.attention_norm.weight", vector, (hidden,))
+        yield TensorSize(f"{layer}.ffn_norm.weight", vector, (hidden,))
         if spec.qk_norm:
-            yield TensorSize(f"{layer}.attention.q_norm.weight", "F32", (spec.head_dim,))
-            yield TensorSize(f"{layer}.attention.k_norm.weight", "F32", (spec.head_dim,))
+            yield TensorSize(f"{layer}.attention.q_norm.weight", vector, (spec.head_dim,))
+            yield TensorSize(f"{layer}.attention.k_norm.weight", vector, (spec.head_dim,))
         for matrix, roles in MATRICES:
             parts = tuple(linears[role] for role in roles)
             name = f"{layer}.{matrix}.{rank}"
-            n, k = sum(part.out_features for part in parts), parts[0].in_features
+            n, k = _rank_shape(spec, matrix, tp)
             if quant.packs(parts):
-                yield from u4_matrix(name, n, k, quant.group_size)
+                yield from code_matrix(name, n, k, quant, layout)
             else:
-                yield from float_matrix(name, weight_dtype, n, k)
+                yield from floats(name, n, k)
             if parts[0].has_bias:
-                yield TensorSize(f"{name}.bias", "F32", (n,))
-    yield TensorSize("norm.weight", "F32", (hidden,))
+                yield TensorSize(f"{name}.bias", vector, (n,))
+    yield TensorSize("norm.weight", vector, (hidden,))
     if not spec.tie_word_embeddings:
-        yield from float_matrix("output", weight_dtype, vocab, hidden)
-    yield TensorSize("rope.inv_freq", "F32", (spec.head_dim // 2,))
+        yield from floats("output", vocab, hidden)
+    if layout == CPU:
+        yield TensorSize("rope.inv_freq", "F32", (spec.head_dim // 2,))
 
 
-def workspace_bytes(spec: ModelSpec, weight_dtype: str, quant: WeightQuant) -> int:
-    """Size of the data of a workspace file: tensors and alignment, before the rounding to 2 MiB."""
+def rank_kv_heads(spec: ModelSpec, tp: int) -> int:
+    """KV heads of a rank; ranks beyond their number share them."""
+    return max(1, spec.num_kv_heads // tp)
+
+
+def _rank_shape(spec: ModelSpec, matrix: str, tp: int) -> tuple[int, int]:
+    """Output and input features of a rank's part of a matrix."""
+    heads, ffn = spec.num_heads // tp * spec.head_dim, spec.intermediate_size // tp
+    if matrix == "attention.w_qkv":
+        return heads + 2 * rank_kv_heads(spec, tp) * spec.head_dim, spec.hidden_size
+    if matrix == "attention.wo":
+        return spec.hidden_size, heads
+    if matrix == "feed_forward.w13":
+        return 2 * ffn, spec.hidden_size
+    return spec.hidden_size, ffn
+
+
+def workspace_bytes(
+    spec: ModelSpec, weight_dtype: str, quant: WeightQuant, *, tp: int = 1, layout: str = CPU
+) -> int:
+    """Size of the data of a rank's file: tensors and alignment, before the rounding to 2 MiB."""
     total = 0
-    for tensor in workspace_tensors(spec, weight_dtype, quant):
-        total += -total % TENSOR_ALIGNMENT + tensor.num_bytes
+    for tensor in workspace_tensors(spec, weight_dtype, quant, tp=tp, layout=layout):
+        if layout == CPU:
+            total += -total % TENSOR_ALIGNMENT
+        total += tensor.num_bytes
     return total
 
 
-def file_bytes(spec: ModelSpec, weight_dtype: str, quant: WeightQuant) -> int:
-    """Size of a workspace file: data rounded up to 2 MiB. The header (about 100 bytes a tensor) may
-    push it over by one more step."""
-    return -(-workspace_bytes(spec, weight_dtype, quant) // FILE_ALIGNMENT) * FILE_ALIGNMENT
+def file_bytes(
+    spec: ModelSpec, weight_dtype: str, quant: WeightQuant, *, tp: int = 1, layout: str = CPU
+) -> int:
+    """What a rank's weights take. On a CPU that is the file as it is mapped: data rounded up to
+    2 MiB. The header (about 100 bytes a tensor) may push it over by one more step."""
+    size = workspace_bytes(spec, weight_dtype, quant, tp=tp, layout=layout)
+    return -(-size // FILE_ALIGNMENT) * FILE_ALIGNMENT if layout == CPU else size
 
 
 @dataclass(frozen=True)
@@ -146,15 +217,25 @@ class KvLayout:
     """32, 16, 8 or 4."""
 
     @classmethod
-    def of(cls, spec: ModelSpec, block_size: int, bits: int) -> "KvLayout":
-        """The layout for a model."""
-        return cls(spec.num_layers, spec.num_kv_heads, spec.head_dim, block_size, bits)
+    def of(cls, spec: ModelSpec, block_size: int, bits: int, tp: int = 1) -> "KvLayout":
+        """The layout for a rank of a model."""
+        heads = rank_kv_heads(spec, tp)
+        return cls(spec.num_layers, heads, spec.head_dim, block_size, bits)
+
+    @property
+    def code_bytes(self) -> int:
+        """Codes of one key or value vector."""
+        return self.head_dim * self.bits // 8
+
+    @property
+    def param_bytes(self) -> int:
+        """Scale and zero of one key or value vector."""
+        return PARAM_BYTES if self.bits < 16 else 0
 
     @property
     def part_bytes(self) -> int:
         """K or V of one head and layer: codes, then scale and zero of each token."""
-        params = PARAM_BYTES if self.bits < 16 else 0
-        return self.block_size * (self.head_dim * self.bits // 8 + params)
+        return self.block_size * (self.code_bytes + self.param_bytes)
 
     @property
     def block_bytes(self) -> int:
