@@ -81,4 +81,5 @@ def measure_read_bandwidth(threads: int, bytes: int) -> float:
     part, in 2 MiB pages where the kernel grants them; the best of several passes."""
 
 def build_info() -> dict[str, str]:
-    """`version`, `compiler`, `isas` compiled in."""
+    """`version`, `compiler`, `isas` compiled in, and `build`: SHA-256 of the sources, the compiler
+    and its flags, equal wherever the same was built."""

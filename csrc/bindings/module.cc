@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include "build_digest.h"
 #include "engine/engine.h"
 #include "engine/machine.h"
 
@@ -14,6 +15,7 @@ namespace {
 py::dict build_info() {
   py::dict info;
   info["version"] = LMRUN_VERSION;
+  info["build"] = LMRUN_BUILD_DIGEST;
   info["compiler"] = engine::compiler();
   info["isas"] = engine::compiled_isas();
   return info;
