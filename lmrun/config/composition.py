@@ -9,7 +9,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
-from lmrun.config import command_line, hydra_session, keys, paths, recipes, values
+from lmrun.config import (
+    command_line,
+    hydra_session,
+    keys,
+    model_choice,
+    paths,
+    recipes,
+    values,
+)
 from lmrun.config.command_line import CommandLine
 from lmrun.config.composed import (
     COMMAND_LINE,
@@ -50,10 +58,14 @@ def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
     }
     chain = _chain([*options.values(), *taken.values()], line)
     choices = _choices(primary, taken, line)
+    model_choice.give_way(chain, choices)
     winners = {key: settings[-1] for key, settings in chain.items()}
+    if winners[model_choice.PATH].value is None:
+        merged.config.model.path = None
     _check_no_option_is_lost(line, taken, chain)
     origins = {key: setting.origin for key, setting in winners.items()}
     run = values.build(_resolved(merged.config, origins), origins)
+    model_choice.check_one(run, origins)
     described = {
         name: RecipeOrigin(name, document.path, document.digest, recipes.shadowed(document.path))
         for name, document in taken.items()
@@ -153,16 +165,19 @@ def _check_no_option_is_lost(
 
 
 def _resolved(config: DictConfig, origins: Mapping[str, Origin]) -> dict[str, Any]:
-    """Plain values, interpolations resolved; the API keys stay references."""
-    group, _, leaf = keys.API_KEYS.partition(".")
-    references = OmegaConf.to_container(config[group], resolve=False)
-    assert isinstance(references, dict)
-    config[group][leaf] = []
+    """Plain values, interpolations resolved; secrets stay references."""
+    written = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(written, dict)
+    for secret in keys.SECRETS:
+        group, _, leaf = secret.partition(".")
+        config[group][leaf] = [] if keys.table()[secret].kind is list else None
     for name in keys.table():
         _check_resolves(config, name, origins[name])
     container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
-    container[group][leaf] = references[leaf]
+    for secret in keys.SECRETS:
+        group, _, leaf = secret.partition(".")
+        container[group][leaf] = written[group][leaf]
     return {str(key): value for key, value in container.items()}
 
 

@@ -13,6 +13,9 @@ from lmrun.config.schema import RunConfig
 from lmrun.config.suggest import listed
 
 API_KEYS = "frontend.api_keys"
+HUB_TOKEN = "model.hub_token"
+SECRETS = (API_KEYS, HUB_TOKEN)
+"""Keys that hold references to secrets, resolved at the moment of use."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ class _Row:
 
 
 _TABLE = (
-    _Row("model.hub_id", lambda run: run.model.hub_id is None, "model.path with a local folder is"),
-    _Row("model.revision", lambda run: run.model.revision is None, "a local folder is"),
     _Row("backend.name", lambda run: run.backend.name is BackendName.native, "native is"),
     _Row(
         "backend.isa",
@@ -60,28 +58,29 @@ _TABLE = (
         lambda run: run.parallel.placement is PlacementName.local,
         "local is",
     ),
-    _Row("device.name", lambda run: run.device.name == "auto", "auto is"),
-    _Row("device.kind", lambda run: run.device.kind == "cpu", "cpu is"),
-    _Row("device.count", lambda run: run.device.count == 1, "1 is"),
-    _Row("device.memory_gib", lambda run: run.device.memory_gib is None, "null is"),
-    _Row("device.bandwidth_gb_s", lambda run: run.device.bandwidth_gb_s is None, "null is"),
-    _Row("device.source", lambda run: run.device.source is None, "null is"),
-    _Row("device.peak_gflop_s", lambda run: run.device.peak_gflop_s is None, "null is"),
 )
 
 
-def check_built(run: RunConfig) -> None:
-    """Raise `PlanError` on the first choice that is legal and not built yet."""
+def not_built(run: RunConfig) -> tuple[str, ...]:
+    """One message for each choice that is legal and not built yet: what may be priced, not run."""
+    messages = []
     for row in _TABLE:
         if not row.is_built(run):
             group, _, leaf = row.key.partition(".")
             value = getattr(getattr(run, group), leaf)
             shown = str(value).lower() if isinstance(value, bool) else value
-            raise PlanError(f"{row.key}={shown}: not built yet; {row.what_is}.")
+            messages.append(f"{row.key}={shown}: not built yet; {row.what_is}.")
+    return tuple(messages)
+
+
+def check_built(run: RunConfig) -> None:
+    """Raise `PlanError` on the first choice that is legal and not built yet."""
+    for message in not_built(run):
+        raise PlanError(message)
 
 
 def is_built(run: RunConfig) -> bool:
-    """True when `check_built` has nothing to refuse."""
+    """True when `not_built` has nothing to say."""
     return all(row.is_built(run) for row in _TABLE)
 
 

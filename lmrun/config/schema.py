@@ -91,10 +91,32 @@ class ModelConfig:
         "a checkpoint folder, a quantized folder or a workspace; a bare name is searched in"
         " $LMRUN_MODELS; `builtin:NAME` is a model lmrun makes itself",
     )
-    hub_id: str | None = opt(None, "model id on the Hugging Face hub")
-    revision: str | None = opt(None, "commit on the hub; a lock refuses a floating one")
+    hub_id: str | None = opt(
+        None,
+        "model id on the Hugging Face hub, in place of `path`; kept in the hub's own cache"
+        " (HF_HOME)",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        examples=["org/name"],
+    )
+    revision: str | None = opt(
+        None,
+        "commit, branch or tag on the hub; default: main. A lock refuses what may move",
+        pattern=r"^[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*$",
+        examples=["main", "v1.0", "refs/pr/1"],
+    )
+    hub_token: str | None = opt(
+        None,
+        "access token for the hub, as a reference such as `${oc.env:HF_TOKEN}`; default: the one"
+        " huggingface_hub finds",
+    )
+    hub_offline: bool = opt(
+        False, "never ask the hub, take what its cache holds; HF_HUB_OFFLINE=1 does so too"
+    )
     served_name: str | None = opt(
-        None, "name in the API; default: the folder's name", pattern=r"\S", examples=["my-model"]
+        None,
+        "name in the API; default: the name of the folder or model",
+        pattern=r"\S",
+        examples=["my-model"],
     )
     chat_template: str = opt(
         "auto", "`auto` (the tokenizer's own), a name `lmrun list` shows, or a Jinja file"
@@ -186,8 +208,21 @@ class DeviceConfig:
     kind: str = opt("cpu", "cpu or cuda", pattern=r"^(cpu|cuda)$", examples=["cpu", "cuda"])
     memory_gib: float | None = opt(None, "memory of one device, GiB", gt=0)
     count: int = opt(1, "devices", ge=1)
+    cores: int | None = opt(None, "cores of a CPU", ge=1)
     bandwidth_gb_s: float | None = opt(None, "read bandwidth of one device, GB/s", gt=0)
-    peak_gflop_s: float | None = opt(None, "peak rate of one device, GFLOP/s", gt=0)
+    peak_gflop_s: float | None = opt(
+        None, "peak rate of one device with 16-bit inputs, dense, GFLOP/s", gt=0
+    )
+    peak_int8_gop_s: float | None = opt(
+        None, "peak rate of one device with 8-bit integers, dense, Gop/s", gt=0
+    )
+    workspace: str = opt(
+        "auto",
+        "memory of a device kept for the engine process and activations, such as `1GiB` or `0B`,"
+        " or `auto`",
+        pattern=r"^(auto|[0-9]+(\.[0-9]+)?\s*([KMGT]i?B|B))$",
+        examples=["auto", "1GiB", "0B"],
+    )
     source: str | None = opt(None, "where the numbers come from")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lmrun.config.keys import API_KEYS, table
+from lmrun.config.keys import API_KEYS, HUB_TOKEN, table
 from lmrun.config.schema import RunConfig
 from lmrun.config.secrets import is_reference
 from lmrun.errors import ConfigError
@@ -30,6 +30,9 @@ def check(name: str, value: object, where: object) -> None:
     """
     if name == API_KEYS:
         _check_references(value, where)
+        return
+    if name == HUB_TOKEN:
+        _check_token(value, where)
         return
     if isinstance(value, str) and is_deferred(value):
         _check_resolver(name, value, where)
@@ -115,4 +118,13 @@ def _check_references(value: object, where: object) -> None:
             f"{API_KEYS} ({where}): expected references, got a literal key, which would be seen"
             " in files, logs and the process list. Put it in an environment variable and write"
             " '${oc.env:NAME}'."
+        )
+
+
+def _check_token(value: object, where: object) -> None:
+    if value is not None and not (isinstance(value, str) and is_reference(value)):
+        raise ConfigError(
+            f"{HUB_TOKEN} ({where}): expected a reference, got a literal token, which would be"
+            " seen in files, logs and the process list. Put it in an environment variable and"
+            " write '${oc.env:NAME}'."
         )

@@ -18,8 +18,6 @@ REFUSED = {
     "quant.method=gptq": "quant.method=gptq: not built yet; none, rtn and awq are.",
     "quant.method=smoothquant": "quant.method=smoothquant: not built yet; none, rtn and awq are.",
     "quant.symmetric=true": "quant.symmetric=true: not built yet; false is.",
-    "model.hub_id=a/b": ("model.hub_id=a/b: not built yet; model.path with a local folder is."),
-    "model.revision=main": "model.revision=main: not built yet; a local folder is.",
     "device.name=h100": "device.name=h100: not built yet; auto is.",
     "device.kind=cuda": "device.kind=cuda: not built yet; cpu is.",
     "device.source=datasheet": "device.source=datasheet: not built yet; null is.",

@@ -100,7 +100,8 @@ ON_THE_COMMAND_LINE = {
     ),
     "model.served_name=${model.nme}": (
         "model.served_name (command line): refers to model.nme, which is no such key."
-        " Keys of model: path, hub_id, revision, served_name, chat_template."
+        " Keys of model: path, hub_id, revision, hub_token, hub_offline, served_name,"
+        " chat_template."
     ),
     "model.served_name=${oc.env:LMRUN_UNSET}": (
         "model.served_name (command line): the environment variable LMRUN_UNSET is not set."

@@ -24,6 +24,9 @@ LITERALS = [
     f"+api_key={CANARY}",
     f"frontend={{api_keys: [{CANARY}]}}",
     f"~frontend.api_keys={CANARY}",
+    f"model.hub_token={CANARY}",
+    f"model.hub_token=[{CANARY}]",
+    f"model.hub_token='${{oc.env:KEY,{CANARY}}}'",
 ]
 
 
