@@ -5,6 +5,10 @@
 ``LMRUN_RECIPE_PATH``  folders, separated by ``os.pathsep``, searched for recipes first
 ``LMRUN_LOG``          log level: debug, info, warning, error
 ``LMRUN_TEST_DATA``    real checkpoints and texts, read by the tests alone
+
+Of other people's conventions it honours ``NO_COLOR`` (rich does), ``GITHUB_STEP_SUMMARY`` (a file
+that gets a Markdown summary), and, to find the files of a shell, ``SHELL``, ``ZDOTDIR`` and
+``XDG_DATA_HOME``.
 """
 
 import os
@@ -51,3 +55,9 @@ def log_level() -> str:
     if value not in LOG_LEVELS:
         raise ConfigError(f"LMRUN_LOG: expected one of {', '.join(LOG_LEVELS)}, got {value!r}.")
     return value
+
+
+def step_summary() -> Path | None:
+    """File of the job summary that a GitHub Actions runner names."""
+    value = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Path(value) if value else None

@@ -10,14 +10,14 @@ from lmrun.config.not_built import check_built
 from lmrun.deploy.building import build
 from lmrun.errors import ExitStatus
 
-FLAGS = {"-q": False}
+FLAGS: dict[str, bool] = {}
 
 
 def run(argv: list[str]) -> ExitStatus:
     """Run the missing stages of the overrides in ``argv``; stdout gets the workspace folder."""
-    given, overrides = flags.split(argv, FLAGS)
+    _, overrides = flags.split(argv, FLAGS)
     composed = compose(overrides)
     check_built(composed.run)
-    plan = build(composed, Store(env.home()), quiet="-q" in given)
+    plan = build(composed, Store(env.home()))
     sys.stdout.write(f"{plan.workspace}\n")
     return ExitStatus.OK

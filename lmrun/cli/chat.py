@@ -87,7 +87,7 @@ class EngineTalker:
         """Builds what is missing of the overrides' plan first."""
         composed = compose(overrides)
         check_built(composed.run)
-        plan = build(composed, Store(env.home()), quiet=True)
+        plan = build(composed, Store(env.home()), show_plan=False)
         self.model = plan.served_name
         self._params = SamplingParams(
             temperature=sampling.temperature, max_tokens=sampling.max_tokens

@@ -6,9 +6,12 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import NoReturn
 
-from lmrun import log
+from lmrun import __version__, events, log
 from lmrun.cli import help as texts
+from lmrun.cli import reporting
 from lmrun.errors import ExitStatus, LmrunError, PlanError, UsageError
+
+logger = log.get("lmrun.cli.main")  # __name__ is __main__ when run with -m
 
 VERBS = {
     "up": "lmrun.cli.up:run",
@@ -63,34 +66,61 @@ def main() -> NoReturn:
 
 def run(argv: Sequence[str]) -> ExitStatus:
     """Run one command; an error meant for the user becomes one message on stderr."""
+    status = ExitStatus.BUG
     try:
-        return _dispatch(list(argv))
+        status = _dispatch(list(argv))
     except LmrunError as error:
-        sys.stderr.write(f"lmrun: {error}\n")
-        return error.status
+        status = error.status
+        _say(str(error))
+        _emit_error(error, status)
     except KeyboardInterrupt:
-        sys.stderr.write("\nlmrun: interrupted\n")
-        return ExitStatus.INTERRUPTED
+        status = ExitStatus.INTERRUPTED
+        if not log.is_json():
+            sys.stderr.write("\n")
+        _say("interrupted")
+    except Exception as error:
+        _emit_error(error, status)
+        if not log.is_json():
+            raise
+        logger.exception("a bug in lmrun: %s", error)
+    finally:
+        events.emit(events.CommandFinished(status))
+        events.close()
+    return status
+
+
+def _say(message: str) -> None:
+    if log.is_json():
+        logger.error("%s", message)
+    else:
+        sys.stderr.write(f"lmrun: {message}\n")
+
+
+def _emit_error(error: Exception, status: ExitStatus) -> None:
+    events.emit(events.Error(type(error).__name__, str(error), status))
 
 
 def _dispatch(argv: list[str]) -> ExitStatus:
     if not argv:
         sys.stdout.write(texts.SHORT)
         return ExitStatus.OK
-    verb, rest = _verb(argv)
-    if "--help" in rest or "-h" in rest:
+    how, argv = reporting.take(argv, _TAKE_A_VALUE)
+    if "--help" in argv or "-h" in argv:
+        verb, _ = _verb(argv)
         sys.stdout.write(texts.VERBS[verb] if verb in argv else texts.FULL)
         return ExitStatus.OK
+    how.apply()
+    verb, rest = _verb(argv)
     if "--version" in rest:
         return _load("lmrun.cli.version:run")(rest)
     _refuse_hydra_flags(rest)
+    events.emit(events.CommandStarted(verb, __version__))
     if verb in _COMPOSING and any(word.partition("=")[0] in ("--cfg", "-c") for word in rest):
         return _load("lmrun.cli.show_config:run")(rest)
     return _load(VERBS[verb])(rest)
 
 
 def _load(target: str) -> Callable[[list[str]], ExitStatus]:
-    log.setup()
     module, _, name = target.partition(":")
     function: Callable[[list[str]], ExitStatus] = getattr(import_module(module), name)
     return function
@@ -134,3 +164,7 @@ def _refuse_hydra_flags(argv: Sequence[str]) -> None:
         raise UsageError(
             "--experimental-rerun: refused, it would run code from a file. Give the overrides."
         )
+
+
+if __name__ == "__main__":
+    main()

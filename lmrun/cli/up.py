@@ -8,7 +8,7 @@ from lmrun.config.not_built import check_built
 from lmrun.deploy.supervisor import UpOptions, up
 from lmrun.errors import ExitStatus, UsageError
 
-FLAGS = {"--verify": True, "-q": False}
+FLAGS = {"--verify": True}
 
 
 def run(argv: list[str]) -> ExitStatus:
@@ -18,5 +18,5 @@ def run(argv: list[str]) -> ExitStatus:
         raise UsageError(f"--verify: expected full, got {given['--verify']!r}.")
     composed = compose(overrides)
     check_built(composed.run)
-    options = UpOptions(quiet="-q" in given, verify_first="--verify" in given)
+    options = UpOptions(verify_first="--verify" in given)
     return up(composed, Store(env.home()), options)

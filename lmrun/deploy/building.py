@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from lmrun import log
+from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.deploy.process import Children
@@ -47,7 +47,9 @@ class Builder:
         if _has_workspace(plan):
             return plan
         document = json.dumps(plan.to_json()).encode() + b"\n"
-        child = await self._children.spawn("stages", RUNNER, document, own_terminal=True)
+        child = await self._children.spawn(
+            "stages", RUNNER, document, own_terminal=not log.is_json()
+        )
         status = await self._stop.or_result(child.wait())
         if status != ExitStatus.OK:
             raise _failure(status, child.explain_end())
@@ -77,16 +79,24 @@ class Builder:
         return [artifact for artifact in found if artifact is not None]
 
 
-def show(plan: Plan, *, quiet: bool) -> None:
-    """The plan on stderr, and what a person must know before the text surprises them."""
-    if not quiet:
+def show(plan: Plan, *, in_full: bool = True) -> None:
+    """The plan on stderr, and what a person must know before the text surprises them.
+
+    ``-q`` and JSON lines leave the plan out; the `Planned` event is sent in any case.
+    """
+    stages = (
+        events.PlannedStage(stage.name, str(stage.action), stage.fingerprint, stage.why)
+        for stage in plan.stages
+    )
+    events.emit(events.Planned(plan.served_name, plan.recipe, tuple(stages)))
+    if in_full and log.is_chatty():
         sys.stderr.write(plan_text(plan) + "\n\n")
         sys.stderr.flush()
     if plan.model_kind is ModelKind.builtin:
         logger.warning("%s", RANDOM_WEIGHTS)
 
 
-def build(composed: Composed, store: Store, *, quiet: bool) -> Plan:
+def build(composed: Composed, store: Store, *, show_plan: bool = True) -> Plan:
     """Build in the foreground; the plan of what was built. A signal is a `KeyboardInterrupt`."""
 
     async def main() -> Plan:
@@ -95,7 +105,7 @@ def build(composed: Composed, store: Store, *, quiet: bool) -> Plan:
         builder = Builder(composed, store, children, stop)
         plan = builder.plan()
         check_text_files(plan)
-        show(plan, quiet=quiet)
+        show(plan, in_full=show_plan)
         try:
             return await builder.built(plan)
         finally:

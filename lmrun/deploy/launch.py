@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from lmrun import events
 from lmrun.deploy import announce, effective
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop
@@ -47,6 +48,7 @@ class Launcher:
         child = await self.children.spawn(
             "engine", "lmrun.engine.worker", document, arguments=arguments
         )
+        events.emit(events.EngineLaunched(child.pid))
         in_force = await self.stop.or_end_of(effective.read(self.socket_path), child)
         effective.check(plan.engine, in_force)
         return child

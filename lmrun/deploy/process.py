@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from lmrun import log
+from lmrun.deploy import guard
 
 
 @dataclass
@@ -102,9 +106,7 @@ class Children:
             "-P",  # nothing in the working directory can stand in for a module
             "-m",
             "lmrun.deploy.guard",
-            str(os.getpid()),
-            module,
-            *arguments,
+            *guard.words(name, module, arguments, os.getpid()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL if own_terminal else asyncio.subprocess.PIPE,
             stderr=None if own_terminal else asyncio.subprocess.STDOUT,
@@ -142,5 +144,16 @@ async def _relay(name: str, stream: asyncio.StreamReader) -> None:
         if not raw:
             return
         line = raw.decode("utf-8", "replace").rstrip()
-        sys.stderr.write(f"[{name}] {line}\n")
+        sys.stderr.write(_relayed(name, line) + "\n")
         sys.stderr.flush()
+
+
+def _relayed(name: str, line: str) -> str:
+    """A child's line behind its name; among JSON lines its own object, or one around its text."""
+    if not log.is_json():
+        return f"[{name}] {line}"
+    try:
+        is_object = isinstance(json.loads(line), dict)
+    except ValueError:
+        is_object = False
+    return line if is_object else log.json_line("info", line, process=name)

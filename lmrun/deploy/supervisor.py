@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from lmrun import log
+from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
@@ -33,8 +33,6 @@ FORCED_GRACE_S = 1.0
 class UpOptions:
     """Flags of `lmrun up`."""
 
-    quiet: bool = False
-    """The plan is not printed."""
     verify_first: bool = False
     """Hash the artifacts before the launch, not after ready."""
 
@@ -79,7 +77,7 @@ class Supervisor:
     async def _deploy(self, launcher: Launcher) -> ExitStatus:
         plan = self._builder.plan()
         _preflight(plan)
-        show(plan, quiet=self._options.quiet)
+        show(plan)
         if self._options.verify_first:
             plan = await self._builder.verified(plan)
         cached = self._builder.cached(plan)
@@ -99,7 +97,10 @@ class Supervisor:
         engine = await launcher.engine(plan)
         server = await launcher.server(plan, engine)
         self._has_been_ready = True
-        logger.info("ready, %.1f s after the launch of the engine", time.monotonic() - started)
+        seconds = time.monotonic() - started
+        url = announce.base_url(plan.frontend.host, plan.frontend.port)
+        events.emit(events.Ready(url, plan.served_name, round(seconds, 3)))
+        logger.info("ready, %.1f s after the launch of the engine", seconds)
         return _Running(engine, server)
 
     async def _introduce_ui(self, plan: Plan, launcher: Launcher, ui: Child) -> None:
@@ -110,6 +111,7 @@ class Supervisor:
         except StoppedError:
             return  # `_watch` drains
         _say(f"page   {url}")
+        events.emit(events.PageReady(url))
         if launcher.api_keys and not _is_loopback(plan.frontend):
             logger.warning("frontend.ui: the page at %s uses an API key for whoever opens it", url)
 
@@ -161,6 +163,7 @@ class Supervisor:
     async def _stopped(self, plan: Plan, running: _Running) -> ExitStatus:
         """Drain the server, then stop the page and the engine."""
         engine_lived = running.engine.alive
+        events.emit(events.Draining(plan.frontend.drain_s))
         running.server.send(signal.SIGTERM)
         urgent = asyncio.create_task(self._stop.now.wait())
         drained = asyncio.create_task(running.server.wait())
@@ -175,6 +178,7 @@ class Supervisor:
         for child, grace_s in ((running.ui, UI_GRACE_S), (running.engine, ENGINE_GRACE_S)):
             if child is not None:
                 await child.stop(grace_s if in_time else FORCED_GRACE_S)
+        events.emit(events.Stopped(in_time))
         if not in_time:
             logger.warning("stopped before the running requests ended")
             return ExitStatus.INTERRUPTED
@@ -183,6 +187,9 @@ class Supervisor:
 
 def _report(running: _Running, done: set[str]) -> None:
     running.reported |= done
+    for child in (running.engine, running.ui):
+        if child is not None and child.name in done:
+            events.emit(events.ChildEnded(child.name, child.describe_end()))
     if "engine" in done:
         logger.error(
             "%s. The API answers 503; stop and start the deployment to serve again",

@@ -16,8 +16,9 @@ from lmrun import log
 from lmrun.errors import StageError
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.tokenizer import Tokenizer
+from lmrun.progress import progress_bar
 from lmrun.stages import decoder, sample_text, tensor_files
-from lmrun.stages.context import StageContext, StageResult, progress_bar
+from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.decoder import LayerTrace, RotaryTables
 from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from lmrun.stages.tensor_files import Array, LazyTensor
@@ -61,7 +62,7 @@ def run(context: StageContext) -> StageResult:
     done = finished.num_done(checkpoint.spec.num_layers)
     with (
         torch.inference_mode(),
-        progress_bar("calibrate", checkpoint.spec.num_layers, done) as advance,
+        progress_bar("calibrate", checkpoint.spec.num_layers, done, unit="layers") as advance,
     ):
         batch_size = int(context.value("calibration.batch_size"))
         workers = Workers(context.threads)

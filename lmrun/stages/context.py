@@ -1,20 +1,12 @@
 """What a stage is given and what it gives back."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from lmrun.artifacts.store import RESUME
 from lmrun.plan.plan import Plan, StagePlan
-
-Advance = Callable[[int], None]
-"""Told how many more units are done."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +50,3 @@ class StageResult:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     """What was done otherwise than asked, one sentence each; logged as well as recorded."""
-
-
-@contextmanager
-def progress_bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """A bar on stderr while the block runs; silent where stderr is not a terminal."""
-    console = Console(file=sys.stderr)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(description, total=total, completed=done)
-        yield lambda units: progress.advance(task, units)

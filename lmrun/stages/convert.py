@@ -12,10 +12,11 @@ from lmrun.errors import StageError
 from lmrun.models.checkpoint import SIDE_FILES, Checkpoint
 from lmrun.models.rope import inv_freq
 from lmrun.models.spec import LinearSpec, ModelSpec
+from lmrun.progress import progress_bar
 from lmrun.quant import layout, packing
 from lmrun.quant.layout import MATRICES, TensorSize, WeightQuant
 from lmrun.stages import tensor_files
-from lmrun.stages.context import StageContext, StageResult, progress_bar
+from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.tensor_files import Array, LazyTensor
 from lmrun.stages.workspace_writer import write_workspace
 
@@ -45,7 +46,7 @@ def convert(checkpoint: Checkpoint, folder: Path, source_digest: str) -> StageRe
     """
     source = _Source(checkpoint)
     sizes = list(layout.workspace_tensors(checkpoint.spec, checkpoint.weight_dtype, source.quant))
-    with progress_bar("convert", len(sizes)) as advance:
+    with progress_bar("convert", len(sizes), unit="tensors") as advance:
 
         def counted(load: Callable[[], Array]) -> Callable[[], Array]:
             def made() -> Array:

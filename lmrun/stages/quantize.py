@@ -21,10 +21,11 @@ from lmrun.models.checkpoint import SIDE_FILES, SINGLE_FILE, Checkpoint
 from lmrun.models.registry import CONFIG_FILE, read_json
 from lmrun.models.safetensors_header import TensorEntry, read_header
 from lmrun.models.spec import LinearSpec
+from lmrun.progress import progress_bar
 from lmrun.quant import packing
 from lmrun.quant.awq import InputStatistics
 from lmrun.stages import calibrate, decoder, tensor_files
-from lmrun.stages.context import StageContext, StageResult, progress_bar
+from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.decoder import INPUTS, LayerWeights, RotaryTables
 from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from lmrun.stages.layer_quantizer import QuantizedLayer, QuantSettings, quantize_layer
@@ -60,7 +61,7 @@ def run(context: StageContext) -> StageResult:
         _log.info("quantize: %d of %d layers are finished", done, checkpoint.spec.num_layers)
     with (
         torch.inference_mode(),
-        progress_bar("quantize", checkpoint.spec.num_layers, done) as advance,
+        progress_bar("quantize", checkpoint.spec.num_layers, done, unit="layers") as advance,
     ):
         workers = Workers(context.threads)
         for _ in _layers(checkpoint, settings, calibration, finished, done, workers):

@@ -21,8 +21,9 @@ from lmrun.models import builtin
 from lmrun.models.builtin import BuiltinModel
 from lmrun.models.checkpoint import SINGLE_FILE
 from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE, builtin_spec
+from lmrun.progress import progress_bar
 from lmrun.stages import tensor_files
-from lmrun.stages.context import StageContext, StageResult, progress_bar
+from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.tensor_files import Array, LazyTensor
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
@@ -45,7 +46,7 @@ def run(context: StageContext) -> StageResult:
 def hash_inputs(home: Path, files: Sequence[Path]) -> None:
     """Put the digests of external files into the digest cache of a store's home folder."""
     total = sum(file.stat().st_size for file in files)
-    with progress_bar("hash inputs", total) as advance:
+    with progress_bar("hash inputs", total, unit="bytes") as advance:
         DigestCache(home).hash_files(files, advance)
 
 
@@ -58,7 +59,7 @@ def write_builtin(model: BuiltinModel, folder: Path) -> None:
     _write_json(folder / "tokenizer.json", tokenizer_document(spec.vocab_size))
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(spec.context_length))
     shapes = spec.float_tensors()
-    with progress_bar(f"write {model.name}", len(shapes)) as advance:
+    with progress_bar(f"write {model.name}", len(shapes), unit="tensors") as advance:
 
         def load(index: int, name: str, shape: tuple[int, ...]) -> Array:
             advance(1)

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from lmrun import __version__, env, log
+from lmrun import __version__, env, events, log
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.manifest import ManifestFields
 from lmrun.artifacts.store import RESUME, Artifact, Store
@@ -84,9 +84,15 @@ class _Build:
         if found is not None:
             return found
         inputs = {earlier: self.artifact(earlier).path for earlier in self._reads(name)}
-        return self.store.build(
-            name, stage.fingerprint, lambda partial: self._run(stage, inputs, partial)
-        )
+        try:
+            artifact = self.store.build(
+                name, stage.fingerprint, lambda partial: self._run(stage, inputs, partial)
+            )
+        except Exception as error:
+            events.emit(events.StageFailed(name, str(error)))
+            raise
+        events.emit(events.StageFinished(name, stage.fingerprint, artifact.manifest.fields.seconds))
+        return artifact
 
     def _stage(self, name: str) -> StagePlan:
         stage = self.plan.stage(name)
@@ -114,7 +120,9 @@ class _Build:
             partial=partial,
         )
         _drop_leftovers(partial)
+        fingerprint = partial.name.removeprefix(f"{stage.name}-")
         _log.info("%s: %s", stage.name, stage.why)
+        events.emit(events.StageStarted(stage.name, fingerprint, stage.why))
         start = time.monotonic()
         with _arithmetic(stage):
             result: StageResult = import_module(MODULES[stage.name]).run(context)
@@ -129,7 +137,7 @@ class _Build:
         return ManifestFields(
             stage=stage.name,
             code_version=stage.code_version,
-            fingerprint=partial.name.removeprefix(f"{stage.name}-"),
+            fingerprint=fingerprint,
             inputs={name: value for name, value in stage.inputs.items() if value is not None},
             config=stage.config,
             numeric_class=stage.numeric_class,
@@ -195,7 +203,10 @@ def main() -> int:
         plan = Plan.from_json(json.load(sys.stdin))
         workspace = build(plan, Store(env.home()))
     except LmrunError as error:
-        sys.stderr.write(f"{error}\n")
+        if log.is_json():
+            _log.error("%s", error)
+        else:
+            sys.stderr.write(f"{error}\n")
         return int(error.status)
     sys.stdout.write(json.dumps({"workspace": str(workspace)}) + "\n")
     return int(ExitStatus.OK)
