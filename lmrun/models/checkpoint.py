@@ -1,13 +1,19 @@
 """A Hugging Face checkpoint folder: its files and the headers of its safetensors, no data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lmrun import env
 from lmrun.errors import PlanError
-from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE, read_json, read_spec
+from lmrun.models.registry import (
+    CONFIG_FILE,
+    GENERATION_FILE,
+    read_json,
+    read_spec,
+    spec_from_config,
+)
 from lmrun.models.safetensors_header import TensorEntry, read_header
 from lmrun.models.spec import LinearSpec, ModelSpec
 
@@ -66,9 +72,31 @@ class Checkpoint:
         tensors, weight_files = _read_tensors(path)
         side = [path / name for name in (CONFIG_FILE, *SIDE_FILES) if (path / name).is_file()]
         checkpoint = cls(path, spec, tensors, awq, tuple(sorted([*side, *weight_files])))
-        checkpoint._check_names()
-        checkpoint._check_shapes()
+        checkpoint._check()
         return checkpoint
+
+    @classmethod
+    def assemble(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        generation: Mapping[str, Any],
+        tensors: Mapping[str, TensorEntry],
+        files: tuple[Path, ...],
+    ) -> "Checkpoint":
+        """A checkpoint whose files are not in ``path`` yet, from what was read elsewhere.
+
+        The same checks and errors as `open`.
+        """
+        spec = spec_from_config(config, str(path / CONFIG_FILE), generation)
+        awq = _quantization(config, path)
+        checkpoint = cls(path, spec, tensors, awq, files)
+        checkpoint._check()
+        return checkpoint
+
+    def _check(self) -> None:
+        self._check_names()
+        self._check_shapes()
 
     @property
     def embedding_name(self) -> str:
@@ -133,7 +161,7 @@ class Checkpoint:
         shapes["lm_head.weight"] = (self.spec.vocab_size, self.spec.hidden_size)
         for name, shape in shapes.items():
             if name in self.tensors:
-                self._check(name, shape, MATRIX_DTYPES)
+                self._check_tensor(name, shape, MATRIX_DTYPES)
         if self.awq is None:
             return
         for linear in self.spec.linears:
@@ -146,11 +174,13 @@ class Checkpoint:
                     f"{self.path}: group_size {self.awq.group_size}: must divide {rows}"
                     f" (in_features of {linear.name}), and 8 must divide {columns} (out_features)."
                 )
-            self._check(f"{linear.prefix}.qweight", (rows, columns // AWQ_COLUMNS), ("I32",))
-            self._check(f"{linear.prefix}.qzeros", (groups, columns // AWQ_COLUMNS), ("I32",))
-            self._check(f"{linear.prefix}.scales", (groups, columns), MATRIX_DTYPES)
+            self._check_tensor(f"{linear.prefix}.qweight", (rows, columns // AWQ_COLUMNS), ("I32",))
+            self._check_tensor(
+                f"{linear.prefix}.qzeros", (groups, columns // AWQ_COLUMNS), ("I32",)
+            )
+            self._check_tensor(f"{linear.prefix}.scales", (groups, columns), MATRIX_DTYPES)
 
-    def _check(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
+    def _check_tensor(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
         entry = self.tensors[name]
         if entry.shape != shape or entry.dtype not in dtypes:
             raise PlanError(
@@ -211,35 +241,60 @@ def _read_tensors(path: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
     single = path / SINGLE_FILE
     if single.is_file():
         return read_header(single), [single]
-    pickles = sorted(file.name for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    raise no_safetensors(str(path), [file.name for file in path.iterdir()])
+
+
+def no_safetensors(where: str, names: Iterable[str]) -> PlanError:
+    """The refusal of a folder or a repository without safetensors, by the names of its files."""
+    pickles = sorted(name for name in names if Path(name).suffix in PICKLE_SUFFIXES)
     if pickles:
-        raise PlanError(
-            f"{path}: expected {SINGLE_FILE}, got only {', '.join(pickles)}. Those are pickle"
+        return PlanError(
+            f"{where}: expected {SINGLE_FILE}, got only {', '.join(pickles)}. Those are pickle"
             " files, which lmrun does not read: loading one can run code. Where you trust it,"
             " convert it:"
             ' python -c "import sys; from transformers import AutoModelForCausalLM as M;'
             " M.from_pretrained(sys.argv[1], dtype='auto').save_pretrained(sys.argv[2])\""
-            f" {path} NEW_FOLDER (and copy the tokenizer files)."
+            f" {where} NEW_FOLDER (and copy the tokenizer files)."
         )
-    raise PlanError(f"{path}: expected {SINGLE_FILE} or {INDEX_FILE}, got neither.")
+    return PlanError(f"{where}: expected {SINGLE_FILE} or {INDEX_FILE}, got neither.")
 
 
-def _read_shards(path: Path, index: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
-    weight_map = read_json(index).get("weight_map")
+def shard_names(weight_map: Any, index: str) -> list[str]:  # noqa: ANN401 - JSON not yet checked
+    """Files that an index names, sorted; they stand beside it. ``index`` begins the messages."""
     if not isinstance(weight_map, dict) or not weight_map:
         raise PlanError(f"{index}: weight_map: expected an object, got {weight_map!r}.")
-    tensors: dict[str, TensorEntry] = {}
     shards = sorted({str(name) for name in weight_map.values()})
     for shard in shards:
-        if Path(shard).name != shard or not (path / shard).is_file():
+        if Path(shard).name != shard:
             raise PlanError(f"{index}: expected the shard {shard} beside it, got no such file.")
-        for name, entry in read_header(path / shard).items():
-            if weight_map.get(name) == shard:
-                tensors[name] = entry
+    return shards
+
+
+def merge_shards(
+    weight_map: Mapping[str, Any], shards: Mapping[str, Mapping[str, TensorEntry]], path: Path
+) -> dict[str, TensorEntry]:
+    """The tensors that an index takes from its shards; `PlanError` where one is absent."""
+    tensors = {
+        name: entry
+        for shard, entries in shards.items()
+        for name, entry in entries.items()
+        if weight_map.get(name) == shard
+    }
     absent = sorted(set(weight_map) - set(tensors))
     if absent:
         raise PlanError(
             f"{path / str(weight_map[absent[0]])}: expected tensor {absent[0]}, as"
             f" {INDEX_FILE} says, got none of that name."
         )
-    return tensors, [index, *(path / shard for shard in shards)]
+    return tensors
+
+
+def _read_shards(path: Path, index: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
+    weight_map = read_json(index).get("weight_map")
+    names = shard_names(weight_map, str(index))
+    for shard in names:
+        if not (path / shard).is_file():
+            raise PlanError(f"{index}: expected the shard {shard} beside it, got no such file.")
+    shards = {shard: read_header(path / shard) for shard in names}
+    assert isinstance(weight_map, dict)
+    return merge_shards(weight_map, shards, path), [index, *(path / shard for shard in names)]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,16 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
     if not isinstance(header, dict):
         raise _broken(file, "a header that is no JSON object")
     header.pop("__metadata__", None)
-    start = 8 + length
+    return check_header(file, header, 8 + length, size)
+
+
+def check_header(
+    file: Path, header: Mapping[str, Any], start: int, size: int
+) -> dict[str, TensorEntry]:
+    """The tensors of a header whose data begins at ``start`` in a file of ``size`` bytes.
+
+    ``header`` maps names to `dtype`, `shape` and `data_offsets`. The file itself is not opened.
+    """
     entries = {name: _entry(file, name, fields, start) for name, fields in header.items()}
     end = start
     for entry in sorted(entries.values(), key=lambda item: item.offset):
