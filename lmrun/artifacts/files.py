@@ -1,6 +1,7 @@
 """Files on disk: stamps, hashing, and writes that survive a crash."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -60,6 +61,42 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file; one that died holds none. Writes nothing."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def remove_lock_file(path: Path) -> bool:
+    """Remove a lock file that no process holds; whether it is gone.
+
+    The name goes while the lock is held, so that whoever opened the file before sees, once it has
+    the lock, that the file has no name any more, and begins again (filelock does).
+    """
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return not path.exists()
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), path.stat()):
+            path.unlink()
+    except OSError:
+        return not path.exists()
+    finally:
+        os.close(handle)
+    return True
+
+
 def write_json(path: Path, document: Any) -> None:  # noqa: ANN401 - any JSON value
     """Replace a JSON file at once, as `write_text` does."""
     write_text(path, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
@@ -97,6 +134,11 @@ def storage_errors(place: Path) -> Iterator[None]:
             raise ArtifactError(
                 f"store: cannot write {where} ({error.strerror})."
                 " Name a writable folder by LMRUN_HOME."
+            ) from error
+        if error.errno == errno.EFBIG:
+            raise ArtifactError(
+                f"store: {where} would be larger than this process or file system may write"
+                " (ulimit -f). Raise the limit, or name another folder by LMRUN_HOME."
             ) from error
         raise
 

@@ -2,12 +2,15 @@
 
     artifacts/<stage>/<fingerprint>/   finished, never changed; manifest.json says what is inside
     partial/<stage>-<fingerprint>/     being built; kept between attempts so that stages resume
-    locks/, trash/                     one lock a fingerprint; replaced artifacts on their way out
+    locks/, trash/                     a lock a fingerprint being built; artifacts on their way out
 
-Looking up writes nothing and creates nothing.
+Looking up writes nothing and creates nothing. `inventory` lists what is there, `removal` removes.
 """
 
 import json
+import os
+import re
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +22,15 @@ from filelock import FileLock, Timeout
 
 from lmrun import log
 from lmrun.artifacts import manifest as manifests
-from lmrun.artifacts.files import files_under, fsync_path, sha256, stamp, storage_errors
+from lmrun.artifacts.files import (
+    files_under,
+    fsync_path,
+    remove_lock_file,
+    sha256,
+    stamp,
+    storage_errors,
+    write_text,
+)
 from lmrun.artifacts.manifest import FileRecord, Manifest, ManifestFields
 from lmrun.errors import ArtifactError
 
@@ -27,6 +38,9 @@ RESUME = ".resume"
 """Subfolder of a partial folder for a stage's own checkpoints; `commit` drops it."""
 DAMAGED = ".damaged"
 """Marks an artifact whose bytes were found wrong after a start; holds the reason."""
+
+_ASIDE = re.compile(r"\.(manifest\.json|damaged)\.\d+")
+"""A manifest or a mark being replaced, by another process or by one that was killed."""
 
 _log = log.get(__name__)
 
@@ -72,21 +86,20 @@ class Store:
         if not folder.is_dir():
             return Look(None, None)
         try:
-            manifest = _read_manifest(folder, fingerprint)
+            manifest = read_manifest(folder, fingerprint)
+            problem = mark_of_damage(folder) or _problem(folder, manifest, hash_all=False)
         except ArtifactError as error:
-            return Look(None, str(error))
-        marker = folder / DAMAGED
-        if marker.exists():
-            return Look(None, marker.read_text(encoding="utf-8").strip())
-        problem = _problem(folder, manifest, hash_all=False)
-        return Look(Artifact(folder, manifest) if problem is None else None, problem)
+            problem = str(error)
+        if problem is None:
+            return Look(Artifact(folder, manifest), None)
+        return Look(None, problem if folder.is_dir() else None)  # it was removed meanwhile
 
     def manifests(self, stage: str) -> list[Manifest]:
         """Manifests of every artifact of a stage, the damaged ones left out, newest first."""
         found = []
         for file in (self.home / "artifacts" / stage).glob(f"*/{manifests.FILE_NAME}"):
             try:
-                found.append((file.stat().st_mtime_ns, _read_manifest(file.parent, None)))
+                found.append((file.stat().st_mtime_ns, read_manifest(file.parent, None)))
             except (ArtifactError, OSError):
                 continue  # damaged, or removed meanwhile: of no use as a neighbour
         return [manifest for _, manifest in sorted(found, key=lambda item: -item[0])]
@@ -99,22 +112,41 @@ class Store:
         this one waited: call `find` inside, or use `build`. Full and read-only disks become
         `ArtifactError`.
         """
-        partial = self.home / "partial" / f"{stage}-{fingerprint}"
-        lock_file = self.home / "locks" / f"{stage}-{fingerprint}.lock"
-        with storage_errors(self.home):
-            lock_file.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(lock_file)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                _log.info("%s: another process builds it, waiting", stage)
-                lock.acquire()
-            try:
-                self._settle(partial, stage, fingerprint)
-                partial.mkdir(parents=True, exist_ok=True)
-                yield partial
-            finally:
-                lock.release()
+        partial = self.partial(stage, fingerprint)
+        with storage_errors(self.home), self.locked(stage, fingerprint):
+            self._settle(partial, stage, fingerprint)
+            partial.mkdir(parents=True, exist_ok=True)
+            yield partial
+
+    def partial(self, stage: str, fingerprint: str) -> Path:
+        """Where the artifact is built."""
+        return self.home / "partial" / f"{stage}-{fingerprint}"
+
+    def lock_file(self, stage: str, fingerprint: str) -> Path:
+        """Held by who builds, imports or removes the artifact."""
+        return self.home / "locks" / f"{stage}-{fingerprint}.lock"
+
+    @contextmanager
+    def locked(self, stage: str, fingerprint: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold the fingerprint's lock; its file goes with it.
+
+        Without ``wait``, `filelock.Timeout` where another process holds it.
+        """
+        file = self.lock_file(stage, fingerprint)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            _log.info("%s: another process builds it, waiting", stage)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+            remove_lock_file(file)
 
     def build(
         self, stage: str, fingerprint: str, make: Callable[[Path], ManifestFields]
@@ -129,6 +161,16 @@ class Store:
                 return self.commit(partial, make(partial))
             shutil.rmtree(partial)
             return found
+
+    def publish(self, partial: Path, manifest: Manifest) -> Artifact:
+        """Make a folder of flushed files the artifact: write the manifest, rename.
+
+        Called while the fingerprint's lock is held. What was in its place is replaced.
+        """
+        manifests.write(partial, manifest)
+        return Artifact(
+            self._publish(partial, manifest.fields.stage, manifest.fingerprint), manifest
+        )
 
     def commit(self, partial: Path, fields: ManifestFields) -> Artifact:
         """Make a partial folder the artifact: hash, flush, write the manifest, rename.
@@ -147,9 +189,7 @@ class Store:
             raise ArtifactError(f"{partial}: expected files, got none.")
         for parent in {(partial / name).parent for name in files}:
             fsync_path(parent)
-        manifest = Manifest(fields, files)
-        manifests.write(partial, manifest)
-        return Artifact(self._publish(partial, fields.stage, fields.fingerprint), manifest)
+        return self.publish(partial, Manifest(fields, files))
 
     def verify(self, artifact: Artifact) -> None:
         """Hash every file; `ArtifactError` names the first that is not as it was committed.
@@ -166,15 +206,22 @@ class Store:
             for name, record in artifact.manifest.files.items()
         }
         if renewed != dict(artifact.manifest.files):
-            with storage_errors(self.home):
+            with storage_errors(self.home), _same_times(artifact.path):
                 manifests.write(artifact.path, Manifest(artifact.manifest.fields, renewed))
 
     def condemn(self, artifact: Artifact, problem: str) -> None:
-        """Mark an artifact as damaged: it counts as absent from now on and is rebuilt."""
-        with storage_errors(self.home):
-            marker = artifact.path / DAMAGED
-            marker.write_text(problem + "\n", encoding="utf-8")
-            fsync_path(artifact.path)
+        """Mark an artifact as damaged: it counts as absent from now on and is rebuilt.
+
+        One that was removed or replaced meanwhile is left alone.
+        """
+        try:
+            if read_manifest(artifact.path, None) != artifact.manifest:
+                return
+        except ArtifactError:
+            pass  # what cannot be read is marked too
+        if artifact.path.is_dir():
+            with storage_errors(self.home):
+                write_text(artifact.path / DAMAGED, problem + "\n")
 
     def verify_in_background(
         self, artifacts: Iterable[Artifact], on_mismatch: Callable[[Artifact, str], None]
@@ -204,11 +251,13 @@ class Store:
 
     def _settle(self, partial: Path, stage: str, fingerprint: str) -> None:
         """Finish a commit that was killed before its rename; drop half a manifest."""
+        for aside in partial.glob(".manifest.json.*"):
+            aside.unlink()
         if not (partial / manifests.FILE_NAME).exists():
             return
         shutil.rmtree(partial / RESUME, ignore_errors=True)
         try:
-            complete = _problem(partial, _read_manifest(partial, fingerprint), hash_all=True)
+            complete = _problem(partial, read_manifest(partial, fingerprint), hash_all=True)
         except ArtifactError as error:
             complete = str(error)
         if complete is None:
@@ -220,18 +269,45 @@ class Store:
         shutil.rmtree(partial / RESUME, ignore_errors=True)
         folder = self.folder(stage, fingerprint)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        trash = self.home / "trash" / partial.name
-        if folder.exists():
-            trash.parent.mkdir(exist_ok=True)
-            shutil.rmtree(trash, ignore_errors=True)
-            folder.rename(trash)
+        trash = self.to_trash(folder) if folder.exists() else None
         partial.rename(folder)
         fsync_path(folder.parent)
-        shutil.rmtree(trash, ignore_errors=True)
+        if trash is not None:
+            shutil.rmtree(trash, ignore_errors=True)
         return folder
 
+    def to_trash(self, path: Path) -> Path:
+        """Move something of the store out of the way, at once; where it is now."""
+        trash = self.home / "trash" / f"{path.name[:80]}.{secrets.token_hex(4)}"
+        trash.parent.mkdir(exist_ok=True)
+        return path.rename(trash)
 
-def _read_manifest(folder: Path, fingerprint: str | None) -> Manifest:
+
+def mark_of_damage(folder: Path) -> str | None:
+    """Why an artifact was condemned; None for one that was not."""
+    try:
+        return (folder / DAMAGED).read_text(encoding="utf-8").strip() or "marked as damaged"
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        return f"marked as damaged ({error})"
+
+
+@contextmanager
+def _same_times(folder: Path) -> Iterator[None]:
+    """Rewrite a manifest, and let age and last use of the artifact stay what they were."""
+    places = (folder / manifests.FILE_NAME, folder)
+    times = [(place, place.stat()) for place in places]
+    yield
+    for place, info in times:
+        os.utime(place, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
+def read_manifest(folder: Path, fingerprint: str | None) -> Manifest:
+    """The manifest in a folder, checked, and that of this fingerprint where one is given.
+
+    Raises `ArtifactError`, its message without the folder.
+    """
     file = folder / manifests.FILE_NAME
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -250,7 +326,8 @@ def _read_manifest(folder: Path, fingerprint: str | None) -> Manifest:
 def _problem(folder: Path, manifest: Manifest, *, hash_all: bool) -> str | None:
     """The first thing wrong with an artifact's files, or None."""
     own = {manifests.FILE_NAME, DAMAGED}
-    foreign = sorted(set(files_under(folder)) - set(manifest.files) - own)
+    there = {name for name in files_under(folder) if not _ASIDE.fullmatch(name)}
+    foreign = sorted(there - set(manifest.files) - own)
     if foreign:
         return f"{foreign[0]}: not in the manifest"
     for name, record in manifest.files.items():

@@ -8,7 +8,6 @@ A command notes what it uses and *then* looks whether it is there, so that a rem
 before and is seen, or after and finds the note.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -25,7 +24,7 @@ import psutil
 from filelock import FileLock
 
 from lmrun import log
-from lmrun.artifacts.files import storage_errors, write_json
+from lmrun.artifacts.files import is_locked, storage_errors, write_json
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError
 
@@ -299,17 +298,7 @@ def _forget(home: Path, identity: str) -> None:
 
 def _is_alive(home: Path, identity: str) -> bool:
     """Whether the record's process lives: it holds the lock, which the kernel drops at its end."""
-    try:
-        handle = os.open(home / RUNNING / f"{identity}.lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return is_locked(home / RUNNING / f"{identity}.lock")
 
 
 def _read(file: Path) -> Running:
