@@ -11,6 +11,7 @@ from lmrun.artifacts.store import Store
 from lmrun.cli.flags import split
 from lmrun.config import paths, recipes
 from lmrun.config.not_built import is_built
+from lmrun.config.places import Places
 from lmrun.config.schema import BackendConfig, BackendName, QuantConfig, QuantMethod, RunConfig
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ExitStatus, UsageError
@@ -60,11 +61,11 @@ def _table(kind: str, rows: list[Row]) -> str:
 
 
 def _recipes() -> Iterable[Row]:
-    folders = recipes.roots(Path.cwd())
-    for name in recipes.names(folders):
-        path = recipes.find(name, folders)
+    places = Places.at(Path.cwd())
+    for name in recipes.names(places.recipe_folders):
+        path = recipes.find(name, places.recipe_folders)
         assert path is not None
-        hides = recipes.shadowed(path)
+        hides = recipes.shadowed(path, places)
         note = f" (hides {hides})" if hides else ""
         yield Row(f"+recipe={name}", paths.headline(path) + note, str(path))
 
@@ -111,9 +112,11 @@ def _artifacts() -> Iterable[Row]:
 
 
 def _options(group: str) -> Iterable[Row]:
-    for name in paths.options(group):
-        path = paths.option_file(f"{group}/{name}")
-        yield Row(f"{group}={name}", paths.headline(path), str(path))
+    places = Places.at(Path.cwd())
+    for name, path in places.options(group).items():
+        rival = places.rival(group, name)
+        note = f" (refused: {rival} has the same name)" if rival else ""
+        yield Row(f"{group}={name}", paths.headline(path) + note, str(path))
 
 
 KINDS: dict[str, Callable[[], Iterable[Row]]] = {

@@ -8,8 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from lmrun.config import keys, paths, recipes, values
+from lmrun.config import keys, recipes, values
 from lmrun.config.composed import COMMAND_LINE, Origin
+from lmrun.config.places import Places
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ConfigError, PlanError
 
@@ -31,7 +32,7 @@ class CommandLine:
     """Dotted key, value."""
 
 
-def read(words: Sequence[str]) -> CommandLine:
+def read(words: Sequence[str], places: Places) -> CommandLine:
     """Parse and check; raises `ConfigError`, or `PlanError` for what is not built yet."""
     parser = OverridesParser.create()
     for_hydra: list[str] = []
@@ -47,7 +48,7 @@ def read(words: Sequence[str]) -> CommandLine:
             named = _recipe_names(override)
             for_hydra.append("+" + word.lstrip("+"))
         elif name in keys.groups():
-            options.append((name, _option(override)))
+            options.append((name, _option(override, places)))
             for_hydra.append(word)
         else:
             value = _value(override)
@@ -117,13 +118,13 @@ def _recipe_names(override: Override) -> list[str]:
     return [str(name) for name in chosen]
 
 
-def _option(override: Override) -> str:
+def _option(override: Override, places: Places) -> str:
     group = override.key_or_group
     option = override.value()
     if not isinstance(option, str):  # not repeated: it may hold a secret
         raise ConfigError(
             f"{group} ({_ORIGIN}): expected the name of one option."
-            f" Options of {group}: {', '.join(paths.options(group))}."
+            f" Options of {group}: {', '.join(places.options(group))}."
         )
     if override.is_add() or override.is_force_add():
         raise ConfigError(
@@ -134,7 +135,7 @@ def _option(override: Override) -> str:
             f"model={option} ({_ORIGIN}): expected the name of an option, got a path."
             f" Write model.path={option}."
         )
-    recipes.check_option(group, option, _ORIGIN)
+    recipes.check_option(group, option, _ORIGIN, places)
     return option
 
 

@@ -14,7 +14,6 @@ from lmrun.config import (
     hydra_session,
     keys,
     model_choice,
-    paths,
     recipes,
     values,
 )
@@ -31,43 +30,47 @@ from lmrun.config.composed import (
     Setting,
 )
 from lmrun.config.documents import Document, read
+from lmrun.config.places import Places
 from lmrun.config.resolved import flat
 from lmrun.config.schema import RunConfig
 from lmrun.errors import ConfigError
 
 
-def compose(overrides: Sequence[str], *, cwd: Path | None = None) -> Composed:
+def compose(
+    overrides: Sequence[str], *, cwd: Path | None = None, places: Places | None = None
+) -> Composed:
     """Compose, resolve and validate; looks at files and the environment, not at the machine.
 
-    `cwd` is where `./recipes` is looked for (default: the working directory). Raises
-    `ConfigError` with key, value, origin and what is legal; `PlanError` for sweeps, which are not
-    built yet.
+    `cwd` is where `./recipes` and `./configs` are looked for (default: the working directory);
+    `places` says it in full. Raises `ConfigError` with key, value, origin and what is legal;
+    `PlanError` for sweeps, which are not built yet.
     """
-    here = (cwd or Path.cwd()).resolve()
-    line = command_line.read(overrides)
-    folders = recipes.roots(here)
-    taken = recipes.walk(line.recipes, folders, here)
+    places = places or Places.at((cwd or Path.cwd()).resolve())
+    line = command_line.read(overrides, places)
+    taken = recipes.walk(line.recipes, places)
     try:
-        merged = hydra_session.merge(line.for_hydra, folders)
+        merged = hydra_session.merge(line.for_hydra, places)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"configuration: cannot be composed: {error}") from error
-    primary = read(paths.shipped("configs") / f"{hydra_session.PRIMARY}.yaml", "", here)
+    primary = read(places.configs / f"{hydra_session.PRIMARY}.yaml", "", places)
     options = {
-        f"{group}/{option}": read(paths.option_file(f"{group}/{option}"), group, here)
+        f"{group}/{option}": read(places.option_file(group, option), group, places)
         for group, option in merged.options.items()
     }
     chain = _chain([*options.values(), *taken.values()], line)
     choices = _choices(primary, taken, line)
-    model_choice.give_way(chain, choices)
+    model_choice.give_way(chain, choices, places)
     winners = {key: settings[-1] for key, settings in chain.items()}
     if winners[model_choice.PATH].value is None:
         merged.config.model.path = None
-    _check_no_option_is_lost(line, taken, chain)
+    _check_no_option_is_lost(line, taken, chain, places)
     origins = {key: setting.origin for key, setting in winners.items()}
     run = values.build(_resolved(merged.config, origins), origins)
     model_choice.check_one(run, origins)
     described = {
-        name: RecipeOrigin(name, document.path, document.digest, recipes.shadowed(document.path))
+        name: RecipeOrigin(
+            name, document.path, document.digest, recipes.shadowed(document.path, places)
+        )
         for name, document in taken.items()
     }
     return Composed(
@@ -135,6 +138,7 @@ def _check_no_option_is_lost(
     line: CommandLine,
     taken: Mapping[str, Document],
     chain: Mapping[str, tuple[Setting, ...]],
+    places: Places,
 ) -> None:
     """A chosen option must not be beaten by a key of a recipe that is merged before the choice.
 
@@ -150,7 +154,7 @@ def _check_no_option_is_lost(
         (Choice(group, option, Origin(COMMAND_LINE)), len(taken)) for group, option in line.options
     ]
     for choice, rank in ranked:
-        chosen = paths.option_file(f"{choice.group}/{choice.option}")
+        chosen = places.option_file(choice.group, choice.option)
         for settings in chain.values():
             winner = settings[-1]
             is_earlier = winner.origin.path in ranks and ranks[winner.origin.path] < rank

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from lmrun.config import keys, paths, values
+from lmrun.config import keys, values
 from lmrun.config.composed import Origin
+from lmrun.config.places import Places
 from lmrun.errors import ConfigError
 
 _MAX_BYTES = 1 << 20
@@ -48,13 +49,13 @@ class Document:
             yield ".".join(parts), value, self.origin(*own)
 
 
-def read(path: Path, package: str, cwd: Path) -> Document:
+def read(path: Path, package: str, places: Places) -> Document:
     """The file with every key and literal value checked against the schema.
 
     Raises `ConfigError`, naming file and line, on text that is no YAML mapping, on an unknown key,
     a value that is not legal, an anchor, and on `_target_` anywhere.
     """
-    shown = paths.display(path, cwd)
+    shown = places.show(path)
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8")
@@ -69,7 +70,7 @@ def read(path: Path, package: str, cwd: Path) -> Document:
     document = Document(path, shown, package, container, defaults, lines, digest)
     if not isinstance(defaults, list):
         raise ConfigError(f"defaults ({document.origin('defaults')}): expected a list.")
-    _check(document)
+    _check(document, places)
     return document
 
 
@@ -149,7 +150,7 @@ def _kind(node: yaml.Node) -> str:
     return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
 
 
-def _check(document: Document) -> None:
+def _check(document: Document, places: Places) -> None:
     for parts in document.lines:
         if parts[-1].startswith("_") and parts[-1].endswith("_") and parts[0] != "defaults":
             raise ConfigError(
@@ -165,13 +166,13 @@ def _check(document: Document) -> None:
             )
     for name, value, origin in document.settings():
         if name not in keys.table():
-            raise ConfigError(_unknown(name, value, origin))
+            raise ConfigError(_unknown(name, value, origin, places))
         values.check(name, value, origin)
 
 
-def _unknown(name: str, value: object, origin: Origin) -> str:
+def _unknown(name: str, value: object, origin: Origin, places: Places) -> str:
     if name in keys.groups():
-        is_option = isinstance(value, str) and value in paths.options(name)
+        is_option = isinstance(value, str) and value in places.options(name)
         got = f"the text {value!r}" if is_option else "nothing" if value is None else "a value"
         advice = f" Under `defaults:` write `override /{name}: {value}`." if is_option else ""
         return (

@@ -19,13 +19,16 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lmrun.config import keys, paths, recipes
+from lmrun.config import keys, recipes
+from lmrun.config.names import is_name
+from lmrun.config.places import Places
 from lmrun.config.schema import RunConfig
 
 PRIMARY = "config"
 SCHEMA = "lmrun_schema"
 _SCHEME = "recipe"
-_roots: ContextVar[tuple[Path, ...]] = ContextVar("recipe_roots")
+_OPTION_SCHEME = "option"
+_places: ContextVar[Places] = ContextVar("places")
 
 
 class RecipeSource(ConfigSource):
@@ -75,12 +78,61 @@ class RecipeSource(ConfigSource):
         return recipes.find(name.removesuffix(".yaml"), self._folders())
 
 
-class RecipeSearchPath(SearchPathPlugin):
-    """Puts the recipe folders of the open session on Hydra's search path."""
+class OptionSource(ConfigSource):
+    """The options of the user's own: a file `GROUP/NAME.yaml` below the folder of the path.
+
+    The package is the group's, whatever the file's first lines say.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        return _OPTION_SCHEME
+
+    def available(self) -> bool:
+        return True
+
+    def is_config(self, config_path: str) -> bool:
+        return self._file(config_path) is not None
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path.strip("/") in ("", *keys.groups())
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = self._file(config_path)
+        if path is None:
+            raise ConfigLoadError(f"no such option: {config_path}")
+        return ConfigResult(
+            provider=self.provider,
+            path=f"{_OPTION_SCHEME}://{path}",
+            config=OmegaConf.create(path.read_text("utf-8") or "{}"),
+            header={},
+        )
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        group = config_path.strip("/")
+        if group not in keys.groups():
+            return [] if results_filter == ObjectType.CONFIG else list(keys.groups())
+        files = (Path(self.path) / group).glob("*.yaml")
+        return [] if results_filter == ObjectType.GROUP else sorted(file.stem for file in files)
+
+    def _file(self, config_path: str) -> Path | None:
+        group, _, name = config_path.strip("/").removesuffix(".yaml").partition("/")
+        path = Path(self.path) / group / f"{name}.yaml"
+        return path if group in keys.groups() and is_name(name) and path.is_file() else None
+
+
+class LmrunSearchPath(SearchPathPlugin):
+    """Puts the folders of the open session on Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        folders = os.pathsep.join(map(str, _roots.get(())))
+        places = _places.get(None)
+        if places is None:
+            return
+        folders = os.pathsep.join(map(str, places.recipe_folders))
         search_path.append(provider="lmrun-recipes", path=f"{_SCHEME}://{folders}")
+        if places.own_configs is not None:
+            path = f"{_OPTION_SCHEME}://{places.own_configs}"
+            search_path.append(provider="lmrun-options", path=path)
 
 
 @dataclass(frozen=True)
@@ -92,10 +144,10 @@ class Merged:
     """Group → the option it got. Options are merged in the order of the groups, recipes after."""
 
 
-def merge(overrides: Sequence[str], folders: tuple[Path, ...]) -> Merged:
+def merge(overrides: Sequence[str], places: Places) -> Merged:
     """Compose `configs/config.yaml` with the overrides; writes nothing anywhere."""
     _register()
-    with _session(folders):
+    with _session(places):
         config = hydra.compose(PRIMARY, list(overrides), return_hydra_config=True)
     choices = config.hydra.runtime.choices
     options = {group: str(choices[group]) for group in keys.groups()}
@@ -104,13 +156,13 @@ def merge(overrides: Sequence[str], folders: tuple[Path, ...]) -> Merged:
     return Merged(config, options)
 
 
-def order(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[str, ...]:
+def order(overrides: Sequence[str], places: Places) -> tuple[str, ...]:
     """Hydra's own list of what is merged, such as ``kv/kv4`` and ``recipe/base``, in its order.
 
     As costly as `merge` (40 ms), so composition relies on its order and a test compares the two.
     """
     _register()
-    with _session(folders):
+    with _session(places):
         loader = GlobalHydra.instance().config_loader()
         defaults = loader.compute_defaults_list(PRIMARY, list(overrides), RunMode.RUN).defaults
     paths_in_order = (default.config_path or "" for default in defaults)
@@ -118,17 +170,16 @@ def order(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[str, ...
 
 
 @contextmanager
-def _session(folders: tuple[Path, ...]) -> Iterator[None]:
-    token = _roots.set(folders)
-    configs = str(paths.shipped("configs"))
+def _session(places: Places) -> Iterator[None]:
+    token = _places.set(places)
     try:
         # 1.4 knows one behaviour and warns when a version is passed.
         is_older = tuple(map(int, hydra.__version__.split(".")[:2])) < (1, 4)
         arguments = {"version_base": "1.3"} if is_older else {}
-        with hydra.initialize_config_dir(configs, "lmrun", **arguments):
+        with hydra.initialize_config_dir(str(places.configs), "lmrun", **arguments):
             yield
     finally:
-        _roots.reset(token)
+        _places.reset(token)
 
 
 def _register() -> None:
@@ -146,7 +197,8 @@ def _register() -> None:
         if hidden:
             del sys.modules["hydra_plugins"]
     plugins.register(RecipeSource)
-    plugins.register(RecipeSearchPath)
+    plugins.register(OptionSource)
+    plugins.register(LmrunSearchPath)
     store = ConfigStore.instance()
     if f"{SCHEMA}.yaml" not in store.repo:
         store.store(name=SCHEMA, node=RunConfig, provider="lmrun")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lmrun.config.composed import Choice, Origin, Setting
-from lmrun.config.paths import option_file
+from lmrun.config.places import Places
 from lmrun.config.schema import RunConfig
 from lmrun.config.values import shown
 from lmrun.errors import ConfigError
@@ -13,12 +13,15 @@ _NEED_A_HUB_ID = ("model.revision", "model.hub_token")
 
 
 def give_way(
-    chain: dict[str, tuple[Setting, ...]], choices: Mapping[str, tuple[Choice, ...]]
+    chain: dict[str, tuple[Setting, ...]],
+    choices: Mapping[str, tuple[Choice, ...]],
+    places: Places,
 ) -> None:
     """Take back the path of the default model, which nobody asked for, where a hub id is given."""
     hub_id, path = chain[HUB_ID][-1], chain[PATH][-1]
     chosen = choices["model"]
-    is_default = len(chosen) == 1 and path.origin.path == option_file(f"model/{chosen[0].option}")
+    default = places.option_file("model", chosen[0].option)
+    is_default = len(chosen) == 1 and path.origin.path == default
     if hub_id.value is not None and is_default:
         chain[PATH] += (Setting(PATH, None, hub_id.origin),)
 

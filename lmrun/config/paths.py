@@ -1,4 +1,4 @@
-"""Where the shipped YAML lies, and how messages show a path."""
+"""Where the shipped YAML lies, and the line that says what a file is."""
 
 from pathlib import Path
 
@@ -16,18 +16,13 @@ def shipped(name: str) -> Path:
 
 
 def option_file(config_path: str) -> Path:
-    """File of an option such as ``quant/awq_w4_g128``."""
+    """File of a shipped option such as ``quant/awq_w4_g128``."""
     return shipped("configs") / f"{config_path}.yaml"
 
 
 def options(group: str) -> list[str]:
-    """Names of the options of a group, sorted; empty for a group without options."""
+    """Names of the shipped options of a group, sorted; `Places.options` knows the user's too."""
     return sorted(path.stem for path in (shipped("configs") / group).glob("*.yaml"))
-
-
-def display(path: Path, cwd: Path) -> str:
-    """`path` relative to `cwd` where it lies inside, else as it is."""
-    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
 
 
 def headline(path: Path) -> str:

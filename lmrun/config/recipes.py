@@ -4,21 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmrun import env
-from lmrun.config import keys, paths
+from lmrun.config import keys
 from lmrun.config.composed import COMMAND_LINE, Origin
 from lmrun.config.documents import Document, read
+from lmrun.config.names import is_name
+from lmrun.config.places import Places
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ConfigError
 
 GROUP = "recipe"
 _SUFFIX = ".yaml"
-
-
-def roots(cwd: Path) -> tuple[Path, ...]:
-    """Folders that exist, nearest first: $LMRUN_RECIPE_PATH, ./recipes, the shipped ones."""
-    candidates = (*env.recipe_folders(), cwd / "recipes", paths.shipped("recipes"))
-    return tuple(dict.fromkeys(path.resolve() for path in candidates if path.is_dir()))
 
 
 def find(name: str, folders: Sequence[Path]) -> Path | None:
@@ -29,45 +24,39 @@ def find(name: str, folders: Sequence[Path]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def is_name(name: str) -> bool:
-    """False for what could reach outside the folder or be read as a file name."""
-    return bool(name) and not set(name) & set("./\\")
-
-
 def names(folders: Sequence[Path]) -> list[str]:
     """All recipes that can be named, sorted."""
     files = (path for folder in folders for path in folder.glob(f"*{_SUFFIX}") if path.is_file())
     return sorted({path.stem for path in files if is_name(path.stem)})
 
 
-def shadowed(path: Path) -> Path | None:
+def shadowed(path: Path, places: Places) -> Path | None:
     """The shipped recipe that this file of the same name hides."""
-    shipped = (paths.shipped("recipes") / path.name).resolve()
+    shipped = places.shipped_recipes / path.name
     return shipped if shipped.is_file() and shipped != path.resolve() else None
 
 
 @dataclass
 class _Walk:
-    folders: tuple[Path, ...]
-    cwd: Path
+    places: Places
     done: dict[str, Document]
     open_names: list[str]
 
 
-def walk(named: Sequence[str], folders: tuple[Path, ...], cwd: Path) -> dict[str, Document]:
+def walk(named: Sequence[str], places: Places) -> dict[str, Document]:
     """The named recipes and those they inherit, read and checked, in the order of merging.
 
     Raises `ConfigError` on an unknown name, a circle, a recipe that would be merged twice, and a
     defaults list that names no such option.
     """
-    walked = _Walk(folders, cwd, {}, [])
+    walked = _Walk(places, {}, [])
     for name in named:
         _visit(name, Origin(COMMAND_LINE), walked)
     return walked.done
 
 
 def _visit(name: str, where: Origin, walked: _Walk) -> None:
-    path = find(name, walked.folders)
+    path = find(name, walked.places.recipe_folders)
     if path is None:
         raise ConfigError(_missing(name, where, walked))
     if name in walked.open_names:
@@ -78,7 +67,7 @@ def _visit(name: str, where: Origin, walked: _Walk) -> None:
             f"recipe={name} ({where}): taken part already; merging it again would undo what came"
             " between. Name it once."
         )
-    document = read(path, "", walked.cwd)
+    document = read(path, "", walked.places)
     walked.open_names.append(name)
     for index, item in enumerate(document.defaults):
         origin = document.origin("defaults", str(index))
@@ -87,14 +76,14 @@ def _visit(name: str, where: Origin, walked: _Walk) -> None:
         elif isinstance(item, str):
             _visit(item, origin, walked)
         else:
-            _check_override(item, origin)
+            _check_override(item, origin, walked.places)
     _check_order(document)
     walked.open_names.pop()
     walked.done.setdefault(name, document)
 
 
 def _missing(name: str, where: Origin, walked: _Walk) -> str:
-    known = names(walked.folders)
+    known = names(walked.places.recipe_folders)
     if not is_name(name):
         bare = Path(name).stem
         advice = f"Write recipe={bare}." if bare in known else f"Recipes: {', '.join(known)}."
@@ -102,14 +91,14 @@ def _missing(name: str, where: Origin, walked: _Walk) -> str:
             f"recipe={name} ({where}): expected the name of a recipe, without folder and suffix."
             f" {advice}"
         )
-    searched = ", ".join(paths.display(folder, walked.cwd) for folder in walked.folders)
+    searched = ", ".join(map(walked.places.show, walked.places.recipe_folders))
     return (
         f"recipe={name} ({where}): no such recipe.{did_you_mean(name, known)}"
         f" Recipes: {', '.join(known)}. Searched: {searched}."
     )
 
 
-def _check_override(item: object, origin: Origin) -> None:
+def _check_override(item: object, origin: Origin, places: Places) -> None:
     form = "`override /GROUP: OPTION`, the name of a recipe, or `_self_`"
     if not isinstance(item, dict) or len(item) != 1:
         raise ConfigError(f"defaults ({origin}): expected {form}.")
@@ -119,17 +108,17 @@ def _check_override(item: object, origin: Origin) -> None:
     if words[:-1] != ["override"] or not words[-1].startswith("/"):
         advice = f" Write `override /{group}: {option}`." if group in keys.groups() else ""
         raise ConfigError(f"defaults: {key} ({origin}): expected {form}.{advice}")
-    check_option(group, option, origin)
+    check_option(group, option, origin, places)
 
 
-def check_option(group: str, option: object, where: object) -> None:
-    """Refuse a group or an option that `configs/` does not have."""
+def check_option(group: str, option: object, where: object, places: Places) -> None:
+    """Refuse a group or an option that there is none of."""
     if group not in keys.groups():
         raise ConfigError(
             f"{group}={option} ({where}): no such group.{did_you_mean(group, keys.groups())}"
             f" Groups: {', '.join(keys.groups())}."
         )
-    legal = paths.options(group)
+    legal = places.options(group)
     if option not in legal:
         raise ConfigError(
             f"{group}={option} ({where}): no such option.{did_you_mean(str(option), legal)}"

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from lmrun.config import compose, hydra_session, paths, recipes
 from lmrun.config.composed import Origin
+from lmrun.config.places import Places
 from lmrun.config.schema import QuantMethod, RunConfig, UiName
 from lmrun.errors import ConfigError
 
@@ -54,8 +55,8 @@ def test_each_value_knows_where_it_was_set(recipe: Write, tmp_path: Path) -> Non
     composed = compose(["+recipe=mine", "frontend.port=1234"], cwd=tmp_path)
     kv4 = paths.shipped("configs") / "kv" / "kv4.yaml"
     assert composed.origins["backend.threads"] == Origin("recipes/mine.yaml", path, 6)
-    assert composed.origins["kv.bits"] == Origin(str(kv4), kv4, 2)
-    assert str(composed.origins["kv.bits"]) == f"{kv4}:2"
+    assert composed.origins["kv.bits"] == Origin("lmrun:configs/kv/kv4.yaml", kv4, 2)
+    assert str(composed.origins["kv.bits"]) == "lmrun:configs/kv/kv4.yaml:2"
     assert str(composed.origins["frontend.port"]) == "command line"
     assert str(composed.origins["backend.max_num_seqs"]) == "default"
 
@@ -117,12 +118,12 @@ def test_origins_follow_the_order_in_which_hydra_merges(recipe: Write, tmp_path:
     recipe("last", "defaults:\n  - _self_\n  - more\n  - override /quant: rtn\n")
     recipe("prod", "defaults:\n  - base\n  - last\n  - _self_\n  - override /kv: kv4\n")
     overrides = ["+recipe=[w16_kv16_server,prod]", "frontend=api"]
-    folders = recipes.roots(tmp_path)
-    merged = hydra_session.merge(overrides, folders)
-    walked = recipes.walk(["w16_kv16_server", "prod"], folders, tmp_path)
+    places = Places.at(tmp_path)
+    merged = hydra_session.merge(overrides, places)
+    walked = recipes.walk(["w16_kv16_server", "prod"], places)
     expected = [f"{group}/{option}" for group, option in merged.options.items()]
     expected += [f"recipe/{name}" for name in walked]
-    assert list(hydra_session.order(overrides, folders)) == expected
+    assert list(hydra_session.order(overrides, places)) == expected
     assert merged.options["kv"] == "kv4"
     assert merged.options["frontend"] == "api"
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from lmrun.config import compose
-from lmrun.config.paths import option_file
 from lmrun.errors import ConfigError
 
 
@@ -33,7 +32,7 @@ def test_two_models_are_refused_with_the_origin_of_both() -> None:
     with pytest.raises(ConfigError) as caught:
         compose(["model=random_llama", "model.hub_id=org/name"])
     assert str(caught.value) == (
-        f"model.path=builtin:random-llama ({option_file('model/random_llama')}:2) and"
+        "model.path=builtin:random-llama (lmrun:configs/model/random_llama.yaml:2) and"
         " model.hub_id=org/name (command line): expected one of them."
         " Write model.path=null or model.hub_id=null as well."
     )

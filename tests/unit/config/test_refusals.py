@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.config import compose, paths, recipes
+from lmrun.config import compose, recipes
 from lmrun.errors import ConfigError, PlanError
 
 QUANT_OPTIONS = "awq_w4_g128, awq_w4_g32, awq_w4_g64, none, rtn"
@@ -246,7 +246,7 @@ def test_an_unknown_recipe_names_the_nearest_and_where_was_searched(tmp_path: Pa
         compose(["+recipe=w4a16_kv4_sever"], cwd=tmp_path)
     assert str(caught.value) == (
         "recipe=w4a16_kv4_sever (command line): no such recipe. Did you mean w4a16_kv4_server?"
-        f" Recipes: {RECIPES}. Searched: recipes, {paths.shipped('recipes')}."
+        f" Recipes: {RECIPES}. Searched: recipes, lmrun:recipes."
     )
 
 
