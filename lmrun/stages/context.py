@@ -21,6 +21,8 @@ class StageContext:
     """Artifact folders of earlier stages, by stage name."""
     partial: Path
     """Becomes the artifact; may hold what a killed attempt left."""
+    threads: int = 1
+    """Tasks that may run at once; their number changes no byte."""
 
     @property
     def checkpoint(self) -> Path:
@@ -32,11 +34,6 @@ class StageContext:
     def resume(self) -> Path:
         """Folder of the stage's own checkpoints, dropped when the artifact is committed."""
         return self.partial / RESUME
-
-    @property
-    def threads(self) -> int:
-        """Tasks that may run at once: the threads of the numeric class, 1 where it has none."""
-        return int((self.stage.numeric_class or {"threads": 1})["threads"])
 
     def value(self, key: str) -> Any:  # noqa: ANN401 - a configuration value of any type
         """A value of the run config, by dotted key; the stage must have declared it."""

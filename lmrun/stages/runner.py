@@ -27,6 +27,7 @@ from lmrun.artifacts.store import RESUME, Artifact, Store
 from lmrun.config import RunConfig
 from lmrun.engine.process import die_with_parent
 from lmrun.errors import ExitStatus, LmrunError, StageError
+from lmrun.plan.machine import this_machine
 from lmrun.plan.plan import ModelKind, Plan, StagePlan
 from lmrun.plan.planner import plan_run
 from lmrun.plan.stage_specs import BY_NAME
@@ -43,15 +44,28 @@ MODULES = {
 that compute bring torch."""
 PACKAGES = ("lmrun", "numpy", "safetensors", "tokenizers", "torch")
 """Packages whose versions a manifest records."""
+MATH_SWITCHES = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_DYNAMIC",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "ONEDNN_MAX_CPU_ISA",
+)
+"""Environment variables by which torch's libraries choose other arithmetic than that of the
+numeric class; the child forgets them."""
 
 _log = log.get("lmrun.stages.runner")  # __name__ is __main__ in the child
 
 
-def build(plan: Plan, store: Store) -> Path:
+def build(plan: Plan, store: Store, threads: int | None = None) -> Path:
     """Run what is missing of a plan; return the folder of the workspace.
 
     Where files are not hashed yet, they are, and the plan is made once more. A stage runs only if
-    something that must be built reads its output. Raises `StageError` and `ArtifactError`.
+    something that must be built reads its output. ``threads`` is how many tasks may run at once
+    (default: the cores of this machine). Raises `StageError` and `ArtifactError`.
     """
     if plan.model_kind is ModelKind.workspace:
         assert plan.workspace is not None
@@ -63,7 +77,7 @@ def build(plan: Plan, store: Store) -> Path:
             raise StageError(
                 f"{plan.unhashed[0]}: it changes while it is read. Wait until it is complete."
             )
-    builder = _Build(plan, store)
+    builder = _Build(plan, store, threads or this_machine().cores)
     for stage in plan.missing:
         builder.artifact(stage.name)
     return builder.artifact("convert").path
@@ -75,6 +89,7 @@ class _Build:
 
     plan: Plan
     store: Store
+    threads: int
 
     def artifact(self, name: str) -> Artifact:
         """The artifact of a stage, built unless it is in the store."""
@@ -118,6 +133,7 @@ class _Build:
             model=inputs.get("resolve") or self.plan.checkpoint,
             inputs=inputs,
             partial=partial,
+            threads=self.threads,
         )
         _drop_leftovers(partial)
         fingerprint = partial.name.removeprefix(f"{stage.name}-")
@@ -198,6 +214,9 @@ def _versions() -> dict[str, str]:
 def main() -> int:
     """Entry point of the child process; returns its exit status."""
     die_with_parent(os.getppid())
+    for name in MATH_SWITCHES:
+        os.environ.pop(name, None)
+    os.environ["OMP_NUM_THREADS"] = "1"
     log.setup()
     try:
         plan = Plan.from_json(json.load(sys.stdin))

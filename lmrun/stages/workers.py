@@ -1,16 +1,17 @@
 """Coarse parallelism for stages that compute: whole tasks in threads, not parts of an operation.
 
-Inside a worker torch computes with one thread (`runner` sees to it). Threads that share each small
-operation wait for each other hundreds of times a second; on a busy machine that waiting took four
-times the work itself (88 CPU-seconds instead of 22 for the default build, two busy cores). Results
-come in the order of the tasks, so sums do not depend on which thread was faster, nor on how many
-there are.
+Inside a worker torch computes with as many math threads as outside: one (`runner` sees to it).
+Threads that share each small operation wait for each other hundreds of times a second; on a busy
+machine that waiting took four times the work itself (88 CPU-seconds instead of 22 for the default
+build, two busy cores). Results come in the order of the tasks, so sums do not depend on which
+thread was faster, nor on how many there are.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -39,7 +40,8 @@ class Workers:
             yield from map(work, tasks)
             return
         waiting: deque[Future[Result]] = deque()
-        with ThreadPoolExecutor(self.threads) as pool:
+        one_thread = partial(torch.set_num_threads, torch.get_num_threads())
+        with ThreadPoolExecutor(self.threads, initializer=one_thread) as pool:
             for task in tasks:
                 if len(waiting) == self.threads:
                     yield waiting.popleft().result()

@@ -100,5 +100,5 @@ def test_the_total_is_the_cgroup_limit_where_that_is_lower(tmp_path: Path) -> No
 
 def test_the_numeric_class_names_all_that_moves_bits() -> None:
     found = numeric_class(this_machine())
-    assert list(found) == ["device", "vendor", "isa", "threads", "torch"]
+    assert list(found) == ["device", "vendor", "isa", "torch"]
     assert found["torch"][0].isdigit()
