@@ -19,6 +19,8 @@ verbs
   build   the offline stages only: quantize and convert
   chat    talk to a running server in the terminal
   list    recipes, models, quantizers, backends, chat templates, artifacts
+  schema  JSON Schema of recipes and of what lmrun writes; editor set-up
+  completion   Tab in bash and zsh
 
 settings: KEY=VALUE sets a key, GROUP=OPTION picks a file of configs/GROUP
   +recipe=NAME         start from a recipe; several: '+recipe=[A,B]', the last wins
@@ -29,8 +31,14 @@ settings: KEY=VALUE sets a key, GROUP=OPTION picks a file of configs/GROUP
 
 flags, anywhere on the line
   --cfg job            print the composed settings and stop (up, plan, build)
+  --events FILE        append what happens to FILE, one JSON object a line
+  --log-format json    the log on stderr as one JSON object a line
+  -v, -q               more log; errors alone, and no plan before a build
   --help, -h           this text, or that of a verb
   --version            versions of lmrun and of its engine
+
+Quiet without a terminal: no progress bars, no colours (NO_COLOR does the latter anywhere). In
+GitHub Actions, plan, build, verify and diff add to the job summary.
 
 environment
   LMRUN_HOME           folder of the artifact store
@@ -44,13 +52,12 @@ exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model o
 
 VERBS = {
     "up": """\
-usage: lmrun [up] [KEY=VALUE ...] [--verify full] [-q] [--cfg job]
+usage: lmrun [up] [KEY=VALUE ...] [--verify full] [--cfg job]
 
 Plans, runs the stages that are missing, launches the engine and serves, in the foreground.
 Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
 
   --verify full    hash every file of the artifacts before the launch, not after it
-  -q               do not print the plan
 """,
     "plan": """\
 usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
@@ -61,11 +68,9 @@ Writes nothing.
   --json    one JSON document on stdout
 """,
     "build": """\
-usage: lmrun build [KEY=VALUE ...] [-q] [--cfg job]
+usage: lmrun build [KEY=VALUE ...] [--cfg job]
 
 Runs the offline stages that are missing and prints the folder of the engine workspace.
-
-  -q    do not print the plan
 """,
     "chat": """\
 usage: lmrun chat [--url URL] [KEY=VALUE ...] [--FLAG ...]
@@ -84,5 +89,23 @@ usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] 
 Prints everything that can be named, or one kind of it.
 
   --json    one JSON document on stdout
+""",
+    "schema": """\
+usage: lmrun schema [NAME] [--output DIR]
+       lmrun schema --editor [--output DIR]
+
+Prints the JSON Schema (draft 2020-12) of a recipe, or of a document that lmrun writes; without
+NAME, lists them.
+
+  --output DIR    write DIR/NAME.schema.json, for every schema where none is named
+  --editor        write the schema of recipes to ./recipes (or DIR), and say which line of a
+                  recipe makes an editor complete and check it
+""",
+    "completion": """\
+usage: lmrun completion bash|zsh
+       lmrun completion install|uninstall [bash|zsh]
+
+Tab completes verbs, flags, recipes, groups, options, keys and values. The first form prints the
+script; install adds it to what the shell reads at its start ($SHELL where none is named).
 """,
 }

@@ -19,6 +19,8 @@ VERBS = {
     "build": "lmrun.cli.build:run",
     "chat": "lmrun.cli.chat:run",
     "list": "lmrun.cli.list:run",
+    "schema": "lmrun.cli.schema:run",
+    "completion": "lmrun.cli.completion:run",
 }
 """Verb → ``module:function``, loaded late; the function takes the words after the verb."""
 
@@ -33,7 +35,6 @@ PLANNED = (
     "lock",
     "logs",
     "new",
-    "schema",
     "status",
     "store",
     "verify",
@@ -55,6 +56,7 @@ _TAKE_A_VALUE = (
     "--system",
     "--temperature",
     "--max-tokens",
+    "--output",
 )
 """Flags whose value must not be taken for the verb."""
 

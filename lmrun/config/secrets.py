@@ -5,12 +5,12 @@ import re
 
 from lmrun.errors import ConfigError
 
-_REFERENCE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)\}")
+REFERENCE = re.compile(r"\$\{oc\.env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def is_reference(text: str) -> bool:
     """True for ``${oc.env:NAME}`` and nothing around it; a default would be a literal secret."""
-    return _REFERENCE.fullmatch(text) is not None
+    return REFERENCE.fullmatch(text) is not None
 
 
 def resolve(reference: str) -> str:
@@ -19,7 +19,7 @@ def resolve(reference: str) -> str:
     Raises `ConfigError`, naming the variable only, when it is unset or empty, and when the
     argument is no reference.
     """
-    match = _REFERENCE.fullmatch(reference)
+    match = REFERENCE.fullmatch(reference)
     if match is None:
         raise ConfigError("secret: expected a reference such as ${oc.env:NAME}, got another text.")
     value = os.environ.get(match[1])

@@ -14,7 +14,7 @@ from lmrun.cli import help as texts
 from lmrun.cli import main
 from lmrun.errors import ExitStatus
 
-VERBS = "up, plan, build, chat, list"
+VERBS = ", ".join(main.VERBS)
 
 REFUSED = {
     ("plna",): (ExitStatus.USAGE, "plna: no such verb. Did you mean plan?"),

@@ -1,0 +1,87 @@
+"""`lmrun schema`: JSON Schemas of recipes and of everything lmrun writes, and editor set-up."""
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lmrun.cli.flags import split
+from lmrun.config import recipe_schema
+from lmrun.config.suggest import did_you_mean
+from lmrun.errors import ExitStatus, StageError, UsageError
+
+FLAGS = {"--output": True, "--editor": False}
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+SCHEMAS: Mapping[str, tuple[str, str]] = {
+    "recipe": ("lmrun.config.recipe_schema:schema", "a recipe, for editors and checkers"),
+    "events": ("lmrun.events:schema", "a line of the file of --events"),
+    "manifest": ("lmrun.artifacts.manifest:SCHEMA", "manifest.json of an artifact"),
+    "digests": ("lmrun.artifacts.digests:SCHEMA", "the digest cache of the store"),
+}
+"""Name → where it is (a document, or a function that makes it), what it describes."""
+
+
+def run(argv: list[str]) -> ExitStatus:
+    """Print a schema, write all or some to a folder, or set the editor up."""
+    given, names = split(argv, FLAGS)
+    for name in names:
+        if name not in SCHEMAS:
+            raise UsageError(
+                f"{name}: no such schema.{did_you_mean(name, SCHEMAS)}"
+                f" Schemas: {', '.join(SCHEMAS)}."
+            )
+    if "--editor" in given:
+        return _set_up_editor(names, Path(given.get("--output", "recipes")))
+    if "--output" in given:
+        folder = Path(given["--output"])
+        for name in names or SCHEMAS:
+            sys.stdout.write(f"{_written(folder / f'{name}.schema.json', _text(name))}\n")
+    elif not names:
+        width = max(map(len, SCHEMAS))
+        for name, (_, description) in SCHEMAS.items():
+            sys.stdout.write(f"{name:<{width}}  {description}\n")
+    elif len(names) > 1:
+        raise UsageError("schema: expected one name, or --output DIR, got several names.")
+    else:
+        sys.stdout.write(_text(names[0]))
+    return ExitStatus.OK
+
+
+def document(name: str) -> dict[str, Any]:
+    """A schema of the registry, as of the working directory."""
+    module, _, attribute = SCHEMAS[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    if callable(found):
+        found = found(Path.cwd()) if name == "recipe" else found()
+    return {"$schema": DRAFT, **found}
+
+
+def _text(name: str) -> str:
+    return json.dumps(document(name), indent=1, ensure_ascii=False) + "\n"
+
+
+def _set_up_editor(names: list[str], folder: Path) -> ExitStatus:
+    if names:
+        raise UsageError("schema --editor: expected no name, got one. It writes that of recipes.")
+    path = _written(folder / recipe_schema.FILE_NAME, recipe_schema.text(Path.cwd()))
+    sys.stdout.write(
+        f"{path}\n"
+        "\n"
+        "In an editor with the YAML language server (the YAML extension of VS Code has it), put\n"
+        f"this line into each recipe of {folder}, below the line that says what it is:\n"
+        "\n"
+        f"{recipe_schema.MODELINE}\n"
+    )
+    return ExitStatus.OK
+
+
+def _written(path: Path, text: str) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StageError(f"{path}: cannot be written: {error.strerror}.") from error
+    return path

@@ -1,0 +1,140 @@
+"""The JSON Schema of a recipe, from which editors complete and check.
+
+It is made from `schema.py`: every key optional, since a recipe is a partial document; ``${…}`` and
+``???`` legal wherever a value may stand; and a ``defaults`` list that knows the options of each
+group and the recipes there are. It lies beside the recipes, and each recipe names it in its
+`MODELINE`, so that the same line is right in every folder.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lmrun.config import keys
+from lmrun.config.names import is_name
+from lmrun.config.places import Places
+from lmrun.config.schema import RunConfig
+from lmrun.config.secrets import REFERENCE
+
+FILE_NAME = "recipe.schema.json"
+MODELINE = f"# yaml-language-server: $schema={FILE_NAME}"
+"""A comment line of a recipe, below the line that says what the recipe is."""
+RECIPE_NAME = r"^[^./\\]+$"
+_DEFERRED = {"$ref": "#/$defs/Deferred"}
+_DEFERRED_BODY = {
+    "type": "string",
+    "pattern": r"^(.*\$\{.*\}.*|\?\?\?)$",
+    "description": "an interpolation such as ${kv.bits}, or ??? for a value that must be given",
+}
+
+
+def schema(cwd: Path) -> dict[str, Any]:
+    """The schema of the recipes that are found from `cwd`; costs pydantic (0.1 s)."""
+    from pydantic import TypeAdapter  # noqa: PLC0415 - for this alone
+
+    document = TypeAdapter(RunConfig).json_schema()
+    groups = document.pop("properties")
+    definitions = {name: _loosened(body) for name, body in document.pop("$defs").items()}
+    for group in definitions.values():
+        if group.get("type") == "object":
+            group["additionalProperties"] = False
+    _refuse_literal_keys(definitions)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "a recipe of lmrun",
+        "description": "A partial run config: the keys it names, over the options it picks.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "defaults": _defaults(Places.at(cwd)),
+            **{name: _described(body, definitions) for name, body in groups.items()},
+        },
+        "$defs": {**definitions, "Deferred": _DEFERRED_BODY},
+    }
+
+
+def text(cwd: Path) -> str:
+    """The schema as it is written to a file."""
+    return json.dumps(schema(cwd), indent=1, ensure_ascii=False) + "\n"
+
+
+def write(folder: Path) -> Path:
+    """Write or refresh the schema beside the recipes of `folder`; its path."""
+    path = folder / FILE_NAME
+    path.write_text(text(folder.parent), encoding="utf-8")
+    return path
+
+
+def recipe_names(places: Places) -> list[str]:
+    """All recipes that can be named, sorted; without OmegaConf, for shells that complete."""
+    files = (path for folder in places.recipe_folders for path in folder.glob("*.yaml"))
+    return sorted({path.stem for path in files if path.is_file() and is_name(path.stem)})
+
+
+def _defaults(places: Places) -> dict[str, Any]:
+    """Items: a recipe to start from, ``_self_``, or ``override /GROUP: OPTION``."""
+    overrides = {
+        f"override /{group}": {
+            "description": f"a file of configs/{group}",
+            "enum": list(places.options(group)),
+        }
+        for group in keys.groups()
+        if places.options(group)
+    }
+    return {
+        "type": "array",
+        "description": "recipes to start from, then the options of groups; later beats earlier",
+        "items": {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "properties": overrides,
+                    "additionalProperties": False,
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                },
+                {"enum": [*recipe_names(places), "_self_"]},
+                {"type": "string", "pattern": RECIPE_NAME, "description": "another recipe"},
+            ]
+        },
+    }
+
+
+def _described(body: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A group with the description of its class, which editors show."""
+    name = str(body["$ref"]).rpartition("/")[2]
+    return {"$ref": body["$ref"], "description": definitions[name].get("description", "")}
+
+
+def _refuse_literal_keys(definitions: dict[str, Any]) -> None:
+    """An API key stands in a recipe as a reference only."""
+    leaf = keys.API_KEYS.partition(".")[2]
+    for group in definitions.values():
+        if leaf in group.get("properties", {}):
+            items = {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}
+            group["properties"][leaf]["anyOf"][0]["items"] = items
+
+
+def _loosened(node: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(node, list):
+        return [_loosened(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {
+        key: {name: _property(body) for name, body in value.items()}
+        if key == "properties"
+        else _loosened(value)
+        for key, value in node.items()
+        if key not in ("required", "title")
+    }
+    return kept
+
+
+def _property(body: dict[str, Any]) -> dict[str, Any]:
+    """A key's schema, and beside it a value that is only known later."""
+    outside: dict[str, Any] = {key: body[key] for key in ("description", "default") if key in body}
+    legal = {key: value for key, value in body.items() if key not in (*outside, "title", "anyOf")}
+    branches = body.get("anyOf") or [legal]
+    if {"type": "string"} not in branches:
+        branches = [*branches, _DEFERRED]
+    return {**outside, **branches[0]} if len(branches) == 1 else {**outside, "anyOf": branches}
