@@ -15,6 +15,8 @@ class HubFile:
     size: int
     sha256: str | None
     """The hub's own for large files; of small ones as read; None while neither is known."""
+    is_large: bool = False
+    """Kept with Git LFS: the hub tells its SHA-256."""
 
 
 @dataclass(frozen=True)

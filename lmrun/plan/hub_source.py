@@ -1,0 +1,175 @@
+"""A model of the hub, as far as it must be known before anything is downloaded. Writes nothing."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lmrun.artifacts import hub_lists
+from lmrun.config.schema import ModelConfig
+from lmrun.errors import PlanError
+from lmrun.models.checkpoint import (
+    INDEX_FILE,
+    SIDE_FILES,
+    SINGLE_FILE,
+    Checkpoint,
+    merge_shards,
+    no_safetensors,
+    shard_names,
+)
+from lmrun.models.hub import Hub, Listing
+from lmrun.models.hub_files import DEFAULT_REVISION, HubFile, HubModel, is_commit
+from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE
+
+
+@dataclass(frozen=True)
+class HubCheckpoint:
+    """What the planner learns of a model of the hub."""
+
+    model: HubModel
+    checkpoint: Checkpoint
+    """Its folder is that of the commit in the hub's cache, complete or not."""
+    notes: tuple[str, ...]
+
+
+def hub_of(model: ModelConfig) -> Hub:
+    """The repository that the `model` group names."""
+    assert model.hub_id is not None
+    revision = model.revision or DEFAULT_REVISION
+    return Hub(model.hub_id, revision, model.hub_token, model.hub_offline)
+
+
+def find_on_hub(model: ModelConfig, home: Path, commit: str | None = None) -> HubCheckpoint:
+    """Look at `model.hub_id`: its commit, its files, its headers.
+
+    ``commit`` is what the revision stood for in an earlier plan of the same run: the model does
+    not change under it. ``home`` is the store's. What is cached whole and was seen before needs no
+    network. Raises `PlanError`, and `StageError` where the hub cannot be reached.
+    """
+    hub = hub_of(model)
+    if commit is None and is_commit(hub.revision):
+        commit = hub.revision
+    listing = None
+    notes: tuple[str, ...] = ()
+    if commit is None:
+        if hub.is_offline:
+            commit, notes = _remembered(hub)
+        else:
+            listing = hub.look(hub.revision)
+            commit = listing.commit
+    known = hub_lists.read(home, hub.hub_id, commit)
+    if known is not None and all(hub.is_cached(commit, file) for file in known):
+        return _local(hub, commit, known, notes)
+    if hub.is_offline:
+        return _offline(hub, commit, known, notes)
+    return _asked(hub, listing or hub.look(commit), notes)
+
+
+def _remembered(hub: Hub) -> tuple[str, tuple[str, ...]]:
+    commit = hub.cached_commit()
+    if commit is None:
+        raise PlanError(
+            f"{hub.where}: offline, and the cache ({hub.folder}) does not know the revision"
+            f" {hub.revision}. Plan once with the hub, or name a commit by model.revision."
+        )
+    return commit, (f"offline: {hub.revision} is taken as {commit[:12]}, as the cache last saw it",)
+
+
+def _local(
+    hub: Hub, commit: str, files: tuple[HubFile, ...], notes: tuple[str, ...]
+) -> HubCheckpoint:
+    checkpoint = Checkpoint.open(hub.snapshot(commit))
+    model = HubModel(hub.hub_id, hub.revision, commit, files, missing=(), download_bytes=0)
+    return HubCheckpoint(model, checkpoint, notes)
+
+
+def _offline(
+    hub: Hub, commit: str, known: tuple[HubFile, ...] | None, notes: tuple[str, ...]
+) -> HubCheckpoint:
+    """Without the hub: what the cache holds, where that is a whole checkpoint."""
+    folder = hub.snapshot(commit)
+    missing = [file.name for file in known or () if not hub.is_cached(commit, file)]
+    if known is None and not folder.is_dir():
+        missing = [CONFIG_FILE]
+    if missing:
+        raise PlanError(
+            f"{hub.where}: offline, and the cache lacks {', '.join(missing)} of {commit[:12]}"
+            f" ({folder}). Run once with the hub: model.hub_offline=false, HF_HUB_OFFLINE unset."
+        )
+    checkpoint = Checkpoint.open(folder)
+    files = tuple(HubFile(path.name, path.stat().st_size, None) for path in checkpoint.files)
+    unseen = "offline: which files the hub has is not known, those in the cache are taken"
+    return _local(hub, commit, files, (*notes, unseen))
+
+
+def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
+    commit = listing.commit
+    where = f"{hub.where}@{commit[:12]}"
+    small = _side_files(listing, where)
+    has_index = INDEX_FILE in listing.files
+    if has_index:
+        small.append(listing.files[INDEX_FILE])
+    elif SINGLE_FILE not in listing.files:
+        raise no_safetensors(where, listing.files)
+    contents = hub.read(commit, [file for file in small if not file.is_large])
+    small = [_with_digest(file, contents) for file in small]
+    index = _json(contents, INDEX_FILE, where) if has_index else {}
+    names = shard_names(index.get("weight_map"), f"{where}: {INDEX_FILE}") if has_index else []
+    absent = [name for name in names if name not in listing.files]
+    if absent:
+        raise PlanError(f"{where}: {INDEX_FILE} names {absent[0]}, which the repository lacks.")
+    weights = [listing.files[name] for name in names or [SINGLE_FILE]]
+    files = tuple(sorted([*small, *weights], key=lambda file: file.name))
+    missing = [file for file in files if not hub.is_cached(commit, file)]
+    if not missing:
+        return _local(hub, commit, files, notes)
+    folder = hub.snapshot(commit)
+    headers = hub.read_headers(commit, weights)
+    tensors = (
+        merge_shards(index["weight_map"], headers, folder) if has_index else headers[SINGLE_FILE]
+    )
+    checkpoint = Checkpoint.assemble(
+        folder,
+        _json(contents, CONFIG_FILE, where),
+        _json(contents, GENERATION_FILE, where) if GENERATION_FILE in contents else {},
+        tensors,
+        tuple(folder / file.name for file in files),
+    )
+    model = HubModel(
+        hub.hub_id,
+        hub.revision,
+        commit,
+        files,
+        tuple(file.name for file in missing),
+        sum(hub.bytes_left(file) for file in missing),
+    )
+    return HubCheckpoint(model, checkpoint, notes)
+
+
+def _side_files(listing: Listing, where: str) -> list[HubFile]:
+    if CONFIG_FILE not in listing.files:
+        raise PlanError(
+            f"{where}: expected {CONFIG_FILE}, got no such file. lmrun reads repositories in the"
+            " form that transformers writes."
+        )
+    return [listing.files[name] for name in (CONFIG_FILE, *SIDE_FILES) if name in listing.files]
+
+
+def _with_digest(file: HubFile, contents: Mapping[str, bytes]) -> HubFile:
+    if file.name not in contents:
+        return file
+    return replace(file, sha256=hashlib.sha256(contents[file.name]).hexdigest())
+
+
+def _json(contents: Mapping[str, bytes], name: str, where: str) -> dict[str, Any]:
+    if name not in contents:
+        raise PlanError(f"{where}: {name}: expected a small file, got one in Git LFS.")
+    try:
+        document = json.loads(contents[name])
+    except ValueError as error:
+        raise PlanError(f"{where}: {name}: expected JSON, got {error}.") from error
+    if not isinstance(document, dict):
+        raise PlanError(f"{where}: {name}: expected a JSON object.")
+    return document
