@@ -79,18 +79,20 @@ class ChatTemplate:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
+        tools: Sequence[Mapping[str, Any]] = (),
         add_generation_prompt: bool = True,
         special_tokens: Mapping[str, str] | None = None,
     ) -> str:
         """The prompt of a conversation; encode it without adding special tokens.
 
-        ``special_tokens`` are the names a template may use (`Tokenizer.special_tokens`).
+        ``tools`` are functions as `{"type": "function", "function": {...}}`. A template that does
+        not know the role `environment` gets `tool` for it. ``special_tokens`` are the names a template may use (`Tokenizer.special_tokens`).
         `RequestError` when the template refuses the messages.
         """
         try:
             return self._template.render(
-                messages=[dict(message) for message in messages],
-                tools=None,
+                messages=[self._turn(message) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
                 **(special_tokens or {}),
@@ -103,6 +105,12 @@ class ChatTemplate:
             raise RequestError(
                 f"messages: the chat template failed on them: {type(error).__name__}: {error}"
             ) from error
+
+    def _turn(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        turn = dict(message)
+        if turn.get("role") == "environment" and "environment" not in self.source:
+            turn["role"] = "tool"
+        return turn
 
 
 def load(choice: str, folder: Path) -> ChatTemplate | None:

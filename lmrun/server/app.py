@@ -21,7 +21,8 @@ from lmrun.errors import EngineError
 from lmrun.models.chat_template import ChatTemplate
 from lmrun.models.tokenizer import Tokenizer
 from lmrun.server.bodies import ChatBody, CompletionBody
-from lmrun.server.completions import chat, complete
+from lmrun.server.chat import chat
+from lmrun.server.completions import complete
 from lmrun.server.errors import ApiError, engine_down
 from lmrun.server.service import Service
 from lmrun.server.settings import ServerSettings

@@ -12,6 +12,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lmrun.server.errors import ApiError, invalid
+from lmrun.server.tools import Tool
 
 _MAX_STOP = 16
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -34,12 +35,9 @@ _CHAT_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "functions": (),
     "logprobs": (False,),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
     "prediction": (),
     "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
-    "tool_choice": ("none",),
-    "tools": (),
     "top_logprobs": (0,),
     "verbosity": ("medium",),
     "web_search_options": (),
@@ -52,12 +50,13 @@ _COMPLETION_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "suffix": (),
 }
 _MESSAGE_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
+    "annotations": (),
     "audio": (),
     "function_call": (),
     "refusal": (),
-    "tool_call_id": (),
-    "tool_calls": (),
 }
+_ONLY_ROLE: Mapping[str, str] = {"tool_calls": "assistant", "tool_call_id": "tool"}
+"""Field of a message → the one role that may have it, unless it asks for nothing."""
 
 
 def _text(value: object) -> object:
@@ -109,6 +108,12 @@ def _prompts(value: object) -> object:
     )
 
 
+def _tool_choice(value: object) -> object:
+    if value == "required" or isinstance(value, dict):
+        raise ValueError("a forced call is not built yet. Send auto or none")
+    return value
+
+
 def _are_ids(value: list[object]) -> bool:
     return bool(value) and all(type(v) is int and v >= 0 for v in value)
 
@@ -124,12 +129,34 @@ class StreamOptions(_Strict):
     include_obfuscation: Literal[False] | None = None
 
 
-class Message(_Strict):
-    """One turn; ``developer`` is rendered as ``system``."""
+class CalledFunction(_Strict):
+    """``arguments`` is what the model wrote: JSON, as text."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    name: str
+    arguments: str
+
+
+class CallOfTurn(_Strict):
+    """A tool call of an earlier turn, as it was answered."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = None
+
+
+class Message(_Strict):
+    """One turn; ``developer`` is rendered as ``system``.
+
+    ``tool`` and ``environment`` carry the result of a call. An assistant's turn may be without
+    content; it is empty then.
+    """
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "environment"]
     content: Annotated[str, BeforeValidator(_text)]
     name: str | None = None
+    tool_calls: list[CallOfTurn] | None = None
+    tool_call_id: str | None = None
 
 
 class _Sampling(_Strict):
@@ -158,6 +185,14 @@ class ChatBody(_Sampling):
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
+    tools: list[Tool] | None = None
+    tool_choice: Annotated[Literal["auto", "none"] | None, BeforeValidator(_tool_choice)] = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def offered(self) -> tuple[Tool, ...]:
+        """The tools that the model may call."""
+        return () if self.tool_choice == "none" else tuple(self.tools or ())
 
 
 class CompletionBody(_Sampling):
@@ -199,11 +234,16 @@ def _decode(data: bytes) -> dict[str, Any]:
 
 
 def _message(message: dict[str, Any], where: str) -> dict[str, Any]:
-    if message.get("role") in ("tool", "function"):
-        raise invalid(
-            f"{where}role", f"{message['role']!r} messages are not built yet.", "not_built"
-        )
-    return _without_noops(message, _MESSAGE_NOT_BUILT, where)
+    role = message.get("role")
+    if role == "function":
+        raise invalid(f"{where}role", "'function' messages are not built yet.", "not_built")
+    kept = _without_noops(message, _MESSAGE_NOT_BUILT, where)
+    for name, only in _ONLY_ROLE.items():
+        if role != only and not _asks_for_nothing(kept.pop(name, None), ()):
+            raise invalid(f"{where}{name}", f"only legal in a message of role {only!r}.")
+    if role == "assistant" and kept.get("content") is None:
+        kept["content"] = ""
+    return kept
 
 
 def _without_noops(

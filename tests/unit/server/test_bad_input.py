@@ -103,7 +103,6 @@ CHAT_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
     "min_p": ([0], [0.1]),
     "modalities": ([["text"]], [["text", "audio"]]),
     "n": ([1, None], [2, 0, True]),
-    "parallel_tool_calls": ([True, False], []),
     "prediction": ([None], [{"type": "content", "content": "x"}]),
     "presence_penalty": ([0], [-1]),
     "reasoning_effort": ([None], ["high"]),
@@ -111,8 +110,6 @@ CHAT_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
     "response_format": ([{"type": "text"}, {}], [{"type": "json_object"}]),
     "service_tier": (["auto"], ["flex"]),
     "store": ([False], [True]),
-    "tool_choice": (["none"], ["auto"]),
-    "tools": ([[], None], [[{"type": "function", "function": {"name": "f"}}]]),
     "top_logprobs": ([0], [2]),
     "web_search_options": ([{}], [{"search_context_size": "low"}]),
 }
@@ -167,15 +164,26 @@ def test_user_and_metadata_are_accepted(deployment: Any) -> None:
             "part 0: type 'image_url' is not built yet; use 'text' parts only.",
         ),
         (
-            [{"role": "tool", "content": "x", "tool_call_id": "1"}],
+            [{"role": "function", "content": "x", "name": "f"}],
             "messages[0].role",
-            "'tool' messages are not built yet.",
+            "'function' messages are not built yet.",
+        ),
+        (
+            [{"role": "user", "content": "x", "tool_call_id": "1"}],
+            "messages[0].tool_call_id",
+            "only legal in a message of role 'tool'.",
+        ),
+        (
+            [{"role": "user", "content": "x", "tool_calls": [{"id": "1"}]}],
+            "messages[0].tool_calls",
+            "only legal in a message of role 'assistant'.",
         ),
         (
             [{"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}],
-            "messages[0].tool_calls",
-            "not built yet. Leave it out.",
+            "messages[0].tool_calls[0].function",
+            "required.",
         ),
+        ([{"role": "tool"}], "messages[0].content", "required."),
         ([{"role": "user", "content": "x", "mood": 1}], "messages[0].mood", "unknown field."),
     ],
 )
