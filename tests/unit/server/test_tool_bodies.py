@@ -103,7 +103,7 @@ def test_tool_choice_none_offers_no_tool() -> None:
                 ]
             },
             "tools[0].function.parameters",
-            "expected a JSON Schema; at ['items']['type']: ",
+            "expected a JSON Schema; at ['properties']['a']['type']: ",
         ),
         ({"tool_choice": "required"}, "tool_choice", "a forced call is not built yet."),
         (
