@@ -17,6 +17,7 @@ verbs
   up      build what is missing, launch the engine, serve, stop on Ctrl-C (the default)
   plan    what would run and why, the memory budget, whether it fits; writes nothing
   build   the offline stages only: quantize and convert
+  explain which file or override set a value, and what it beat
   chat    talk to a running server in the terminal
   list    recipes, models, quantizers, backends, chat templates, artifacts
   schema  JSON Schema of recipes and of what lmrun writes; editor set-up
@@ -82,6 +83,16 @@ Talks in the terminal: to a running server, or, with overrides, to an engine sta
   --system TEXT       system message
   --temperature X     0 always takes the likeliest token (default: 0.7)
   --max-tokens N      longest reply (default: 512)
+""",
+    "explain": """\
+usage: lmrun explain KEY... | GROUP... | recipe | --all [KEY=VALUE ...] [--json]
+
+Prints every value that a key was given, in the order of merging: the default, option files,
+recipes, the command line. The last one, marked >, wins. Also what a change of the key would
+change: stages that run again, or the launch only. A group shows its options and its keys.
+
+  --all     every key
+  --json    one JSON document on stdout
 """,
     "list": """\
 usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] [--json]

@@ -1,0 +1,218 @@
+"""Who set a value, and what it beat: the text and JSON forms of `Composed.chain`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from lmrun.config import keys
+from lmrun.config.composed import Composed, Origin, Setting
+from lmrun.config.resolved import flat
+from lmrun.config.values import shown
+from lmrun.errors import ConfigError
+
+SCHEMA_VERSION = 1
+RECIPE = "recipe"
+Effect = Callable[[str], str]
+"""Dotted key → what it changes, in words; planning knows that."""
+
+_ORIGIN: dict[str, Any] = {
+    "source": {"type": "string"},
+    "path": {"type": ["string", "null"]},
+    "line": {"type": ["integer", "null"]},
+}
+
+
+def _record(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a JSON Schema
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
+def _list(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a JSON Schema
+    return {"type": "array", "items": _record(**properties)}
+
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "lmrun explain",
+    **_record(
+        schema_version={"const": SCHEMA_VERSION},
+        recipes=_list(name={"type": "string"}, path={"type": "string"}, sha256={"type": "string"}),
+        groups=_list(
+            group={"type": "string"},
+            option={"type": "string"},
+            choices=_list(option={"type": "string"}, **_ORIGIN),
+        ),
+        keys=_list(
+            key={"type": "string"},
+            value={},
+            description={"type": "string"},
+            changes={"type": "string"},
+            settings=_list(value={}, **_ORIGIN),
+        ),
+    ),
+}
+"""JSON Schema of `document`. Settings and choices are in the order of merging, the winner last."""
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuse a name that is no key, no group and not ``recipe``."""
+    for name in names:
+        if name not in keys.table() and name not in keys.groups() and name != RECIPE:
+            raise ConfigError(f"{name}: {keys.unknown(name)}")
+
+
+def document(composed: Composed, names: Sequence[str], effect: Effect) -> dict[str, Any]:
+    """The JSON form of the named keys and groups; of everything where none is named."""
+    wanted = names or [RECIPE, *keys.groups()]
+    groups = [name for name in wanted if name in keys.groups()]
+    values = flat(composed.run)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "recipes": [
+            {"name": recipe.name, "path": str(recipe.path), "sha256": recipe.digest}
+            for recipe in (composed.recipes if RECIPE in wanted else ())
+        ],
+        "groups": [
+            {
+                "group": group,
+                "option": composed.choices[group][-1].option,
+                "choices": [
+                    {"option": choice.option, **_place(choice.origin)}
+                    for choice in composed.choices[group]
+                ],
+            }
+            for group in groups
+        ],
+        "keys": [
+            {
+                "key": key,
+                "value": values[key],
+                "description": keys.table()[key].rules["description"],
+                "changes": effect(key),
+                "settings": [
+                    {"value": _json(setting), **_place(setting.origin)}
+                    for setting in composed.chain[key]
+                ],
+            }
+            for name in wanted
+            for key in _keys(name)
+        ],
+    }
+
+
+def text(composed: Composed, names: Sequence[str], effect: Effect) -> str:
+    """The text form; of everything where none is named."""
+    if not names:
+        blocks = [_recipes(composed)] if composed.recipes else []
+        blocks += [_group(composed, group, effect) for group in keys.groups()]
+        return "\n\n".join(blocks)
+    return "\n\n".join(_block(composed, name, effect) for name in names)
+
+
+def _block(composed: Composed, name: str, effect: Effect) -> str:
+    if name == RECIPE:
+        return _recipes(composed)
+    if name in keys.groups():
+        return _group(composed, name, effect)
+    return _key(composed, name, effect)
+
+
+def _keys(name: str) -> list[str]:
+    if name in keys.groups():
+        return [f"{name}.{leaf}" for leaf in keys.groups()[name]]
+    return [name] if name in keys.table() else []
+
+
+def _recipes(composed: Composed) -> str:
+    if not composed.recipes:
+        return (
+            "recipe: none is named\n  choose one with +recipe=NAME; `lmrun list recipes` lists them"
+        )
+    files = {file.name: file for file in composed.files if file.kind == RECIPE}
+    rows = [
+        (recipe.name, f"{recipe.path}", f"sha256 {files[recipe.name].digest[:12]}")
+        for recipe in composed.recipes
+    ]
+    head = f"recipe = {composed.recipes[-1].name}"
+    return "\n".join([head, *_ladder(rows)])
+
+
+def _key(composed: Composed, key: str, effect: Effect) -> str:
+    described = keys.table()[key]
+    value = flat(composed.run)[key]
+    rows = [
+        (_shown(setting.value), str(setting.origin), _through(composed, setting))
+        for setting in composed.chain[key]
+    ]
+    lines = [f"{key} = {_shown(value)}", *_ladder(rows)]
+    lines.append(f"  means    {described.rules['description']}")
+    lines.append(f"  legal    {described.expectation}")
+    lines.append(f"  changes  {effect(key)}")
+    return "\n".join(lines)
+
+
+def _through(composed: Composed, setting: Setting) -> str:
+    """For a line of an option file: which option, and who chose it."""
+    group = setting.key.partition(".")[0]
+    chosen = composed.choices[group][-1]
+    is_option = any(
+        file.kind == "option" and file.path == setting.origin.path for file in composed.files
+    )
+    return f"{group}={chosen.option}, chosen by {chosen.origin}" if is_option else ""
+
+
+def _group(composed: Composed, group: str, effect: Effect) -> str:
+    choices = composed.choices[group]
+    lines = [f"{group} = {choices[-1].option}"]
+    lines += _ladder([(choice.option, str(choice.origin), "") for choice in choices])
+    values = flat(composed.run)
+    rows = [("key", "value", "set by", "changes")]
+    rows += [
+        (
+            leaf,
+            _shown(values[f"{group}.{leaf}"]),
+            _beats(composed.chain[f"{group}.{leaf}"]),
+            effect(f"{group}.{leaf}"),
+        )
+        for leaf in keys.groups()[group]
+    ]
+    return "\n".join([*lines, *("  " + row for row in _columns(rows))])
+
+
+def _beats(settings: Sequence[Setting]) -> str:
+    """The winner's place, and the other values it beat, nearest first."""
+    winner = settings[-1]
+    beaten = [setting for setting in settings[-2::-1] if _json(setting) != _json(winner)]
+    lost = [f"{_shown(setting.value)} ({setting.origin})" for setting in beaten]
+    return f"{winner.origin}, beats {', '.join(lost)}" if lost else str(winner.origin)
+
+
+def _ladder(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows in the order of merging, the last one marked."""
+    lines = list(_columns(rows))
+    for line in lines[:-1]:
+        yield f"    {line}"
+    yield f"  > {lines[-1]}"
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "   ".join(cells).rstrip()
+
+
+def _shown(value: object) -> str:
+    return shown(value) or "''"
+
+
+def _place(origin: Origin) -> dict[str, Any]:
+    path = None if origin.path is None else str(origin.path)
+    return {"source": origin.source, "path": path, "line": origin.line}
+
+
+def _json(setting: Setting) -> Any:  # noqa: ANN401 - any JSON value
+    return getattr(setting.value, "value", setting.value)
