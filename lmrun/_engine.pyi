@@ -63,8 +63,11 @@ class Engine:
     def logits(self, tokens: list[int]) -> npt.NDArray[np.float32]:
         """Logits [len(tokens), V] of a sequence on its own, through the same scheduler and cache.
         For evaluation in process; RuntimeError while other requests run."""
-    def stats(self) -> dict[str, int | list[int]]:
-        """The integer fields of `lmrun.engine.messages.Stats`, `rss_bytes` apart."""
+    def stats(self) -> dict[str, int | float | list[int] | dict[str, int | float]]:
+        """The fields of `lmrun.engine.messages.Stats`, `rss_bytes` and `busy_seconds` apart."""
+    def residency(self) -> dict[str, int | None]:
+        """`weights_bytes` and `kv_bytes` that have pages in memory; None where the system does not
+        say. A millisecond for half a gigabyte; thread-safe."""
     def effective_config(self) -> dict[str, str | int | bool]:
         """The fields of `EngineSettings` in force, `isa` resolved."""
     @property
@@ -79,6 +82,39 @@ def available_cpus() -> int:
 def measure_read_bandwidth(threads: int, bytes: int) -> float:
     """Bytes per second at which that many threads together read that much memory, each its own
     part, in 2 MiB pages where the kernel grants them; the best of several passes."""
+
+def measure_flops(threads: int) -> float:
+    """fp32 operations per second of fused multiply-adds on registers, widest vectors; 0.3 s."""
+
+def measure_gemm(
+    *,
+    isa: str,
+    format: str,
+    threads: int,
+    rows: int,
+    n: int,
+    k: int,
+    group_size: int,
+    bytes: int,
+    seconds: float,
+) -> dict[str, float]:
+    """`bytes_per_s`, `flops_per_s` of y = x·wᵀ over matrices [n, k] that together take about that
+    many bytes; `format` is `u4`, `F16`, `BF16` or `F32`. The best pass within the time."""
+
+def measure_attention(
+    *,
+    isa: str,
+    threads: int,
+    kv_bits: int,
+    rows: int,
+    context: int,
+    num_layers: int,
+    num_kv_heads: int,
+    group: int,
+    head_dim: int,
+    seconds: float,
+) -> dict[str, float]:
+    """`bytes_per_s` of K and V, `flops_per_s` of the last `rows` positions of a context."""
 
 def build_info() -> dict[str, str]:
     """`version`, `compiler`, `isas` compiled in, and `build`: SHA-256 of the sources, the compiler

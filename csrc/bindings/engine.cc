@@ -50,6 +50,28 @@ py::array_t<float> logits(Engine& engine, std::vector<int32_t> tokens) {
   return py::array_t<float>({rows, columns}, values.data());
 }
 
+py::dict counts(const engine::StepCounts& counts) {
+  py::dict fields;
+  fields["steps"] = counts.steps;
+  fields["seqs"] = counts.seqs;
+  fields["tokens"] = counts.tokens;
+  fields["context"] = counts.context;
+  fields["seconds"] = counts.seconds;
+  return fields;
+}
+
+py::dict residency(const Engine& engine) {
+  engine::Residency found;
+  {
+    const py::gil_scoped_release unlocked;
+    found = engine.residency();
+  }
+  py::dict fields;
+  fields["weights_bytes"] = found.weights_bytes;
+  fields["kv_bytes"] = found.kv_bytes;
+  return fields;
+}
+
 py::dict stats(const Engine& engine) {
   const engine::Stats stats = engine.stats();
   py::dict fields;
@@ -64,6 +86,12 @@ py::dict stats(const Engine& engine) {
   fields["preemptions"] = stats.preemptions;
   fields["last_step_seqs"] = stats.last_step_seqs;
   fields["seqs_per_step"] = stats.seqs_per_step;
+  fields["touched_blocks"] = stats.touched_blocks;
+  fields["peak_used_blocks"] = stats.peak_used_blocks;
+  fields["step_seconds"] = stats.step_seconds;
+  fields["decode_one"] = counts(stats.decode_one);
+  fields["decode"] = counts(stats.decode);
+  fields["prefill"] = counts(stats.prefill);
   return fields;
 }
 
@@ -111,6 +139,7 @@ void bind_engine(py::module_& module) {
       .def("step", &Engine::step, release())
       .def("logits", &logits, arg("tokens"))
       .def("stats", &stats)
+      .def("residency", &residency)
       .def("effective_config", &effective_config)
       .def_property_readonly("vocab_size", &Engine::vocab_size);
 }

@@ -42,6 +42,7 @@ PYBIND11_MODULE(_engine, module) {
   lmrun::bindings::bind_errors();
   lmrun::bindings::bind_step_output(module);
   lmrun::bindings::bind_engine(module);
+  lmrun::bindings::bind_ceilings(module);
   module.def("supported_isas", &lmrun::engine::supported_isas);
   module.def("available_cpus", &lmrun::engine::available_cpus);
   module.def("measure_read_bandwidth", &lmrun::engine::measure_read_bandwidth, py::arg("threads"),

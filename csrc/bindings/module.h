@@ -7,5 +7,6 @@ namespace lmrun::bindings {
 
 void bind_step_output(pybind11::module_& module);
 void bind_engine(pybind11::module_& module);
+void bind_ceilings(pybind11::module_& module);
 
 }  // namespace lmrun::bindings

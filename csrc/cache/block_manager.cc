@@ -62,6 +62,7 @@ std::optional<BlockId> BlockManager::allocate() {
   unlink(block);
   forget(block);
   blocks_[index(block)].references = 1;
+  num_touched_ = std::max(num_touched_, int64_t{block} + 1);
   return block;
 }
 

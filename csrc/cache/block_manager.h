@@ -27,6 +27,8 @@ class BlockManager {
   int64_t block_size() const { return block_size_; }
   int64_t num_free() const { return num_free_; }
   int64_t num_used() const { return num_blocks() - num_free_; }
+  // Blocks that were ever allocated: the first ones, as the free list begins in order.
+  int64_t num_touched() const { return num_touched_; }
 
   // The block at the front of the free list, with one reference, its old content forgotten; nothing
   // when none is free.
@@ -71,6 +73,7 @@ class BlockManager {
 
   int64_t block_size_;
   int64_t num_free_ = 0;
+  int64_t num_touched_ = 0;
   BlockId head_ = kNoBlock;
   BlockId tail_ = kNoBlock;
   uint64_t next_serial_ = 1;

@@ -16,6 +16,7 @@ class KvPool {
   KvPool& operator=(const KvPool&) = delete;
 
   std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }
 
  private:

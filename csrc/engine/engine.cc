@@ -1,12 +1,14 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <utility>
 
 #include "base/check.h"
 #include "base/concat.h"
+#include "base/residency.h"
 
 namespace lmrun::engine {
 namespace {
@@ -18,6 +20,12 @@ using base::InvalidArgument;
 // floats a row stay small.
 constexpr int64_t kFewLogitRows = 32;
 constexpr int64_t kMostLogitRows = 128;
+
+const workspace::Workspace& populated(const workspace::Workspace& workspace) {
+  // The first token reads all of it but the embedding; in order, the disk is faster.
+  base::populate_for_reading(workspace.bytes());
+  return workspace;
+}
 
 const Settings& checked(const Settings& settings, const workspace::Workspace& workspace) {
   check_settings(settings, workspace.config());
@@ -31,7 +39,7 @@ Engine::Engine(const Settings& settings)
       workspace_(workspace::Workspace::open(settings.workspace)),
       isa_(kernels::parse_isa(settings.isa)),
       ops_(kernels::op_table(isa_)),
-      pool_(static_cast<int>(checked(settings_, workspace_).threads)),
+      pool_(static_cast<int>(checked(settings_, populated(workspace_)).threads)),
       blocks_(settings_.num_blocks, settings_.block_size),
       kv_(settings_.num_blocks, kv_layout(settings_, workspace_.config()).block_bytes()),
       scheduler_({settings_.max_num_seqs, settings_.max_batch_tokens, settings_.prefix_caching},
@@ -132,6 +140,11 @@ Stats Engine::stats() const {
   return stats;
 }
 
+Residency Engine::residency() const {
+  return {base::resident_bytes(workspace_.bytes()),
+          base::resident_bytes({kv_.data(), kv_.bytes()})};
+}
+
 std::vector<Output> Engine::step() {
   const std::lock_guard<std::mutex> lock(step_mutex_);
   if (failure_) throw base::Error(*failure_);
@@ -202,13 +215,17 @@ void Engine::take_commands(std::vector<Output>* outputs) {
 }
 
 void Engine::run_step(std::vector<Output>* outputs) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
   const std::vector<scheduler::Chunk>& chunks = scheduler_.schedule();
   if (chunks.empty()) return;
   count_step(chunks);
+  const StepKind kind = kind_of(chunks);
   prepare(chunks);
   decoder_.forward(tensors_.batch(), kv_.data());
   scheduler_.commit();
   read_logits(outputs);
+  count_seconds(kind, std::chrono::duration<double>(Clock::now() - begin).count());
 }
 
 void Engine::prepare(const std::vector<scheduler::Chunk>& chunks) {
@@ -311,12 +328,48 @@ void Engine::finish_row(const WantedRow& wanted, const sampling::Choice& choice,
 void Engine::count_step(const std::vector<scheduler::Chunk>& chunks) {
   ++counters_.num_steps;
   counters_.last_step_seqs = static_cast<int64_t>(chunks.size());
+  counters_.peak_used_blocks = std::max(counters_.peak_used_blocks, blocks_.num_used());
+  counters_.touched_blocks = blocks_.num_touched();
   ++counters_.seqs_per_step[chunks.size() - 1];
   for (const scheduler::Chunk& chunk : chunks) {
     Request& request = requests_.at(chunk.sequence->id);
     if (std::exchange(request.was_counted, true)) continue;
     counters_.prompt_tokens += request.num_prompt_tokens;
     counters_.cached_tokens += chunk.sequence->num_cached_tokens;
+  }
+}
+
+Engine::StepKind Engine::kind_of(const std::vector<scheduler::Chunk>& chunks) const {
+  StepKind kind;
+  kind.seqs = static_cast<int64_t>(chunks.size());
+  for (const scheduler::Chunk& chunk : chunks) {
+    const Request& request = requests_.at(chunk.sequence->id);
+    kind.tokens += chunk.size;
+    kind.context += chunk.begin;
+    if (request.kind != RequestKind::kCompletion) {
+      ++kind.scores;
+    } else if (chunk.size == 1 && chunk.begin >= request.num_prompt_tokens) {
+      ++kind.decodes;
+    }
+  }
+  return kind;
+}
+
+void Engine::count_seconds(const StepKind& kind, double seconds) {
+  const auto add = [&](StepCounts* counts) {
+    ++counts->steps;
+    counts->seqs += kind.seqs;
+    counts->tokens += kind.tokens;
+    counts->context += kind.context;
+    counts->seconds += seconds;
+  };
+  counters_.step_seconds += seconds;
+  if (kind.decodes == kind.seqs) {
+    add(&counters_.decode);
+    if (kind.seqs == 1) add(&counters_.decode_one);
+  } else if (kind.decodes == 0 && kind.scores == 0 &&
+             2 * kind.tokens >= settings_.max_batch_tokens) {
+    add(&counters_.prefill);
   }
 }
 

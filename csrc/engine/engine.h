@@ -1,6 +1,7 @@
 // The engine: requests in, steps, outputs (README.md of this folder).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -25,6 +26,15 @@
 
 namespace lmrun::engine {
 
+// Steps of one kind, summed up.
+struct StepCounts {
+  int64_t steps = 0;
+  int64_t seqs = 0;     // sequences in them
+  int64_t tokens = 0;   // computed
+  int64_t context = 0;  // in the cache before, of each sequence
+  double seconds = 0;   // inside `step`
+};
+
 // Counters run from the start; the others are of the last step.
 struct Stats {
   int64_t num_blocks = 0;
@@ -38,16 +48,29 @@ struct Stats {
   int64_t preemptions = 0;
   int64_t last_step_seqs = 0;
   std::vector<int64_t> seqs_per_step;  // index i counts the steps of i + 1 sequences
+  int64_t touched_blocks = 0;          // ever used: these have memory
+  int64_t peak_used_blocks = 0;
+  double step_seconds = 0;  // of all steps
+  StepCounts decode_one;    // one sequence that decodes
+  StepCounts decode;        // steps that only decode, those of one sequence too
+  StepCounts prefill;       // only prompt tokens of completions, at least half the token budget
+};
+
+// Memory of the engine that the system has made resident; nothing where it does not say.
+struct Residency {
+  std::optional<size_t> weights_bytes;
+  std::optional<size_t> kv_bytes;
 };
 
 class Engine {
  public:
-  // Maps the workspace and reserves all memory. Throws base::InvalidArgument for settings that are
+  // Maps the workspace with all its pages and takes the memory of activations; that of KV blocks is
+  // taken when they are first used. Throws base::InvalidArgument for settings that are
   // not legal, base::Error for a workspace that cannot be read.
   explicit Engine(const Settings& settings);
 
-  // `submit`, `score`, `abort`, `has_work` and `stats` may be called from any thread, also during a
-  // step. Throw base::InvalidArgument for what cannot run.
+  // `submit`, `score`, `abort`, `has_work`, `stats` and `residency` may be called from any thread,
+  // also during a step. Throw base::InvalidArgument for what cannot run.
   void submit(int64_t id, std::vector<int32_t> prompt, const sampling::Params& sampling,
               std::optional<int64_t> max_tokens);
   void score(int64_t id, std::vector<int32_t> tokens);
@@ -55,6 +78,8 @@ class Engine {
   void abort(int64_t id);
   bool has_work() const;
   Stats stats() const;
+  // Walks the pages of weights and KV blocks: a millisecond for half a gigabyte. From any thread.
+  Residency residency() const;
 
   // One step; what it did to the requests it ran or ended. At once, empty, when there is no work.
   // After an error the engine is of no more use and says the same again.
@@ -80,6 +105,14 @@ class Engine {
     int64_t id;
   };
   using Command = std::variant<Start, Abort>;
+  // What a step computes, taken down before its sequences may end.
+  struct StepKind {
+    int64_t seqs = 0;
+    int64_t tokens = 0;
+    int64_t context = 0;
+    int64_t decodes = 0;  // sequences
+    int64_t scores = 0;   // sequences whose rows are all looked at
+  };
 
   // Tokens one sequence may have.
   int64_t token_limit() const;
@@ -94,6 +127,8 @@ class Engine {
   void finish_row(const WantedRow& wanted, const sampling::Choice& choice,
                   std::vector<Output>* outputs);
   void count_step(const std::vector<scheduler::Chunk>& chunks);
+  StepKind kind_of(const std::vector<scheduler::Chunk>& chunks) const;
+  void count_seconds(const StepKind& kind, double seconds);
   void publish(const std::vector<Output>& outputs);
 
   Settings settings_;

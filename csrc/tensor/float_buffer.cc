@@ -3,10 +3,12 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
 #include "base/check.h"
+#include "base/residency.h"
 
 namespace lmrun::tensor {
 namespace {
@@ -25,6 +27,7 @@ FloatBuffer::FloatBuffer(int64_t size) : size_(size) {
               "activations: cannot map " << bytes << " bytes: " << std::strerror(errno) << ".");
   data_ = static_cast<float*>(data);
   madvise(data, bytes, MADV_HUGEPAGE);
+  base::populate_for_writing({static_cast<std::byte*>(data), bytes});
 }
 
 FloatBuffer::~FloatBuffer() {

@@ -6,8 +6,9 @@
 
 namespace lmrun::tensor {
 
-// Floats on a page boundary, zero at first, in huge pages where the system has them; a page takes
-// memory when it is first written. Throws base::Error where the address space is not to be had.
+// Floats on a page boundary, zero at first, in huge pages where the system has them. They take
+// their memory at once, so that no step waits for the kernel to clear a page and the peak is known
+// from the start. Throws base::Error where the address space is not to be had.
 class FloatBuffer {
  public:
   FloatBuffer() = default;

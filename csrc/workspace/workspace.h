@@ -1,7 +1,9 @@
 // A workspace folder, mapped and checked (README.md of this folder).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "base/mapped_file.h"
@@ -18,6 +20,8 @@ class Workspace {
   const ModelConfig& config() const { return config_; }
   // Views of the mapping: valid while this lives.
   const Weights& weights() const { return weights_; }
+  // The mapped bytes of the tensors.
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
 
  private:
   Workspace(ModelConfig config, base::MappedFile file);

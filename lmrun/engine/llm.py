@@ -186,8 +186,8 @@ class LLM:
         except RuntimeError as error:
             raise EngineError(f"engine: {error}") from error
 
-    def stats(self) -> dict[str, int | list[int]]:
-        """The integer fields of `Stats`, without ``rss_bytes``."""
+    def stats(self) -> dict[str, int | float | list[int] | dict[str, int | float]]:
+        """The fields of `Stats`, without ``rss_bytes`` and ``busy_seconds``."""
         return self._engine.stats()
 
     def effective_config(self) -> dict[str, str | int | bool]:

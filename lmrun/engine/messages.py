@@ -60,9 +60,9 @@ class Abort(msgspec.Struct, frozen=True, kw_only=True, tag="abort"):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
-    """Ask for `Stats` or `EffectiveConfig`."""
+    """Ask for `Stats`, `EffectiveConfig` or `Memory`."""
 
-    what: Literal["stats", "effective_config"]
+    what: Literal["stats", "effective_config", "memory"]
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
@@ -89,6 +89,20 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
     error: str | None = None
 
 
+class StepCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Steps of one kind, summed up."""
+
+    steps: int = 0
+    seqs: int = 0
+    """Sequences in them."""
+    tokens: int = 0
+    """Computed."""
+    context: int = 0
+    """Tokens in the cache before the step, of each sequence."""
+    seconds: float = 0.0
+    """Inside the native step."""
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
     """Counters and gauges of the engine; counters run from the start of the process."""
 
@@ -105,7 +119,33 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
     last_step_seqs: int
     seqs_per_step: tuple[int, ...]
     """Steps counted by their number of sequences: index 0 counts steps of one sequence."""
+    touched_blocks: int
+    """Blocks ever used; the others have no memory yet."""
+    peak_used_blocks: int
+    step_seconds: float
+    """Inside the native engine."""
+    decode_one: StepCounts
+    """Steps of one sequence that decodes."""
+    decode: StepCounts
+    """Steps that only decode, those of one sequence too."""
+    prefill: StepCounts
+    """Steps of prompt tokens alone that fill at least half the token budget."""
+    busy_seconds: float
+    """Of the step loop, between and inside the steps, while there was work."""
     rss_bytes: int
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, tag="memory"):
+    """Resident memory of the engine process, in bytes; None where the system does not say."""
+
+    rss_bytes: int
+    peak_rss_bytes: int
+    weights_bytes: int | None
+    """Pages of the mapped workspace."""
+    kv_bytes: int | None
+    """Pages of the KV blocks."""
+    seconds_to_ready: float
+    """From the start of the process to its first token."""
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True, tag="effective_config"):
@@ -130,4 +170,4 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
 
 
 Request = Submit | Score | Abort | Ask
-Event = Tokens | Scored | Stats | EffectiveConfig | Ready | Refused
+Event = Tokens | Scored | Stats | EffectiveConfig | Memory | Ready | Refused

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import msgspec
+
 from lmrun import _engine
-from lmrun.engine.messages import FinishReason, SamplingParams, Tokens
+from lmrun.engine.messages import FinishReason, SamplingParams, Stats, Tokens
 from lmrun.errors import EngineError
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -45,6 +47,12 @@ def submit_native(
         logit_bias=sampling.logit_bias,
         logprobs=sampling.logprobs,
     )
+
+
+def stats_event(engine: _engine.Engine, *, busy_seconds: float, rss_bytes: int) -> Stats:
+    """The engine's counters, with what it does not know itself."""
+    counters = {**engine.stats(), "busy_seconds": busy_seconds, "rss_bytes": rss_bytes}
+    return msgspec.convert(counters, Stats)
 
 
 def tokens_event(request_id: str, output: _engine.StepOutput) -> Tokens:

@@ -3,6 +3,9 @@
 import ctypes
 import os
 import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -21,3 +24,31 @@ def die_with_parent(parent_pid: int | None) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if parent_pid is not None and os.getppid() != parent_pid:
         raise SystemExit(1)
+
+
+@dataclass(frozen=True)
+class Rss:
+    """Resident memory of this process, in bytes."""
+
+    now: int
+    peak: int
+
+
+def rss(status: Path = Path("/proc/self/status")) -> Rss:
+    """As the kernel counts it; zeros where it does not say."""
+    found = {"VmRSS": 0, "VmHWM": 0}
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name in found:
+                found[name] = int(value.split()[0]) * 1024
+    return Rss(found["VmRSS"], found["VmHWM"])
+
+
+def seconds_since_start(stat: Path = Path("/proc/self/stat")) -> float:
+    """Age of this process; 0 where the system does not say. Resolution: a clock tick, 10 ms."""
+    if not stat.is_file():
+        return 0.0
+    fields = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)

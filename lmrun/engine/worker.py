@@ -16,13 +16,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
-
-import psutil
 
 from lmrun import _engine, log
 from lmrun.engine import wire
@@ -31,18 +29,18 @@ from lmrun.engine.messages import (
     Ask,
     EffectiveConfig,
     Event,
+    Memory,
     Ready,
     Refused,
     Request,
     SamplingParams,
     Score,
     Scored,
-    Stats,
     Submit,
     Tokens,
 )
-from lmrun.engine.native import build_engine, submit_native, tokens_event
-from lmrun.engine.process import die_with_parent
+from lmrun.engine.native import build_engine, stats_event, submit_native, tokens_event
+from lmrun.engine.process import die_with_parent, rss, seconds_since_start
 from lmrun.errors import EngineError, ExitStatus, LmrunError
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -125,18 +123,22 @@ class Worker:
         self._shared = _Shared()
         self._inbox: queue.SimpleQueue[tuple[Connection, Ask] | None] = queue.SimpleQueue()
         self._is_stopping = False
-        self._process = psutil.Process()
+        self._busy_seconds = 0.0
+        self._seconds_to_ready = 0.0
 
     def warm_up(self) -> None:
         """Compute one real token."""
         params = SamplingParams(temperature=0.0, max_tokens=1)
         submit_native(self._engine, 0, (0,), params, seed=0)
         tokens: list[int] = []
+        begin = time.perf_counter()
         while self._engine.has_work():
             for output in self._engine.step():
                 tokens += output.token_ids
         if len(tokens) != 1:
             raise EngineError(f"engine: expected one token of the first request, got {tokens}.")
+        self._busy_seconds += time.perf_counter() - begin
+        self._seconds_to_ready = seconds_since_start()
 
     def stop(self) -> None:
         """Leave `run` after the current step; may be called from a signal handler."""
@@ -153,9 +155,14 @@ class Worker:
         """The step loop; returns the exit status."""
         try:
             while not self._is_stopping:
-                self._answer(block=not self._engine.has_work())
-                if self._engine.has_work():
+                self._answer(block=True)
+                begin = time.perf_counter()
+                while self._engine.has_work() and not self._is_stopping:
                     self._dispatch(self._engine.step())
+                    self._answer(block=False)
+                    end = time.perf_counter()
+                    self._busy_seconds += end - begin
+                    begin = end
         except (RuntimeError, MemoryError) as error:
             logger.exception("the engine failed")
             self._end_all(f"engine: {error}")
@@ -179,9 +186,17 @@ class Worker:
         if ask.what == "effective_config":
             build = "; ".join(f"{k} {v}" for k, v in _engine.build_info().items())
             return EffectiveConfig(settings=self._engine.effective_config(), engine_build=build)
-        counters: dict[str, Any] = dict(self._engine.stats())
-        counters["seqs_per_step"] = tuple(counters["seqs_per_step"])
-        return Stats(**counters, rss_bytes=self._process.memory_info().rss)
+        memory = rss()
+        if ask.what == "memory":
+            pages = self._engine.residency()
+            return Memory(
+                rss_bytes=memory.now,
+                peak_rss_bytes=memory.peak,
+                weights_bytes=pages["weights_bytes"],
+                kv_bytes=pages["kv_bytes"],
+                seconds_to_ready=self._seconds_to_ready,
+            )
+        return stats_event(self._engine, busy_seconds=self._busy_seconds, rss_bytes=memory.now)
 
     def _dispatch(self, outputs: Sequence[_engine.StepOutput]) -> None:
         frames: dict[Connection, list[bytes]] = {}
