@@ -6,6 +6,7 @@ from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
+from lmrun.config.located import located
 from lmrun.config.not_built import check_built
 from lmrun.deploy.building import build
 from lmrun.errors import ExitStatus
@@ -17,7 +18,8 @@ def run(argv: list[str]) -> ExitStatus:
     """Run the missing stages of the overrides in ``argv``; stdout gets the workspace folder."""
     _, overrides = flags.split(argv, FLAGS)
     composed = compose(overrides)
-    check_built(composed.run)
-    plan = build(composed, Store(env.home()))
+    with located(composed):
+        check_built(composed.run)
+        plan = build(composed, Store(env.home()))
     sys.stdout.write(f"{plan.workspace}\n")
     return ExitStatus.OK

@@ -12,6 +12,7 @@ from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
+from lmrun.config.located import located
 from lmrun.config.not_built import check_built
 from lmrun.config.schema import FrontendConfig
 from lmrun.config.secrets import is_reference, resolve
@@ -86,8 +87,9 @@ class EngineTalker:
     def __init__(self, overrides: list[str], sampling: Sampling) -> None:
         """Builds what is missing of the overrides' plan first."""
         composed = compose(overrides)
-        check_built(composed.run)
-        plan = build(composed, Store(env.home()), show_plan=False)
+        with located(composed):
+            check_built(composed.run)
+            plan = build(composed, Store(env.home()), show_plan=False)
         self.model = plan.served_name
         self._params = SamplingParams(
             temperature=sampling.temperature, max_tokens=sampling.max_tokens

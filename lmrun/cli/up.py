@@ -4,6 +4,7 @@ from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
+from lmrun.config.located import located
 from lmrun.config.not_built import check_built
 from lmrun.deploy.supervisor import UpOptions, up
 from lmrun.errors import ExitStatus, UsageError
@@ -17,6 +18,7 @@ def run(argv: list[str]) -> ExitStatus:
     if given.get("--verify", "full") != "full":
         raise UsageError(f"--verify: expected full, got {given['--verify']!r}.")
     composed = compose(overrides)
-    check_built(composed.run)
-    options = UpOptions(verify_first="--verify" in given)
-    return up(composed, Store(env.home()), options)
+    with located(composed):
+        check_built(composed.run)
+        options = UpOptions(verify_first="--verify" in given)
+        return up(composed, Store(env.home()), options)

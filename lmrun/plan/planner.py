@@ -12,6 +12,7 @@ from lmrun.artifacts.files import stamp
 from lmrun.artifacts.manifest import ManifestFields
 from lmrun.artifacts.store import Store
 from lmrun.config import Composed, RunConfig
+from lmrun.config.located import located
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.plan.budget import demand, make_budget
@@ -46,7 +47,8 @@ def make_plan(composed: Composed, store: Store, machine: Machine | None = None) 
     ``machine`` is this one unless given. The digest cache is read from the store's home.
     """
     recipe = composed.recipe.name if composed.recipe else None
-    plan = plan_run(composed.run, store, recipe, machine)
+    with located(composed):
+        plan = plan_run(composed.run, store, recipe, machine)
     return dataclasses.replace(plan, notes=plan.notes + unread(composed, plan))
 
 
