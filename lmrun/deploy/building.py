@@ -58,6 +58,15 @@ class Builder:
             raise StageError("build: the stages ended well, and there is no workspace.")
         return plan
 
+    async def still_built(self, plan: Plan) -> Plan:
+        """The plan, its workspace built again if `store gc` took it before the use was noted."""
+        convert = plan.stage("convert")
+        if convert is None or convert.fingerprint is None:
+            return plan
+        if self._store.find(convert.name, convert.fingerprint) is not None:
+            return plan
+        return await self.built(self.plan())
+
     async def verified(self, plan: Plan) -> Plan:
         """Hash every cached artifact of the plan; a new plan in which the damaged are missing."""
         logger.info("hashing the artifacts")

@@ -12,7 +12,7 @@ from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
-from lmrun.deploy import announce, ports
+from lmrun.deploy import announce, ports, record
 from lmrun.deploy.building import Builder, check_text_files, show
 from lmrun.deploy.launch import Launcher, socket_folder
 from lmrun.deploy.process import Child, Children
@@ -82,6 +82,11 @@ class Supervisor:
             plan = await self._builder.verified(plan)
         cached = self._builder.cached(plan)
         plan = await self._builder.built(plan)
+        with record.serving(plan, self._store):
+            plan = await self._builder.still_built(plan)
+            return await self._serve(plan, cached, launcher)
+
+    async def _serve(self, plan: Plan, cached: list[Artifact], launcher: Launcher) -> ExitStatus:
         running = await self._launched(plan, launcher)
         keys = self._composed.run.frontend.api_keys
         _say(announce.ready_text(plan, key_reference=keys[0] if keys else None))

@@ -1,6 +1,7 @@
 """Runs the offline stages of a plan: `build` here, or this module as a child process.
 
-    python -m lmrun.stages.runner    plan (JSON) on stdin; last line of stdout: {"workspace": PATH}
+    python -m lmrun.stages.runner [STAGE]    plan (JSON) on stdin; last line of stdout:
+                                             {"workspace": PATH}, the folder of STAGE's artifact
 
 The child keeps torch out of the process that supervises. Errors meant for the user go to stderr as
 one message, with their exit status.
@@ -24,6 +25,7 @@ from lmrun import __version__, env, events, log
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.manifest import ManifestFields
 from lmrun.artifacts.store import RESUME, Artifact, Store
+from lmrun.artifacts.uses import Use, using
 from lmrun.config import RunConfig
 from lmrun.engine.process import die_with_parent
 from lmrun.errors import ExitStatus, LmrunError, StageError
@@ -44,6 +46,8 @@ MODULES = {
 that compute bring torch."""
 PACKAGES = ("lmrun", "numpy", "safetensors", "tokenizers", "torch")
 """Packages whose versions a manifest records."""
+GOAL = "convert"
+"""The stage whose artifact the engine needs."""
 MATH_SWITCHES = (
     "ATEN_CPU_CAPABILITY",
     "DNNL_MAX_CPU_ISA",
@@ -60,8 +64,10 @@ numeric class; the child forgets them."""
 _log = log.get("lmrun.stages.runner")  # __name__ is __main__ in the child
 
 
-def build(plan: Plan, store: Store, threads: int | None = None) -> Path:
+def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL) -> Path:
     """Run what is missing of a plan; return the folder of the workspace.
+
+    Another ``goal`` is a stage whose artifact is wanted instead: what it needs is run, no more.
 
     Where files are not hashed yet, they are, and the plan is made once more. A stage runs only if
     something that must be built reads its output. ``threads`` is how many tasks may run at once
@@ -78,9 +84,11 @@ def build(plan: Plan, store: Store, threads: int | None = None) -> Path:
                 f"{plan.unhashed[0]}: it changes while it is read. Wait until it is complete."
             )
     builder = _Build(plan, store, threads or this_machine().cores)
-    for stage in plan.missing:
-        builder.artifact(stage.name)
-    return builder.artifact("convert").path
+    fingerprints = {stage.name: stage.fingerprint or "" for stage in plan.stages}
+    with using(store.home, Use("build", fingerprints, recipe=plan.recipe)):
+        for stage in plan.missing if goal == GOAL else ():
+            builder.artifact(stage.name)
+        return builder.artifact(goal).path
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ def main() -> int:
     log.setup()
     try:
         plan = Plan.from_json(json.load(sys.stdin))
-        workspace = build(plan, Store(env.home()))
+        workspace = build(plan, Store(env.home()), goal=sys.argv[1] if sys.argv[1:] else GOAL)
     except LmrunError as error:
         if log.is_json():
             _log.error("%s", error)
