@@ -7,7 +7,6 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.config.not_built import check_built
 from lmrun.deploy.building import build
 from lmrun.errors import ExitStatus
 
@@ -19,7 +18,6 @@ def run(argv: list[str]) -> ExitStatus:
     _, overrides = flags.split(argv, FLAGS)
     composed = compose(overrides)
     with located(composed):
-        check_built(composed.run)
         plan = build(composed, Store(env.home()))
     sys.stdout.write(f"{plan.workspace}\n")
     return ExitStatus.OK

@@ -13,7 +13,6 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.config.not_built import check_built
 from lmrun.config.schema import FrontendConfig
 from lmrun.config.secrets import is_reference, resolve
 from lmrun.deploy.building import build
@@ -88,7 +87,6 @@ class EngineTalker:
         """Builds what is missing of the overrides' plan first."""
         composed = compose(overrides)
         with located(composed):
-            check_built(composed.run)
             plan = build(composed, Store(env.home()), show_plan=False)
         self.model = plan.served_name
         self._params = SamplingParams(

@@ -7,8 +7,6 @@ from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
-from lmrun.config.located import located
-from lmrun.config.not_built import check_built
 from lmrun.errors import ExitStatus
 from lmrun.plan.planner import make_plan
 from lmrun.plan.text import plan_text
@@ -18,8 +16,6 @@ def run(argv: list[str]) -> ExitStatus:
     """Print the plan of the overrides in ``argv``; `--json` prints it as one JSON document."""
     given, overrides = flags.split(argv, {"--json": False})
     composed = compose(overrides)
-    with located(composed):
-        check_built(composed.run)
     plan = make_plan(composed, Store(env.home()))
     text = json.dumps(plan.to_json(), indent=1) if "--json" in given else plan_text(plan)
     sys.stdout.write(text + "\n")

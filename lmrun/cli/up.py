@@ -5,7 +5,6 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.config.not_built import check_built
 from lmrun.deploy.supervisor import UpOptions, up
 from lmrun.errors import ExitStatus, UsageError
 
@@ -19,6 +18,5 @@ def run(argv: list[str]) -> ExitStatus:
         raise UsageError(f"--verify: expected full, got {given['--verify']!r}.")
     composed = compose(overrides)
     with located(composed):
-        check_built(composed.run)
         options = UpOptions(verify_first="--verify" in given)
         return up(composed, Store(env.home()), options)

@@ -16,7 +16,7 @@ from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
 from lmrun.errors import ArtifactError, ExitStatus, LmrunError, PlanError, StageError
 from lmrun.models import chat_template
 from lmrun.models.tokenizer import Tokenizer
-from lmrun.plan.plan import ModelKind, Plan
+from lmrun.plan.plan import ModelKind, Plan, check_runnable
 from lmrun.plan.planner import make_plan
 from lmrun.plan.text import plan_text
 
@@ -36,8 +36,10 @@ class Builder:
         self._stop = stop
 
     def plan(self) -> Plan:
-        """The plan as things are now. Raises `PlanError`."""
-        return make_plan(self._composed, self._store)
+        """The plan as things are now. Raises `PlanError`, also for one that is only priced."""
+        plan = make_plan(self._composed, self._store)
+        check_runnable(plan)
+        return plan
 
     async def built(self, plan: Plan) -> Plan:
         """Run what is missing for the workspace; the plan again, now that it is there.

@@ -87,26 +87,28 @@ def read_spec(path: Path) -> ModelSpec:
 
     Raises `PlanError` where the model is not one lmrun serves, naming the supported ones.
     """
-    spec = read_known_spec(path)
-    if spec.architecture not in SERVED:
-        raise PlanError(not_served(str(path / CONFIG_FILE), spec.architecture))
-    return spec
+    return _read_spec(path, only_served=True)
 
 
 def read_known_spec(path: Path) -> ModelSpec:
     """`read_spec`, also for an architecture that is known and not served."""
+    return _read_spec(path, only_served=False)
+
+
+def _read_spec(path: Path, *, only_served: bool) -> ModelSpec:
     config = read_json(path / CONFIG_FILE)
     generation = path / GENERATION_FILE
     return spec_from_config(
-        config, str(path / CONFIG_FILE), read_json(generation) if generation.exists() else {}
+        config,
+        str(path / CONFIG_FILE),
+        read_json(generation) if generation.exists() else {},
+        only_served=only_served,
     )
 
 
 def not_served(where: str, architecture: str) -> str:
     """The refusal of an architecture."""
-    return (
-        f"{where}: architecture {architecture} is not built yet. Supported: {', '.join(SERVED)}."
-    )
+    return f"{where}: architecture {architecture} is not built yet. Supported: {', '.join(SERVED)}."
 
 
 def builtin_spec(model: BuiltinModel) -> ModelSpec:
@@ -130,13 +132,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def spec_from_config(
-    config: Mapping[str, Any], where: str, generation: Mapping[str, Any] | None = None
+    config: Mapping[str, Any],
+    where: str,
+    generation: Mapping[str, Any] | None = None,
+    *,
+    only_served: bool = True,
 ) -> ModelSpec:
     """The spec of a config.json already read; ``where`` begins the error messages.
 
-    Known architectures that are not served have one too.
+    ``only_served`` refuses an architecture that is known and not served.
     """
     entry = _architecture(config, where)
+    if only_served and not entry.is_served:
+        raise PlanError(not_served(where, entry.name))
     reader = _Reader(config, where)
     reader.must_be("hidden_act", "silu")
     for flag in entry.fixed:

@@ -25,6 +25,7 @@ class WorkspaceInfo:
     num_bytes: int
     """Size of the mapped file."""
     weight_dtype: str
+    tensor_names: frozenset[str]
 
 
 def read_workspace(path: Path) -> WorkspaceInfo:
@@ -70,6 +71,7 @@ def read_workspace(path: Path) -> WorkspaceInfo:
             group_size=int(weights["group_size"]),
             num_bytes=(path / RANK_FILE).stat().st_size,
             weight_dtype=embedding.dtype,
+            tensor_names=frozenset(tensors),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{where}: expected a complete workspace, got no legal {error}.") from error

@@ -1,34 +1,55 @@
 """The memory budget of the device, from which the number of KV blocks follows.
 
     left   = total − process − weights − activations
-    blocks = min(memory_ratio × left, what max_num_seqs × context_length needs) / block bytes
+    blocks = memory_ratio × left / block bytes; on a CPU at most what max_num_seqs × context_length
+             needs
 
 or `kv.memory` where that is a size. "Total" is the machine's, so the result does not move between
-plan and launch.
+plan and launch. With several ranks all figures are those of one.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
+from lmrun.plan.costs import Budget, KvRow, OfflineCost, SequencesAt
 from lmrun.plan.machine import Machine
-from lmrun.plan.plan import Budget, OfflineCost
-from lmrun.plan.sizes import parse_bytes, show_bytes
-from lmrun.quant.layout import KvLayout
+from lmrun.plan.sizes import parse_bytes
+from lmrun.plan.weights import Weights
+from lmrun.quant.layout import CPU, KvLayout, rank_kv_heads
 
-PROCESS_BYTES = 128 << 20
-"""The engine process itself: interpreter, libraries, tokenizer."""
-F32_BYTES = 4
+PROCESS_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
+"""The engine process itself where nobody measured it: interpreter, libraries, tokenizer; on CUDA
+the context and the code of kernels."""
+F32_BYTES, F16_BYTES = 4, 2
+FEW_LOGIT_ROWS, MOST_LOGIT_ROWS = 32, 128
+"""Rows of logits that the engine holds: max_num_seqs between these two, within the step."""
+SHOWN_LENGTHS = (512, 2048, 8192, 32768, 131072)
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """Memory of the engine process beside weights, activations and KV."""
+
+    num_bytes: int
+    source: str
+    """`measured`, `estimate`, or `device.workspace`, which stands for the activations too."""
+
+    @property
+    def holds_activations(self) -> bool:
+        """Whether the activations are part of it."""
+        return self.source == "device.workspace"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a deployment asks of the device."""
+    """What one rank of a deployment asks of its device."""
 
     spec: ModelSpec
-    weights_bytes: int
+    weights: Weights
+    reserved: Reserved
     kv_bits: int
     block_size: int
     context_length: int
@@ -37,11 +58,14 @@ class Demand:
     memory_ratio: float
     memory_bytes: int | None
     """Absolute size of the KV cache; None for `auto`."""
+    kind: str = CPU
+    """Of the device."""
+    tp: int = 1
 
     @property
     def layout(self) -> KvLayout:
         """Of the KV blocks."""
-        return KvLayout.of(self.spec, self.block_size, self.kv_bits)
+        return KvLayout.of(self.spec, self.block_size, self.kv_bits, self.tp)
 
     @property
     def blocks_of_one(self) -> int:
@@ -49,21 +73,31 @@ class Demand:
         return -(-self.context_length // self.block_size)
 
     @property
+    def logit_rows(self) -> int:
+        """Rows of logits that are held at once."""
+        wanted = min(max(self.max_num_seqs, FEW_LOGIT_ROWS), MOST_LOGIT_ROWS)
+        return min(wanted, self.max_batch_tokens)
+
+    @property
     def activation_bytes(self) -> int:
-        """Buffers of a step in fp32: for each token of its budget hidden states, q k v, attention,
-        gate and up; logits for each sequence; rotary tables for each position."""
+        """Buffers of a step: for each token of its budget hidden states, q k v, attention, gate
+        and up; rows of logits; rotary tables for each position. fp32 on a CPU; elsewhere 16 bits,
+        logits and tables in fp32."""
+        if self.reserved.holds_activations:
+            return 0
         spec = self.spec
-        qkv = (spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim
-        token = 2 * spec.hidden_size + qkv + spec.num_heads * spec.head_dim
-        token += 3 * spec.intermediate_size
+        heads, ffn = spec.num_heads // self.tp, spec.intermediate_size // self.tp
+        token = 2 * spec.hidden_size + 3 * ffn
+        token += (2 * heads + 2 * rank_kv_heads(spec, self.tp)) * spec.head_dim
+        token_bytes = token * (F32_BYTES if self.kind == CPU else F16_BYTES)
         rotary = self.context_length * spec.head_dim
-        logits = self.max_num_seqs * spec.vocab_size
-        return F32_BYTES * (self.max_batch_tokens * token + logits + rotary)
+        logits = self.logit_rows * spec.vocab_size
+        return self.max_batch_tokens * token_bytes + F32_BYTES * (logits + rotary)
 
     @property
     def fixed_bytes(self) -> int:
         """All but the KV cache."""
-        return PROCESS_BYTES + self.weights_bytes + self.activation_bytes
+        return self.reserved.num_bytes + self.weights.total_bytes + self.activation_bytes
 
     @property
     def least_kv_bytes(self) -> int:
@@ -78,12 +112,15 @@ class Demand:
         return self.fixed_bytes + self.least_kv_bytes <= total
 
 
-def demand(run: RunConfig, spec: ModelSpec, context_length: int, weights_bytes: int) -> Demand:
+def demand(
+    run: RunConfig, spec: ModelSpec, context_length: int, weights: Weights, reserved: Reserved
+) -> Demand:
     """The demand of a run config."""
     kv = run.kv
     return Demand(
         spec=spec,
-        weights_bytes=weights_bytes,
+        weights=weights,
+        reserved=reserved,
         kv_bits=kv.bits,
         block_size=kv.block_size,
         context_length=context_length,
@@ -91,131 +128,79 @@ def demand(run: RunConfig, spec: ModelSpec, context_length: int, weights_bytes: 
         max_batch_tokens=run.backend.max_batch_tokens,
         memory_ratio=kv.memory_ratio,
         memory_bytes=None if kv.memory == "auto" else parse_bytes(kv.memory, "kv.memory"),
+        kind=run.device.kind,
+        tp=run.parallel.tp,
     )
 
 
-def make_budget(
-    wanted: Demand,
-    machine: Machine,
-    offline: tuple[OfflineCost, ...],
-    quantized_weights_bytes: int | None = None,
-) -> Budget:
-    """Divide the device's memory; `PlanError` with the nearest change where it does not fit.
+def reserve(run: RunConfig, measured_bytes: int | None) -> Reserved:
+    """What the engine process takes: as the user says, as measured here, or an estimate."""
+    if run.device.workspace != "auto":
+        size = parse_bytes(run.device.workspace, "device.workspace")
+        return Reserved(size, "device.workspace")
+    if measured_bytes is not None:
+        return Reserved(measured_bytes, "measured")
+    return Reserved(PROCESS_BYTES[run.device.kind], "estimate")
 
-    ``quantized_weights_bytes`` is the size with 4-bit weights, where that could be proposed.
-    """
-    total = machine.memory_bytes
+
+def rank_memory(run: RunConfig, machine: Machine) -> int:
+    """Memory of one rank: a device, or on CPUs the machine's divided by all ranks."""
+    ranks = run.parallel.tp * run.parallel.replicas
+    if machine.kind == CPU:
+        return machine.memory_bytes * machine.count // ranks
+    if ranks > machine.count:
+        raise PlanError(
+            f"parallel.tp={run.parallel.tp}, parallel.replicas={run.parallel.replicas}: need"
+            f" {ranks} devices, {machine.name} has {machine.count}. Use device.count={ranks}, an"
+            " option with as many devices, or fewer ranks."
+        )
+    return machine.memory_bytes
+
+
+def make_budget(
+    wanted: Demand, total: int, device: str, offline: Sequence[OfflineCost] = ()
+) -> Budget:
+    """Divide ``total`` bytes of ``device`` for a demand that fits
+    (`lmrun.plan.fitting.check_fits`)."""
     layout = wanted.layout
-    if wanted.memory_bytes is not None:
-        _check_absolute(wanted, layout)
-    if not wanted.fits(total):
-        raise PlanError(_refusal(wanted, total, quantized_weights_bytes))
     left = total - wanted.fixed_bytes
     needed = wanted.max_num_seqs * wanted.blocks_of_one
     if wanted.memory_bytes is not None:
         num_blocks, limited_by = wanted.memory_bytes // layout.block_bytes, "memory"
     else:
         affordable = int(wanted.memory_ratio * left) // layout.block_bytes
-        num_blocks = min(needed, affordable)
-        limited_by = "need" if needed <= affordable else "memory_ratio"
+        takes_need = wanted.kind == CPU and needed <= affordable
+        num_blocks = needed if takes_need else affordable
+        limited_by = "need" if takes_need else "memory_ratio"
+    lengths = [size for size in SHOWN_LENGTHS if size < wanted.context_length]
     return Budget(
-        device=f"{machine.kind}, {machine.memory_source}",
+        device=device,
+        tp=wanted.tp,
         total_bytes=total,
-        process_bytes=PROCESS_BYTES,
-        weights_bytes=wanted.weights_bytes,
+        process_bytes=wanted.reserved.num_bytes,
+        process_source=wanted.reserved.source,
+        weights_bytes=wanted.weights.total_bytes,
+        weights=wanted.weights.rows,
+        other_weights_bytes=wanted.weights.other_bytes,
         activation_bytes=wanted.activation_bytes,
         left_bytes=left,
+        kv=KvRow(
+            num_layers=layout.num_layers,
+            num_kv_heads=layout.num_kv_heads,
+            head_dim=layout.head_dim,
+            bits=layout.bits,
+            code_bytes=layout.code_bytes,
+            param_bytes=layout.param_bytes,
+        ),
         kv_bytes_per_token=layout.token_bytes,
+        block_size=layout.block_size,
         block_bytes=layout.block_bytes,
         num_blocks=num_blocks,
         needed_blocks=needed,
         limited_by=limited_by,
-        offline=offline,
+        sequences=tuple(
+            SequencesAt(size, each := -(-size // layout.block_size), num_blocks // each)
+            for size in (*lengths, wanted.context_length)
+        ),
+        offline=tuple(offline),
     )
-
-
-def _check_absolute(wanted: Demand, layout: KvLayout) -> None:
-    assert wanted.memory_bytes is not None
-    least = wanted.blocks_of_one * layout.block_bytes
-    if wanted.memory_bytes < least:
-        tokens = wanted.memory_bytes // layout.block_bytes * wanted.block_size
-        fitting = f" or backend.context_length ≤ {tokens}" if tokens else ""
-        raise PlanError(
-            f"kv.memory={show_bytes(wanted.memory_bytes)}: one sequence of"
-            f" {wanted.context_length} tokens needs {show_bytes(least)}."
-            f" Fits with kv.memory={-(-least // 2**20)}MiB{fitting}."
-        )
-
-
-def _refusal(wanted: Demand, total: int, quantized_weights_bytes: int | None) -> str:
-    needs = wanted.fixed_bytes + wanted.least_kv_bytes
-    if wanted.memory_bytes is None:
-        cache = f"one sequence of {wanted.context_length} tokens"
-        if wanted.memory_ratio < 1:
-            cache += f" at kv.memory_ratio={wanted.memory_ratio:g}"
-    else:
-        cache = "as kv.memory says"
-    changes = list(_changes(wanted, total, quantized_weights_bytes))[:2]
-    hint = (
-        f"Fits with {' or '.join(changes)}."
-        if changes
-        else "No one setting makes it fit: take a smaller model or a larger machine."
-    )
-    return (
-        f"plan: needs {show_bytes(needs)}, device has {show_bytes(total)} (weights"
-        f" {show_bytes(wanted.weights_bytes)}, engine"
-        f" {show_bytes(PROCESS_BYTES + wanted.activation_bytes)}, KV cache"
-        f" {show_bytes(wanted.least_kv_bytes)}: {cache}). {hint}"
-    )
-
-
-def _changes(wanted: Demand, total: int, quantized_weights_bytes: int | None) -> Iterator[str]:
-    """Single changes that make it fit, the nearest first."""
-    if wanted.memory_bytes is not None:
-        room = (total - wanted.fixed_bytes) // 2**20
-        least = wanted.blocks_of_one * wanted.layout.block_bytes
-        if room * 2**20 >= least:
-            yield f"kv.memory={room}MiB"
-        if replace(wanted, memory_bytes=None).fits(total):
-            yield "kv.memory=auto"
-    else:
-        for bits in (8, 4):
-            if bits < wanted.kv_bits and replace(wanted, kv_bits=bits).fits(total):
-                yield f"kv.bits={bits}"
-                break
-        yield from _shorter(wanted, total)
-    seqs = _largest(
-        wanted.max_num_seqs, lambda value: replace(wanted, max_num_seqs=value).fits(total)
-    )
-    if seqs:
-        yield f"backend.max_num_seqs ≤ {seqs}"
-    tokens = _largest(
-        wanted.max_batch_tokens, lambda value: replace(wanted, max_batch_tokens=value).fits(total)
-    )
-    if tokens:
-        yield f"backend.max_batch_tokens ≤ {tokens}"
-    if quantized_weights_bytes is not None:
-        smaller = replace(wanted, weights_bytes=quantized_weights_bytes)
-        if smaller.fits(total):
-            yield "quant=awq_w4_g128"
-
-
-def _shorter(wanted: Demand, total: int) -> Iterator[str]:
-    blocks = _largest(
-        wanted.blocks_of_one,
-        lambda value: replace(wanted, context_length=value * wanted.block_size).fits(total),
-    )
-    if blocks:
-        yield f"backend.context_length ≤ {blocks * wanted.block_size}"
-
-
-def _largest(current: int, fits: Callable[[int], bool]) -> int:
-    """The largest value below the current one that fits, 0 where none does."""
-    low, high = 0, current - 1
-    while low < high:  # demand grows with every setting that is searched
-        middle = (low + high + 1) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 1
-    return low

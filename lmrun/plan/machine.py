@@ -1,11 +1,19 @@
-"""The machine that is planned for: cores, memory and instruction set of this one."""
+"""The machine that is planned for: cores, memory and instruction set of this one.
+
+`lmrun.plan.described` makes machines that one is not on.
+"""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmrun.artifacts.measurements import MachineIdentity, cpu_name
+
 UNLIMITED_BYTES = 1 << 60
 """Control groups of the first version write a huge number for "no limit"."""
+
+
+HERE = "this machine"
 
 
 @dataclass(frozen=True)
@@ -13,16 +21,45 @@ class Machine:
     """A device description. Nothing in it moves while the machine runs other things."""
 
     kind: str
-    """`cpu`."""
+    """`cpu`, or of a described machine `cuda`."""
     memory_bytes: int
+    """Of one device."""
     memory_source: str
-    """`installed memory`, or `cgroup limit` where that is lower."""
+    """`installed memory`, `cgroup limit` where that is lower, or `described`."""
     cores: int
     """Cores this process may use: affinity and cgroup quota."""
     isa: str
     """Highest of `generic`, `avx2`, `avx512`, `amx` that the CPU has."""
     vendor: str
     """As /proc/cpuinfo spells it; math libraries choose their code by it."""
+    cpu: str = "unknown"
+    """Model name, as /proc/cpuinfo spells it."""
+    name: str = HERE
+    """`this machine`, or the name of a described one."""
+    count: int = 1
+    """Devices."""
+    bandwidth: float | None = None
+    """Bytes per second, read, of one device; described machines only, as are the next two."""
+    peak_flops: float | None = None
+    peak_int8_ops: float | None = None
+    source: str | None = None
+    """Where the numbers of a described machine come from."""
+
+    @property
+    def is_here(self) -> bool:
+        """This machine, not a described one."""
+        return self.name == HERE
+
+    @property
+    def identity(self) -> MachineIdentity:
+        """What measurements of this machine are filed under."""
+        return MachineIdentity(
+            cpu=self.cpu,
+            vendor=self.vendor,
+            isa=self.isa,
+            cores=self.cores,
+            memory_bytes=self.memory_bytes,
+        )
 
 
 def this_machine(proc: Path = Path("/proc"), sys_cgroup: Path = Path("/sys/fs/cgroup")) -> Machine:
@@ -38,6 +75,7 @@ def this_machine(proc: Path = Path("/proc"), sys_cgroup: Path = Path("/sys/fs/cg
         cores=cores(groups, sys_cgroup),
         isa=isa,
         vendor=vendor,
+        cpu=cpu_name(proc / "cpuinfo"),
     )
 
 

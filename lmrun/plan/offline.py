@@ -7,7 +7,7 @@ from pathlib import Path
 from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
-from lmrun.plan.plan import OfflineCost
+from lmrun.plan.costs import OfflineCost
 from lmrun.plan.sizes import show_bytes
 from lmrun.quant.layout import DTYPE_BYTES, WeightQuant, file_bytes, workspace_bytes
 

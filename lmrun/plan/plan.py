@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 
 from lmrun.artifacts.manifest import check
-from lmrun.errors import ArtifactError
+from lmrun.errors import ArtifactError, PlanError
 from lmrun.models.hub_files import HubModel
 from lmrun.models.spec import ModelSpec
+from lmrun.plan.costs import Budget, Device
 from lmrun.plan.engine_settings import EngineSettings
+from lmrun.plan.speed import Observed, Speeds
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Action(StrEnum):
@@ -32,6 +34,9 @@ class ModelKind(StrEnum):
     checkpoint = "checkpoint"
     quantized = "quantized"
     """A checkpoint whose linears are already AWQ codes."""
+    config = "config"
+    """A folder that can be priced from its config.json and not run: it has no weights, or its
+    architecture is known and not served."""
     workspace = "workspace"
     builtin = "builtin"
 
@@ -43,54 +48,18 @@ class StagePlan:
     name: str
     code_version: int
     fingerprint: str | None
-    """None while an input is not hashed."""
+    """None while an input is not hashed, or on a described device."""
     action: Action
     why: str
+    seconds: float | None
+    """Wall time: as the manifest says where it is cached, else an estimate from the nearest entry;
+    None where there is none."""
     config: dict[str, Any]
     """The declared subset of the run config, dotted key to value."""
     inputs: dict[str, str | None]
     """External inputs by content digest, stages by fingerprint; None while not hashed."""
     numeric_class: dict[str, Any] | None
-    """device, vendor, isa, threads, torch; None for stages that compute nothing.
-    A stage that computes runs with exactly these ``threads``."""
-
-
-@dataclass(frozen=True)
-class OfflineCost:
-    """Estimate of what the stages that will run need at their peak."""
-
-    stage: str
-    memory_bytes: int
-    disk_bytes: int
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Memory of the device, in bytes: total = process + weights + activations + left."""
-
-    device: str
-    """Name of the device and where its total comes from."""
-    total_bytes: int
-    process_bytes: int
-    """Interpreter, libraries, tokenizer."""
-    weights_bytes: int
-    """The workspace file as it is mapped."""
-    activation_bytes: int
-    left_bytes: int
-    kv_bytes_per_token: int
-    """Codes plus scale and zero, all layers."""
-    block_bytes: int
-    num_blocks: int
-    needed_blocks: int
-    """What max_num_seqs × context_length would use, at most."""
-    limited_by: str
-    """`need`, `memory_ratio` or `memory`."""
-    offline: tuple[OfflineCost, ...]
-
-    @property
-    def kv_bytes(self) -> int:
-        """Bytes of all KV blocks."""
-        return self.num_blocks * self.block_bytes
+    """device, vendor, isa, torch; None for stages that compute nothing."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +95,11 @@ class Plan:
     """The text file that calibrate reads; None where it does not run or the text is built in."""
     workspace: Path | None
     """Folder of the engine workspace; None while the convert fingerprint is unknown."""
+    device: Device
     budget: Budget
+    speeds: Speeds
+    observed: Observed | None
+    """Estimate beside what an earlier run showed; None where none was recorded."""
     engine: EngineSettings
     """``workspace`` is empty while it is not known."""
     served_name: str
@@ -138,6 +111,8 @@ class Plan:
     """Remarks a person should see, such as random weights or a shortened context."""
     config: dict[str, Any]
     """The whole run config, nested, without secrets."""
+    refusals: tuple[str, ...]
+    """Why this plan is priced and will not be run; empty where nothing stands against it."""
     hub: HubModel | None = None
     """The model's repository, commit and files where it comes from the hub; `model_path` is then
     the folder of that commit in the hub's cache, there or not yet."""
@@ -166,6 +141,12 @@ class Plan:
         except msgspec.ValidationError as error:
             raise ArtifactError(f"plan: {error}") from error
         return plan
+
+
+def check_runnable(plan: Plan) -> None:
+    """Raise `PlanError`, with every reason, for a plan that was only priced."""
+    if plan.refusals:
+        raise PlanError("\n".join(plan.refusals))
 
 
 @cache

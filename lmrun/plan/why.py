@@ -8,20 +8,16 @@ from lmrun.artifacts.manifest import ManifestFields
 
 SHOWN_CHANGES = 3
 NO_ENTRY = "no entry yet"
-_INPUT_WORDS = {
-    "resolve": "the checkpoint changed",
-    "text": "the calibration text changed",
-    "calibrate": "calibrate changed",
-    "quantize": "quantize changed",
-}
+CHECKPOINT, TEXT = "checkpoint", "text"
+"""Metrics of a manifest: digests of the checkpoint's files, and what the text was called."""
+_INPUT_WORDS = {"calibrate": "calibrate changed", "quantize": "quantize changed"}
 
 
 def why_missing(wanted: ManifestFields, stored: Sequence[ManifestFields]) -> str:
     """The changes against the stored entry with the fewest; of equals, the first given."""
     if not stored:
         return NO_ENTRY
-    lists = [changes(entry, wanted) for entry in stored]
-    nearest = min(lists, key=len)
+    nearest = min((changes(entry, wanted) for entry in stored), key=len)
     shown = nearest[:SHOWN_CHANGES]
     if len(nearest) > SHOWN_CHANGES:
         shown.append(f"{len(nearest) - SHOWN_CHANGES} more")
@@ -36,15 +32,32 @@ def changes(old: ManifestFields, new: ManifestFields) -> list[str]:
     ]
     if old.code_version != new.code_version:
         found.append(f"code version {old.code_version} → {new.code_version}")
-    found += [
-        _INPUT_WORDS.get(key, f"input {key} changed") for key in _differing(old.inputs, new.inputs)
-    ]
+    found += [_input_change(key, old, new) for key in _differing(old.inputs, new.inputs)]
     old_class, new_class = dict(old.numeric_class or {}), dict(new.numeric_class or {})
     found += [
         f"numeric class: {key} {_show(old_class, key)} → {_show(new_class, key)}"
         for key in _differing(old_class, new_class)
     ]
     return found
+
+
+def _input_change(key: str, old: ManifestFields, new: ManifestFields) -> str:
+    if key == "resolve":
+        return _checkpoint_change(old.metrics.get(CHECKPOINT), new.metrics.get(CHECKPOINT))
+    if key == "text":
+        return f"the calibration text changed (now {new.metrics.get(TEXT, 'another')})"
+    return _INPUT_WORDS.get(key, f"input {key} changed")
+
+
+def _checkpoint_change(old: object, new: object) -> str:
+    """The files that differ, where the entry says which it was built from."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return "the checkpoint changed"
+    names = _differing(old, new)
+    shown = names[:SHOWN_CHANGES]
+    if len(names) > SHOWN_CHANGES:
+        shown.append(f"{len(names) - SHOWN_CHANGES} more")
+    return f"the checkpoint changed: {', '.join(shown)}" if shown else "the checkpoint changed"
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

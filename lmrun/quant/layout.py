@@ -152,7 +152,7 @@ def workspace_tensors(
         for matrix, roles in MATRICES:
             parts = tuple(linears[role] for role in roles)
             name = f"{layer}.{matrix}.{rank}"
-            n, k = _rank_shape(spec, matrix, tp)
+            n, k = rank_shape(spec, matrix, tp)
             if quant.packs(parts):
                 yield from code_matrix(name, n, k, quant, layout)
             else:
@@ -171,7 +171,7 @@ def rank_kv_heads(spec: ModelSpec, tp: int) -> int:
     return max(1, spec.num_kv_heads // tp)
 
 
-def _rank_shape(spec: ModelSpec, matrix: str, tp: int) -> tuple[int, int]:
+def rank_shape(spec: ModelSpec, matrix: str, tp: int) -> tuple[int, int]:
     """Output and input features of a rank's part of a matrix."""
     heads, ffn = spec.num_heads // tp * spec.head_dim, spec.intermediate_size // tp
     if matrix == "attention.w_qkv":

@@ -30,9 +30,10 @@ from lmrun.config import RunConfig
 from lmrun.engine.process import die_with_parent
 from lmrun.errors import ExitStatus, LmrunError, StageError
 from lmrun.plan.machine import this_machine
-from lmrun.plan.plan import ModelKind, Plan, StagePlan
+from lmrun.plan.plan import ModelKind, Plan, StagePlan, check_runnable
 from lmrun.plan.planner import plan_run
 from lmrun.plan.stage_specs import BY_NAME
+from lmrun.plan.why import CHECKPOINT
 from lmrun.stages import resolve
 from lmrun.stages.context import StageContext, StageResult
 
@@ -73,6 +74,7 @@ def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL
     something that must be built reads its output. ``threads`` is how many tasks may run at once
     (default: the cores of this machine). Raises `StageError` and `ArtifactError`.
     """
+    check_runnable(plan)
     if plan.model_kind is ModelKind.workspace:
         assert plan.workspace is not None
         return plan.workspace
@@ -158,6 +160,8 @@ class _Build:
         metrics: dict[str, Any] = dict(result.metrics)
         if result.fallbacks:
             metrics["fallbacks"] = list(result.fallbacks)
+        if "resolve" in stage.inputs:
+            metrics[CHECKPOINT] = dict(self._stage("resolve").inputs)
         return ManifestFields(
             stage=stage.name,
             code_version=stage.code_version,

@@ -1,0 +1,71 @@
+"""Models that can be priced from config.json and not run: no weights, or not served."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmrun.errors import PlanError
+from lmrun.models.checkpoint import INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE
+from lmrun.models.registry import CONFIG_FILE, SERVED, not_served, read_json, read_known_spec
+from lmrun.models.spec import ModelSpec
+from lmrun.quant.layout import WeightQuant
+
+PRICED_METHODS = ("awq", "gptq")
+
+
+@dataclass(frozen=True)
+class ConfigOnly:
+    """A model of which config.json alone counts."""
+
+    spec: ModelSpec
+    stored: WeightQuant | None
+    """How `quantization_config` says that the linears are stored; None where they are floats."""
+    refusals: tuple[str, ...]
+
+
+def config_only(folder: Path) -> ConfigOnly | None:
+    """The model of a folder that can be priced alone; None for one with weights that is served.
+
+    Raises `PlanError` for an architecture that is not known.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    config = read_json(folder / CONFIG_FILE)
+    spec = read_known_spec(folder)
+    refusals = []
+    if spec.architecture not in SERVED:
+        refusals.append(not_served(str(folder / CONFIG_FILE), spec.architecture))
+    if not _has_weights(folder):
+        refusals.append(
+            f"{folder}: expected {SINGLE_FILE} or {INDEX_FILE}, got neither: the weights are"
+            " missing. The plan is made from config.json alone."
+        )
+    if not refusals:
+        return None
+    return ConfigOnly(spec, _stored(config, folder), tuple(refusals))
+
+
+def _has_weights(folder: Path) -> bool:
+    """Of any kind: pickle files are refused elsewhere, with what to do about them."""
+    if (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file():
+        return True
+    return any(path.suffix in PICKLE_SUFFIXES for path in folder.iterdir())
+
+
+def _stored(config: Mapping[str, Any], folder: Path) -> WeightQuant | None:
+    fields = config.get("quantization_config")
+    if fields is None:
+        return None
+    where = f"{folder / CONFIG_FILE}: quantization_config"
+    if not isinstance(fields, dict) or fields.get("quant_method") not in PRICED_METHODS:
+        raise PlanError(f"{where}: expected quant_method awq or gptq, got {fields!r}.")
+    bits, group_size = fields.get("bits", 4), fields.get("group_size", 128)
+    if bits not in (4, 8) or not isinstance(group_size, int) or group_size < 1:
+        raise PlanError(f"{where}: expected bits 4 or 8 and a group_size, got {fields!r}.")
+    return WeightQuant(
+        fields["quant_method"],
+        group_size,
+        bits=bits,
+        is_symmetric=fields.get("quant_method") == "gptq" and bool(fields.get("sym", False)),
+    )

@@ -1,0 +1,238 @@
+"""Which stages a run needs, what names their outputs, and which of them must run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lmrun.artifacts.digests import DigestCache
+from lmrun.artifacts.files import stamp
+from lmrun.artifacts.manifest import ManifestFields
+from lmrun.artifacts.store import Store
+from lmrun.config import RunConfig
+from lmrun.errors import PlanError
+from lmrun.models import builtin
+from lmrun.plan.fingerprint import (
+    builtin_digest,
+    config_subset,
+    fingerprint,
+    sample_text_digest,
+)
+from lmrun.plan.machine import Machine
+from lmrun.plan.numeric_class import numeric_class
+from lmrun.plan.plan import Action, ModelKind, StagePlan
+from lmrun.plan.sizes import show_bytes
+from lmrun.plan.source import Source
+from lmrun.plan.stage_seconds import estimated_seconds
+from lmrun.plan.stage_specs import BY_NAME, CONVERT, STAGES, StageSpec
+from lmrun.plan.why import CHECKPOINT, TEXT, why_missing
+from lmrun.quant.layout import CPU
+
+HASH_BYTES_PER_S = 1.2e9
+"""SHA-256 with the CPU's SHA instructions, one core; for the estimate alone."""
+SAMPLE_TEXT = "builtin:sample"
+TEXT_SUFFIXES = (".txt", ".jsonl")
+CACHED = "cached"
+NOT_KNOWN_BEFORE = "an input is not known"
+
+
+@dataclass
+class _Draft:
+    """A stage before it is known whether anything needs it."""
+
+    spec: StageSpec
+    config: dict[str, Any]
+    inputs: dict[str, str | None]
+    numeric_class: dict[str, Any] | None
+    fingerprint: str | None
+
+
+class Stages:
+    """The stages of one run: planned first to last, then decided backwards which must run."""
+
+    def __init__(self, run: RunConfig, source: Source, machine: Machine, store: Store) -> None:
+        self._run = run
+        self._source = source
+        self._machine = machine
+        self._class = numeric_class(machine)
+        self._store = store
+        self._digests = DigestCache(store.home)
+        self._unhashed: list[Path] = []
+        self.text = calibration_text(run) if self._needs("calibrate") else None
+        self.plans = self._plan()
+
+    @property
+    def unhashed(self) -> tuple[Path, ...]:
+        """Files whose digests the cache does not hold."""
+        return tuple(self._unhashed)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder that the stages read, as far as it exists."""
+        if self._source.kind is ModelKind.workspace:
+            return None
+        if self._source.kind is not ModelKind.builtin:
+            return Path(self._source.path)
+        fingerprint = self.plans[0].fingerprint
+        assert fingerprint is not None
+        found = self._store.find("resolve", fingerprint)
+        return found.path if found else None
+
+    def with_seconds(self, disk_bytes: Mapping[str, int]) -> tuple[StagePlan, ...]:
+        """The stages with the time they took, or will take by the nearest entry of the store.
+
+        ``disk_bytes`` is what each stage that will run writes.
+        """
+        return tuple(
+            replace(stage, seconds=self._seconds(stage, disk_bytes.get(stage.name)))
+            for stage in self.plans
+        )
+
+    def _seconds(self, stage: StagePlan, disk_bytes: int | None) -> float | None:
+        if stage.action is Action.cached:
+            if stage.fingerprint is None:
+                return None
+            found = self._store.find(stage.name, stage.fingerprint)
+            return found.manifest.fields.seconds if found else None
+        return estimated_seconds(stage, disk_bytes, self._store.manifests(stage.name))
+
+    def _plan(self) -> tuple[StagePlan, ...]:
+        """The stages that this recipe needs, in order; none for a workspace."""
+        if self._source.kind is ModelKind.workspace:
+            return ()
+        drafts: dict[str, _Draft] = {}
+        for spec in STAGES:
+            if self._needs(spec.name):
+                drafts[spec.name] = self._draft(spec, drafts)
+        plans: dict[str, StagePlan] = {}
+        for name in reversed(drafts):
+            plans[name] = self._decide(drafts[name], plans)
+        return tuple(plans[name] for name in drafts)
+
+    def _needs(self, name: str) -> bool:
+        if name == "calibrate":
+            return self._source.quantizes and self._source.quant.method != "rtn"
+        return self._source.quantizes if name == "quantize" else True
+
+    def _draft(self, spec: StageSpec, earlier: Mapping[str, _Draft]) -> _Draft:
+        inputs: dict[str, str | None] = {}
+        for name in spec.inputs:
+            if name == "checkpoint":
+                inputs.update(self._checkpoint_inputs())
+            elif name == "text":
+                inputs[name] = self._text_digest()
+            elif name in earlier:
+                inputs[name] = earlier[name].fingerprint
+        config = config_subset(spec, self._run)
+        numbers = self._class if spec.computes else None
+        if self._unknowable(spec) is not None:
+            return _Draft(spec, config, inputs, None, None)
+        known = {name: value for name, value in inputs.items() if value is not None}
+        complete = len(known) == len(inputs)
+        return _Draft(
+            spec,
+            config,
+            inputs,
+            numbers,
+            fingerprint(spec, config, known, numbers) if complete else None,
+        )
+
+    def _checkpoint_inputs(self) -> dict[str, str | None]:
+        if self._source.kind is ModelKind.builtin:
+            return {"builtin": builtin_digest(builtin.get(self._source.path))}
+        return {path.name: self._lookup(path) for path in self._source.files}
+
+    def _text_digest(self) -> str | None:
+        return sample_text_digest() if self.text is None else self._lookup(self.text)
+
+    def _lookup(self, path: Path) -> str | None:
+        found = self._digests.lookup(path)
+        if found is None:
+            self._unhashed.append(path)
+        return found
+
+    def _decide(self, draft: _Draft, later: Mapping[str, StagePlan]) -> StagePlan:
+        action, why = self._action(draft, later)
+        return StagePlan(
+            name=draft.spec.name,
+            code_version=draft.spec.code_version,
+            fingerprint=draft.fingerprint,
+            action=action,
+            why=why,
+            seconds=None,
+            config=draft.config,
+            inputs=draft.inputs,
+            numeric_class=draft.numeric_class,
+        )
+
+    def _action(self, draft: _Draft, later: Mapping[str, StagePlan]) -> tuple[Action, str]:
+        name = draft.spec.name
+        reason = self._unknowable(draft.spec)
+        if reason is not None:
+            return Action.unknown, reason
+        is_external = name == "resolve" and self._source.kind is not ModelKind.builtin
+        if is_external and self._unhashed:
+            return Action.run, self._not_hashed()
+        if is_external:
+            return Action.cached, "digests known"
+        if draft.fingerprint is None:
+            return Action.unknown, self._not_hashed() if self._unhashed else NOT_KNOWN_BEFORE
+        look = self._store.look(name, draft.fingerprint)
+        if look.artifact is not None:
+            return Action.cached, CACHED
+        if look.problem is not None:
+            return Action.run, f"damaged: {look.problem}"
+        readers = [stage for stage in later.values() if name in BY_NAME[stage.name].inputs]
+        if readers and all(stage.action is Action.cached for stage in readers):
+            names = " and ".join(stage.name for stage in reversed(readers))
+            return (
+                Action.cached,
+                f"not needed: {names} {'is' if len(readers) == 1 else 'are'} cached",
+            )
+        wanted = ManifestFields(
+            stage=name,
+            code_version=draft.spec.code_version,
+            fingerprint=draft.fingerprint,
+            inputs={key: value for key, value in draft.inputs.items() if value is not None},
+            config=draft.config,
+            numeric_class=draft.numeric_class,
+            seconds=0.0,
+            metrics={CHECKPOINT: self._checkpoint_inputs(), TEXT: self._run.calibration.data},
+        )
+        return Action.run, why_missing(wanted, [m.fields for m in self._store.manifests(name)])
+
+    def _unknowable(self, spec: StageSpec) -> str | None:
+        """Why a stage's output cannot be named here at all."""
+        if self._source.kind is ModelKind.config or self._source.refusals:
+            return "cannot run: see what is refused"
+        if self._machine.is_here:
+            return None
+        if self._machine.kind != CPU and spec.name == CONVERT.name:
+            return f"the workspace of {self._machine.name} is not built yet"
+        if spec.computes:
+            return f"the numeric class of {self._machine.name} is not known here"
+        return None
+
+    def _not_hashed(self) -> str:
+        size = sum(stamp(path).size for path in self._unhashed)
+        seconds = size / HASH_BYTES_PER_S
+        time = f"about {seconds:.0f} s" if seconds >= 1 else "under 1 s"
+        return f"not yet hashed, {show_bytes(size)}, {time}"
+
+
+def calibration_text(run: RunConfig) -> Path | None:
+    """The text file, or None for the built-in sample."""
+    if run.calibration.data == SAMPLE_TEXT:
+        return None
+    path = Path(run.calibration.data).expanduser().absolute()
+    if path.suffix not in TEXT_SUFFIXES:
+        raise PlanError(
+            f"calibration.data={run.calibration.data}: expected a .txt or .jsonl file, or"
+            f" {SAMPLE_TEXT}."
+        )
+    if not path.is_file():
+        raise PlanError(
+            f"calibration.data={run.calibration.data}: no such file ({path})."
+            f" Name a .txt or .jsonl file, or use {SAMPLE_TEXT}."
+        )
+    return path

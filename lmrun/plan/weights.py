@@ -1,0 +1,99 @@
+"""Bytes of the weights of a rank, by layer kind and scheme. No tensor is read."""
+
+import math
+from dataclasses import dataclass
+
+from lmrun.models.spec import ModelSpec
+from lmrun.plan.costs import WeightRow
+from lmrun.quant.layout import (
+    CPU,
+    DTYPE_BYTES,
+    MATRICES,
+    SCALE_BITS,
+    WeightQuant,
+    file_bytes,
+    rank_shape,
+    zero_bits,
+)
+
+KINDS = ("embedding", "attention", "mlp", "biases", "norms", "head")
+"""In the order they are shown."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How and where weights are stored."""
+
+    weight_dtype: str
+    """Of the matrices that are no codes."""
+    quant: WeightQuant
+    tp: int = 1
+    layout: str = CPU
+    """`cpu` or `cuda`: the kind of the device."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one rank: total = the rows' bytes + other."""
+
+    rows: tuple[WeightRow, ...]
+    other_bytes: int
+    """Rope table, tile padding, alignment, rounding of the file; header of one that is there."""
+    total_bytes: int
+
+
+def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) -> Weights:
+    """The weights of a rank; ``stored_bytes`` is the size of a file that is there already."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def add(kind: str, scheme: str, parameters: int, size: int) -> None:
+        old = found.get((kind, scheme), (0, 0))
+        found[kind, scheme] = (old[0] + parameters, old[1] + size)
+
+    def floats(kind: str, parameters: int, dtype: str) -> None:
+        add(kind, dtype, parameters, parameters * DTYPE_BYTES[dtype])
+
+    dtype, quant, tp = storage.weight_dtype, storage.quant, storage.tp
+    vector = "F32" if storage.layout == CPU else dtype
+    vocab, hidden = -(-spec.vocab_size // tp), spec.hidden_size
+    floats("embedding", vocab * hidden, dtype)
+    for index in range(spec.num_layers):
+        linears = {linear.role: linear for linear in spec.layer(index)}
+        for matrix, roles in MATRICES:
+            parts = tuple(linears[role] for role in roles)
+            n, k = rank_shape(spec, matrix, tp)
+            kind = "attention" if matrix.startswith("attention") else "mlp"
+            if quant.packs(parts):
+                add(kind, scheme_name(quant), n * k, _code_bytes(n, k, storage))
+            else:
+                floats(kind, n * k, dtype)
+            if parts[0].has_bias:
+                floats("biases", n, vector)
+        floats("norms", 2 * hidden + (2 * spec.head_dim if spec.qk_norm else 0), vector)
+    floats("norms", hidden, vector)
+    if not spec.tie_word_embeddings:
+        floats("head", vocab * hidden, dtype)
+    rows = tuple(
+        WeightRow(kind, scheme, parameters, size * 8 / parameters, size)
+        for (kind, scheme), (parameters, size) in sorted(
+            found.items(), key=lambda item: KINDS.index(item[0][0])
+        )
+    )
+    total = stored_bytes
+    if total is None:
+        total = file_bytes(spec, dtype, quant, tp=tp, layout=storage.layout)
+    return Weights(rows, total - sum(row.num_bytes for row in rows), total)
+
+
+def scheme_name(quant: WeightQuant) -> str:
+    """`u4 g128`: unsigned codes, their bits, the group; `i` without zero points."""
+    sign = "i" if quant.is_symmetric else "u"
+    return f"{sign}{quant.bits} " + (f"g{quant.group_size}" if quant.group_size else "rows")
+
+
+def _code_bytes(n: int, k: int, storage: Storage) -> int:
+    """Codes, scales and zero points of a matrix, without padding."""
+    quant = storage.quant
+    groups = k // quant.group_size if quant.group_size else 1
+    bits = k * quant.bits + groups * (SCALE_BITS + zero_bits(quant, storage.layout))
+    return math.ceil(n * bits / 8)
