@@ -19,7 +19,11 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "recipe": ("lmrun.config.recipe_schema:schema", "a recipe, for editors and checkers"),
     "events": ("lmrun.events:schema", "a line of the file of --events"),
     "manifest": ("lmrun.artifacts.manifest:SCHEMA", "manifest.json of an artifact"),
+    "lock": ("lmrun.plan.lock:SCHEMA", "a lock file"),
+    "explain": ("lmrun.config.explain:SCHEMA", "what `lmrun explain --json` prints"),
     "digests": ("lmrun.artifacts.digests:SCHEMA", "the digest cache of the store"),
+    "hub-list": ("lmrun.artifacts.hub_lists:SCHEMA", "the files of a commit on the hub"),
+    "deployment": ("lmrun.artifacts.uses:SCHEMA", "a running command and what it uses"),
 }
 """Name → where it is (a document, or a function that makes it), what it describes."""
 

@@ -22,9 +22,9 @@ MODELINE = f"# yaml-language-server: $schema={FILE_NAME}"
 RECIPE_NAME = r"^[^./\\]+$"
 _DEFERRED = {"$ref": "#/$defs/Deferred"}
 _DEFERRED_BODY = {
+    "$comment": "an interpolation such as ${kv.bits}, or ??? for a value that must be given",
     "type": "string",
     "pattern": r"^(.*\$\{.*\}.*|\?\?\?)$",
-    "description": "an interpolation such as ${kv.bits}, or ??? for a value that must be given",
 }
 
 
@@ -38,11 +38,10 @@ def schema(cwd: Path) -> dict[str, Any]:
     for group in definitions.values():
         if group.get("type") == "object":
             group["additionalProperties"] = False
-    _refuse_literal_keys(definitions)
+    _refuse_literal_secrets(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "a recipe of lmrun",
-        "description": "A partial run config: the keys it names, over the options it picks.",
+        "description": "A recipe of lmrun: the options it picks, and the keys it sets over them.",
         "type": "object",
         "additionalProperties": False,
         "properties": {
@@ -106,13 +105,20 @@ def _described(body: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
     return {"$ref": body["$ref"], "description": definitions[name].get("description", "")}
 
 
-def _refuse_literal_keys(definitions: dict[str, Any]) -> None:
-    """An API key stands in a recipe as a reference only."""
-    leaf = keys.API_KEYS.partition(".")[2]
+def _refuse_literal_secrets(definitions: dict[str, Any]) -> None:
+    """A secret stands in a recipe as a reference only."""
+    reference = {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}
     for group in definitions.values():
-        if leaf in group.get("properties", {}):
-            items = {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}
-            group["properties"][leaf]["anyOf"][0]["items"] = items
+        found = group.get("properties", {})
+        for name in keys.SECRETS:
+            leaf = name.partition(".")[2]
+            if leaf not in found:
+                continue
+            outside = {"description": found[leaf]["description"]}
+            if keys.table()[name].kind is list:
+                found[leaf] = {**outside, "type": "array", "items": reference}
+            else:
+                found[leaf] = {**outside, "anyOf": [reference, {"type": "null"}]}
 
 
 def _loosened(node: Any) -> Any:  # noqa: ANN401 - any JSON
