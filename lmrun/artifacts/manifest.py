@@ -164,7 +164,8 @@ def model_name(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     name = document.get("model_name") if isinstance(document, dict) else None
-    return name if isinstance(name, str) and name.strip() else None
+    is_name = isinstance(name, str) and name.strip() and name.isprintable() and len(name) < 256
+    return str(name) if is_name else None
 
 
 def check(document: Any, schema: Mapping[str, Any], where: str) -> None:  # noqa: ANN401

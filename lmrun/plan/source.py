@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmrun.artifacts.manifest import model_name
 from lmrun.config.schema import QuantConfig, RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
@@ -99,7 +100,7 @@ def _checkpoint_source(folder: Path, quant: QuantConfig) -> Source:
     return Source(
         kind=ModelKind.quantized if is_quantized else ModelKind.checkpoint,
         path=str(folder),
-        served_name=folder.name,
+        served_name=model_name(folder) or folder.name,
         spec=checkpoint.spec,
         weight_dtype=checkpoint.weight_dtype
         if is_quantized
@@ -130,7 +131,7 @@ def _workspace_source(folder: Path, quant: QuantConfig) -> Source:
     return Source(
         kind=ModelKind.workspace,
         path=str(folder),
-        served_name=folder.name,
+        served_name=model_name(folder) or folder.name,
         spec=info.spec,
         weight_dtype=info.weight_dtype,
         quant=stored,

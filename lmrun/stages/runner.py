@@ -172,6 +172,7 @@ class _Build:
             seconds=seconds,
             versions=_versions(),
             metrics=metrics,
+            model_name=self.plan.served_name,
         )
 
     def _check_unchanged(self) -> None:
