@@ -6,8 +6,9 @@
 
 namespace lmrun::cache {
 
-// One region of zeros in huge pages where the system has them; a page takes memory when it is first
-// written. Throws base::Error where the address space is not to be had.
+// One region of zeros, on a boundary of 2 MiB, in huge pages where the system has them; a page
+// takes memory when it is first written. Throws base::Error where the address space is not to be
+// had.
 class KvPool {
  public:
   KvPool(int64_t num_blocks, int64_t block_bytes);
@@ -20,6 +21,7 @@ class KvPool {
   size_t bytes() const { return bytes_; }
 
  private:
+  void* mapping_ = nullptr;
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
 };

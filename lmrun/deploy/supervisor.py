@@ -12,7 +12,7 @@ from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
-from lmrun.deploy import announce, ports, record
+from lmrun.deploy import announce, observing, ports, record
 from lmrun.deploy.building import Builder, check_text_files, show
 from lmrun.deploy.launch import Launcher, socket_folder
 from lmrun.deploy.process import Child, Children
@@ -95,7 +95,13 @@ class Supervisor:
         if plan.frontend.ui == "gradio":
             running.ui = await launcher.ui(plan)
             await self._introduce_ui(plan, launcher, running.ui)
-        return await self._watch(plan, launcher, running)
+        recording = asyncio.create_task(
+            observing.keep_recording(plan.engine, launcher.socket_path, self._store.home)
+        )
+        try:
+            return await self._watch(plan, launcher, running)
+        finally:
+            await cancel(recording)
 
     async def _launched(self, plan: Plan, launcher: Launcher) -> _Running:
         started = time.monotonic()
@@ -144,7 +150,7 @@ class Supervisor:
             done = {name for name, task in waits.items() if task.done()}
             await cancel(*waits.values())
             if "stop" in done:
-                return await self._stopped(plan, running)
+                return await self._stopped(plan, launcher, running)
             if "server" in done:
                 raise StageError(f"deployment: {running.server.describe_end()}.")
             if "damaged" in done:
@@ -165,7 +171,7 @@ class Supervisor:
         running.engine, running.server = fresh.engine, fresh.server
         running.reported.discard("engine")
 
-    async def _stopped(self, plan: Plan, running: _Running) -> ExitStatus:
+    async def _stopped(self, plan: Plan, launcher: Launcher, running: _Running) -> ExitStatus:
         """Drain the server, then stop the page and the engine."""
         engine_lived = running.engine.alive
         events.emit(events.Draining(plan.frontend.drain_s))
@@ -180,6 +186,8 @@ class Supervisor:
         in_time = drained.done()
         await cancel(urgent, drained)
         running.server.kill_group()
+        if in_time and engine_lived:
+            await observing.record(plan.engine, launcher.socket_path, self._store.home)
         for child, grace_s in ((running.ui, UI_GRACE_S), (running.engine, ENGINE_GRACE_S)):
             if child is not None:
                 await child.stop(grace_s if in_time else FORCED_GRACE_S)

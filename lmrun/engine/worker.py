@@ -40,6 +40,7 @@ from lmrun.engine.messages import (
     Tokens,
 )
 from lmrun.engine.native import build_engine, stats_event, submit_native, tokens_event
+from lmrun.engine.observing import build_name
 from lmrun.engine.process import die_with_parent, rss, seconds_since_start
 from lmrun.errors import EngineError, ExitStatus, LmrunError
 from lmrun.plan.engine_settings import EngineSettings
@@ -184,7 +185,7 @@ class Worker:
 
     def _reply(self, ask: Ask) -> Event:
         if ask.what == "effective_config":
-            build = "; ".join(f"{k} {v}" for k, v in _engine.build_info().items())
+            build = build_name(_engine.build_info())
             return EffectiveConfig(settings=self._engine.effective_config(), engine_build=build)
         memory = rss()
         if ask.what == "memory":

@@ -25,6 +25,18 @@ TEST_CASE("blocks are handed out once and come back in the order they were freed
   blocks.check();
 }
 
+TEST_CASE("blocks that were ever handed out are counted once") {
+  BlockManager blocks(5, 2);
+  CHECK(blocks.num_touched() == 0);
+  blocks.allocate();
+  blocks.allocate();
+  blocks.release(0);
+  blocks.release(1);
+  CHECK(blocks.num_touched() == 2);
+  for (int i = 0; i < 4; ++i) blocks.allocate();  // 2, 3, 4, and 0 again
+  CHECK(blocks.num_touched() == 5);
+}
+
 TEST_CASE("a block is free when its last reference goes") {
   BlockManager blocks(2, 2);
   const auto block = *blocks.allocate();

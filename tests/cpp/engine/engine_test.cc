@@ -451,3 +451,64 @@ TEST_CASE("a model that gives no finite logits is an error that stays") {
   scorer.score(1, {1, 2});
   CHECK_THROWS_WITH_AS(scorer.step(), message, Error);
 }
+
+TEST_CASE("steps are counted by what they compute, with the context they read") {
+  const Model model;
+  Settings settings = model.settings();
+  settings.prefix_caching = false;
+  Engine engine(settings);
+  engine.submit(1, prompt_of(40, 1), greedy(), 4);
+  run(&engine);  // 32 and 8 prompt tokens, then 3 steps that read 40, 41 and 42 positions
+  auto stats = engine.stats();
+  CHECK(stats.num_steps == 5);
+  CHECK(stats.prefill.steps == 1);  // 8 tokens are less than half of the budget of 32
+  CHECK(stats.prefill.tokens == 32);
+  CHECK(stats.decode_one.steps == 3);
+  CHECK(stats.decode_one.tokens == 3);
+  CHECK(stats.decode_one.context == 40 + 41 + 42);
+  CHECK(stats.decode.steps == 3);
+  CHECK(stats.peak_used_blocks == 3);
+  CHECK(stats.touched_blocks == 3);
+
+  engine.submit(2, prompt_of(5, 2), greedy(), 3);
+  engine.submit(3, prompt_of(6, 3), greedy(), 3);
+  run(&engine);  // both prompts in one step, then two steps of two sequences
+  stats = engine.stats();
+  CHECK(stats.decode_one.steps == 3);
+  CHECK(stats.decode.steps == 5);
+  CHECK(stats.decode.seqs == 3 + 4);
+  CHECK(stats.decode.context == 40 + 41 + 42 + 5 + 6 + 6 + 7);
+  CHECK(stats.touched_blocks == 5);
+  CHECK(stats.peak_used_blocks == 3);
+  CHECK(stats.decode_one.seconds > 0);
+  CHECK(stats.decode.seconds > stats.decode_one.seconds);
+  CHECK(stats.step_seconds > stats.decode.seconds + stats.prefill.seconds);
+}
+
+TEST_CASE("prompt tokens beside a decode, and scores, are no measure of prefill") {
+  const Model model;
+  Engine engine(model.settings());
+  engine.score(1, prompt_of(32, 1));
+  run(&engine);
+  engine.submit(2, prompt_of(4, 2), greedy(), 6);
+  engine.step();
+  engine.step();
+  engine.submit(3, prompt_of(30, 3), greedy(), 1);
+  run(&engine);
+  CHECK(engine.stats().prefill.steps == 0);
+  CHECK(engine.stats().decode_one.steps == 4);
+}
+
+TEST_CASE("weights are resident from the start, KV blocks when they are used") {
+  const Model model;
+  Engine engine(model.settings());
+  const auto before = engine.residency();
+  if (!before.weights_bytes) return;  // the system does not say
+  engine.submit(1, prompt_of(40, 1), greedy(), 4);
+  run(&engine);
+  const auto after = engine.residency();
+  CHECK(*before.weights_bytes > 0);
+  CHECK(*after.weights_bytes == *before.weights_bytes);
+  CHECK(*before.kv_bytes == 0);
+  CHECK(*after.kv_bytes > 0);
+}
