@@ -58,7 +58,7 @@ def compose(
         for group, option in merged.options.items()
     }
     chain = _chain([*options.values(), *taken.values()], line)
-    choices = _choices(primary, taken, line)
+    choices = choices_of(primary, taken, line)
     model_choice.give_way(chain, choices, places)
     winners = {key: settings[-1] for key, settings in chain.items()}
     if winners[model_choice.PATH].value is None:
@@ -104,7 +104,7 @@ def _chain(documents: Sequence[Document], line: CommandLine) -> dict[str, tuple[
     return {key: tuple(settings) for key, settings in found.items()}
 
 
-def _choices(
+def choices_of(
     primary: Document, taken: Mapping[str, Document], line: CommandLine
 ) -> dict[str, tuple[Choice, ...]]:
     """Every option that was chosen for each group, in the order of choosing."""

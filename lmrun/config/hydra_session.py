@@ -150,7 +150,7 @@ def merge(overrides: Sequence[str], places: Places) -> Merged:
     with _session(places):
         config = hydra.compose(PRIMARY, list(overrides), return_hydra_config=True)
     choices = config.hydra.runtime.choices
-    options = {group: str(choices[group]) for group in keys.groups()}
+    options = {group: str(choices[group]) for group in keys.groups() if group in choices}
     with open_dict(config):
         del config["hydra"]
     return Merged(config, options)

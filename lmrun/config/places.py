@@ -17,7 +17,7 @@ _SUFFIX = ".yaml"
 class Places:
     """The folders of a composition. `Places.at` makes that of a working directory."""
 
-    cwd: Path
+    base: Path
     """Files below it are shown relative to it."""
     configs: Path
     """The options that come with lmrun, and `config.yaml`."""
@@ -34,7 +34,7 @@ class Places:
         """The places of a working directory."""
         recipes = paths.shipped("recipes").resolve()
         return cls(
-            cwd=cwd,
+            base=cwd,
             configs=paths.shipped("configs").resolve(),
             shipped_recipes=recipes,
             recipe_folders=existing(*env.recipe_folders(), cwd / "recipes", recipes),
@@ -70,9 +70,9 @@ class Places:
         return own if is_rival else None
 
     def show(self, path: Path) -> str:
-        """A path as messages show it: relative where it lies below `cwd`, or with lmrun."""
-        if path.is_relative_to(self.cwd):
-            return f"{self.label}{path.relative_to(self.cwd)}"
+        """A path as messages show it: relative below `base`, `lmrun:` before a shipped one."""
+        if path.is_relative_to(self.base):
+            return f"{self.label}{path.relative_to(self.base)}"
         for folder in (self.configs, self.shipped_recipes):
             if path.is_relative_to(folder):
                 return f"lmrun:{Path(folder.name) / path.relative_to(folder)}"
