@@ -23,6 +23,7 @@ from lmrun.plan.text import plan_text
 logger = log.get(__name__)
 
 RUNNER = "lmrun.stages.runner"
+WORKSPACE_STAGE = "convert"
 RANDOM_WEIGHTS = "random weights: the text will be noise; choose a model with model.path=..."
 
 
@@ -41,24 +42,36 @@ class Builder:
         check_runnable(plan)
         return plan
 
-    async def built(self, plan: Plan) -> Plan:
+    async def built(self, plan: Plan, goal: str = WORKSPACE_STAGE) -> Plan:
         """Run what is missing for the workspace; the plan again, now that it is there.
 
-        Raises the error of a stage, with its exit status, and `StoppedError`.
+        Another ``goal`` is a stage whose artifact is wanted instead. Raises the error of a stage,
+        with its exit status, and `StoppedError`.
         """
-        if _has_workspace(plan):
+        if self._has(plan, goal):
             return plan
         document = json.dumps(plan.to_json()).encode() + b"\n"
         child = await self._children.spawn(
-            "stages", RUNNER, document, own_terminal=not log.is_json()
+            "stages", RUNNER, document, arguments=(goal,), own_terminal=not log.is_json()
         )
         status = await self._stop.or_result(child.wait())
         if status != ExitStatus.OK:
             raise _failure(status, child.explain_end())
         plan = self.plan()
-        if not _has_workspace(plan):
-            raise StageError("build: the stages ended well, and there is no workspace.")
+        if not self._has(plan, goal):
+            what = "workspace" if goal == WORKSPACE_STAGE else f"artifact of {goal}"
+            raise StageError(f"build: the stages ended well, and there is no {what}.")
         return plan
+
+    def _has(self, plan: Plan, goal: str) -> bool:
+        """Whether nothing is left to run for the goal. For a workspace, a stage that nothing reads
+        any more counts as cached; a damaged one does not."""
+        if goal == WORKSPACE_STAGE:
+            return not plan.missing
+        stage = plan.stage(goal)
+        if stage is None or stage.fingerprint is None:
+            return False
+        return self._store.find(goal, stage.fingerprint) is not None
 
     async def still_built(self, plan: Plan) -> Plan:
         """The plan, its workspace built again if `store gc` took it before the use was noted."""
@@ -107,8 +120,13 @@ def show(plan: Plan, *, in_full: bool = True) -> None:
         logger.warning("%s", RANDOM_WEIGHTS)
 
 
-def build(composed: Composed, store: Store, *, show_plan: bool = True) -> Plan:
-    """Build in the foreground; the plan of what was built. A signal is a `KeyboardInterrupt`."""
+def build(
+    composed: Composed, store: Store, *, show_plan: bool = True, goal: str = WORKSPACE_STAGE
+) -> Plan:
+    """Build in the foreground; the plan of what was built. A signal is a `KeyboardInterrupt`.
+
+    ``goal`` is the stage whose artifact is wanted, as in `Builder.built`.
+    """
 
     async def main() -> Plan:
         children, stop = Children(), Stop()
@@ -118,7 +136,7 @@ def build(composed: Composed, store: Store, *, show_plan: bool = True) -> Plan:
         check_text_files(plan)
         show(plan, in_full=show_plan)
         try:
-            return await builder.built(plan)
+            return await builder.built(plan, goal)
         finally:
             await children.kill_all()
 
@@ -143,12 +161,6 @@ def check_text_files(plan: Plan) -> None:
     except ArtifactError as error:
         raise PlanError(str(error)) from error
     chat_template.load(plan.chat_template, folder)
-
-
-def _has_workspace(plan: Plan) -> bool:
-    """Whether nothing is left to run. A stage that nothing reads any more counts as cached, a
-    damaged one does not."""
-    return not plan.missing
 
 
 def _failure(status: int, end: str) -> LmrunError:
