@@ -58,17 +58,22 @@ class DigestCache:
         return str(record["sha256"]) if all(record[key] == now[key] for key in now) else None
 
     def hash_files(
-        self, paths: Sequence[Path], progress: Callable[[int], None] | None = None
+        self,
+        paths: Sequence[Path],
+        progress: Callable[[int], None] | None = None,
+        *,
+        anew: bool = False,
     ) -> dict[Path, str]:
         """Digests of files, hashing those not known, kept in the cache file.
 
         A file that changes while it is read is hashed again. ``progress`` is told the bytes of
-        each chunk.
+        each chunk. ``anew`` hashes every file, whatever is known of it. Where the cache file cannot
+        be written the error comes after the hashing: `lookup` of this object knows the digests.
         """
         digests: dict[Path, str] = {}
         fresh: dict[str, dict[str, Any]] = {}
         for path in paths:
-            known = self.lookup(path)
+            known = None if anew else self.lookup(path)
             while known is None:
                 before = stamp(path)
                 found = sha256(path, progress)
@@ -77,8 +82,13 @@ class DigestCache:
                     fresh[str(path.resolve())] = {**asdict(before), "sha256": found}
             digests[path] = known
         if fresh:
+            self._known = {**self._known, **fresh}
             self._add(fresh)
         return digests
+
+    def remember(self, path: Path, sha256: str) -> None:
+        """Keep the digest of a file that the caller has just hashed and no one else writes."""
+        self._add({str(path.resolve()): {**asdict(stamp(path)), "sha256": sha256}})
 
     def _add(self, fresh: dict[str, dict[str, Any]]) -> None:
         with storage_errors(self._file.parent):

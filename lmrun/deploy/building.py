@@ -35,10 +35,15 @@ class Builder:
         self._store = store
         self._children = children
         self._stop = stop
+        self._commit: str | None = None
 
     def plan(self) -> Plan:
-        """The plan as things are now. Raises `PlanError`, also for one that is only priced."""
-        plan = make_plan(self._composed, self._store)
+        """The plan as things are now. Raises `PlanError`, also for one that is only priced.
+
+        A revision of the hub stays what it was when this was first called.
+        """
+        plan = make_plan(self._composed, self._store, commit=self._commit)
+        self._commit = plan.hub.commit if plan.hub else None
         check_runnable(plan)
         return plan
 
@@ -149,9 +154,10 @@ def build(
 def check_text_files(plan: Plan) -> None:
     """Refuse now the tokenizer or chat template that would fail after the build.
 
+    Of a model of the hub that is not downloaded yet, `resolve` does so.
     Raises `PlanError` for the model's files, `ConfigError` for `model.chat_template`.
     """
-    if plan.model_kind is ModelKind.builtin:
+    if plan.model_kind is ModelKind.builtin or (plan.hub is not None and plan.hub.missing):
         if plan.chat_template != "auto":
             chat_template.load(plan.chat_template, Path())
         return

@@ -166,18 +166,12 @@ class Hub:
         with self._explained(), ThreadPoolExecutor(_CONNECTIONS) as threads:
             return dict(zip((file.name for file in files), threads.map(one, files), strict=True))
 
-    def download(self, commit: str, file: HubFile, advance: Callable[[int], None]) -> Path:
-        """Bring a file into the cache; its path there. An interrupted download is continued.
-
-        ``advance`` is told the bytes as they come. The content of a large file is checked against
-        the hub's SHA-256 by the caller, through ``check`` of `fetch_large`.
-        """
+    def place(self, commit: str, file: HubFile) -> Path:
+        """Put a file into its commit's folder of the cache, downloading it unless it is there."""
         with self._explained():
             found = hf_hub_download(
                 self.hub_id, file.name, revision=commit, token=self._token(), library_name=_NAME
             )
-        if not file.is_large:
-            advance(file.size)
         return Path(found)
 
     def fetch_large(
@@ -187,7 +181,7 @@ class Hub:
         advance: Callable[[int], None],
         check: Callable[[Path], str],
     ) -> None:
-        """Put a large file under its digest into the cache, where `download` finds it.
+        """Put a large file under its digest into the cache, where `place` finds it.
 
         huggingface_hub begins again after a kill; this goes on where the last attempt ended.
         ``check`` computes the SHA-256 of a file: bytes that are not those of the hub are dropped.
@@ -257,7 +251,7 @@ class Hub:
         except (_HTTP_ERROR, OSError) as error:
             raise self._explanation(error) from error
 
-    def _explanation(self, error: Exception) -> LmrunError:  # noqa: PLR0911 - a table of errors
+    def _explanation(self, error: Exception) -> LmrunError:
         how = "set model.hub_token='${oc.env:NAME}' to a token that may read it"
         if isinstance(error, GatedRepoError):
             return PlanError(

@@ -23,6 +23,9 @@ from lmrun.models.hub import Hub, Listing
 from lmrun.models.hub_files import DEFAULT_REVISION, HubFile, HubModel, is_commit
 from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE
 
+_READ = (CONFIG_FILE, GENERATION_FILE, INDEX_FILE)
+"""Read by the planner, large or small."""
+
 
 @dataclass(frozen=True)
 class HubCheckpoint:
@@ -72,7 +75,7 @@ def _remembered(hub: Hub) -> tuple[str, tuple[str, ...]]:
     if commit is None:
         raise PlanError(
             f"{hub.where}: offline, and the cache ({hub.folder}) does not know the revision"
-            f" {hub.revision}. Plan once with the hub, or name a commit by model.revision."
+            f" {hub.revision}. Build once with the hub, or name a commit by model.revision."
         )
     return commit, (f"offline: {hub.revision} is taken as {commit[:12]}, as the cache last saw it",)
 
@@ -113,7 +116,7 @@ def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
         small.append(listing.files[INDEX_FILE])
     elif SINGLE_FILE not in listing.files:
         raise no_safetensors(where, listing.files)
-    contents = hub.read(commit, [file for file in small if not file.is_large])
+    contents = hub.read(commit, [file for file in small if not file.is_large or file.name in _READ])
     small = [_with_digest(file, contents) for file in small]
     index = _json(contents, INDEX_FILE, where) if has_index else {}
     names = shard_names(index.get("weight_map"), f"{where}: {INDEX_FILE}") if has_index else []
@@ -164,8 +167,6 @@ def _with_digest(file: HubFile, contents: Mapping[str, bytes]) -> HubFile:
 
 
 def _json(contents: Mapping[str, bytes], name: str, where: str) -> dict[str, Any]:
-    if name not in contents:
-        raise PlanError(f"{where}: {name}: expected a small file, got one in Git LFS.")
     try:
         document = json.loads(contents[name])
     except ValueError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from lmrun.artifacts.measurements import Ceilings, find_observation, load_ceilings, observation_key
 from lmrun.artifacts.store import Store
 from lmrun.config import Composed, RunConfig
-from lmrun.config.located import located
+from lmrun.config.located import located, with_origin
 from lmrun.config.not_built import not_built
 from lmrun.errors import PlanError
 from lmrun.plan import fitting, offline
@@ -29,23 +29,37 @@ from lmrun.plan.unread import unread
 from lmrun.plan.weights import Storage, weigh
 
 
-def make_plan(composed: Composed, store: Store, machine: Machine | None = None) -> Plan:
+def make_plan(
+    composed: Composed,
+    store: Store,
+    machine: Machine | None = None,
+    commit: str | None = None,
+) -> Plan:
     """The plan of a composed run config; raises `PlanError` for what cannot work here.
 
-    ``machine`` is this one unless given. The digest cache is read from the store's home.
+    ``machine`` is this one unless given; ``commit`` holds a model of the hub to that of an earlier
+    plan (`find_source`). The digest cache is read from the store's home.
     """
     recipe = composed.recipe.name if composed.recipe else None
     with located(composed):
-        plan = plan_run(composed.run, store, recipe, machine)
-    return dataclasses.replace(plan, notes=plan.notes + unread(composed, plan))
+        plan = plan_run(composed.run, store, recipe, machine, commit)
+    return dataclasses.replace(
+        plan,
+        notes=plan.notes + unread(composed, plan),
+        refusals=tuple(with_origin(text, composed) for text in plan.refusals),
+    )
 
 
 def plan_run(
-    run: RunConfig, store: Store, recipe: str | None = None, machine: Machine | None = None
+    run: RunConfig,
+    store: Store,
+    recipe: str | None = None,
+    machine: Machine | None = None,
+    commit: str | None = None,
 ) -> Plan:
     """`make_plan` for a run config of any origin: `Plan.config` read back, for example."""
     machine = planned_machine(run.device, machine)
-    source = find_source(run)
+    source = find_source(run, store.home, commit)
     check_ranks(source.spec, source.quant, run.parallel.tp)
     context_length = _context_length(run, source)
     refusals = (*not_built(run), *source.refusals, *_not_here(machine))
@@ -105,6 +119,7 @@ def plan_run(
         notes=source.notes,
         config=_plain(dataclasses.asdict(run)),
         refusals=refusals,
+        hub=source.hub,
     )
 
 

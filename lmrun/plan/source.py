@@ -1,6 +1,6 @@
-"""What `model.path` turned out to be, and what of it counts for fingerprints."""
+"""What `model.path` or `model.hub_id` turned out to be, and what of it counts for fingerprints."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun.artifacts.manifest import model_name
@@ -8,6 +8,7 @@ from lmrun.config.schema import QuantConfig, RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.models.checkpoint import Checkpoint, find_model, is_workspace
+from lmrun.models.hub_files import HubModel
 from lmrun.models.registry import builtin_spec
 from lmrun.models.spec import ModelSpec
 from lmrun.models.workspace import read_workspace
@@ -29,11 +30,11 @@ HAVE_FLOATS = (ModelKind.checkpoint, ModelKind.builtin, ModelKind.config)
 
 @dataclass(frozen=True)
 class Source:
-    """The model behind `model.path`."""
+    """The model behind `model.path` or `model.hub_id`."""
 
     kind: ModelKind
     path: str
-    """`builtin:NAME` or the absolute folder."""
+    """`builtin:NAME` or the absolute folder; for the hub, that of the commit in its cache."""
     served_name: str
     spec: ModelSpec
     weight_dtype: str
@@ -44,6 +45,8 @@ class Source:
     stored_bytes: int | None = None
     """Size of a workspace that is already there."""
     notes: tuple[str, ...] = ()
+    hub: HubModel | None = None
+    """Where the files come from; those that it calls missing are not there yet."""
     refusals: tuple[str, ...] = ()
     """Why the model is priced and cannot be run."""
 
@@ -59,13 +62,21 @@ class Source:
         return is_float and divides(self.spec, 128)
 
 
-def find_source(run: RunConfig) -> Source:
-    """Look at the model; `PlanError` for one that cannot be served as the run config says."""
+def find_source(run: RunConfig, home: Path, commit: str | None = None) -> Source:
+    """Look at the model; `PlanError` for one that cannot be served as the run config says.
+
+    ``home`` is the store's folder. ``commit`` is what `model.revision` stood for in an earlier
+    plan of the same run; of no meaning for a local model. For a model of the hub `StageError` where
+    the hub cannot be reached.
+    """
+    if run.model.hub_id is not None:
+        return _hub_source(run, home, commit)
     name = run.model.path
     if not name:
         raise PlanError(
             "model.path: expected a folder or builtin:NAME, got nothing."
-            " Use model.path=FOLDER or an option that `lmrun list models` shows."
+            " Use model.path=FOLDER, model.hub_id=ORG/NAME or an option that `lmrun list models`"
+            " shows."
         )
     if name.startswith(builtin.PREFIX):
         return _builtin_source(name, run.quant)
@@ -75,7 +86,25 @@ def find_source(run: RunConfig) -> Source:
     priced = config_only(folder)
     if priced is not None:
         return _config_source(folder, priced, run.quant)
-    return _checkpoint_source(folder, run.quant)
+    return _checkpoint_source(Checkpoint.open(folder), run.quant)
+
+
+def _hub_source(run: RunConfig, home: Path, commit: str | None) -> Source:
+    # huggingface_hub costs 0.13 s of CPU: imported where a model comes from the hub
+    from lmrun.plan.hub_source import find_on_hub  # noqa: PLC0415
+
+    found = find_on_hub(run.model, home, commit)
+    source = _checkpoint_source(found.checkpoint, run.quant)
+    model = found.model
+    stands_for = "" if not model.is_floating else f", {model.revision} is commit"
+    note = f"from the hub: {model.hub_id}{stands_for} {model.commit[:12]}"
+    return replace(
+        source,
+        served_name=model.hub_id.rpartition("/")[2],
+        files=tuple(found.checkpoint.path / file.name for file in model.files),
+        notes=(note, *found.notes, *source.notes),
+        hub=model,
+    )
 
 
 def _builtin_source(name: str, quant: QuantConfig) -> Source:
@@ -93,14 +122,13 @@ def _builtin_source(name: str, quant: QuantConfig) -> Source:
     )
 
 
-def _checkpoint_source(folder: Path, quant: QuantConfig) -> Source:
-    checkpoint = Checkpoint.open(folder)
+def _checkpoint_source(checkpoint: Checkpoint, quant: QuantConfig) -> Source:
     is_quantized = checkpoint.awq is not None
     stored = stored_quant(checkpoint) if is_quantized else planned_quant(quant, checkpoint.spec)
     return Source(
         kind=ModelKind.quantized if is_quantized else ModelKind.checkpoint,
-        path=str(folder),
-        served_name=model_name(folder) or folder.name,
+        path=str(checkpoint.path),
+        served_name=model_name(checkpoint.path) or checkpoint.path.name,
         spec=checkpoint.spec,
         weight_dtype=checkpoint.weight_dtype
         if is_quantized

@@ -12,6 +12,7 @@ from lmrun.artifacts.store import Store
 from lmrun.config import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
+from lmrun.models.hub_files import HubModel
 from lmrun.plan.fingerprint import (
     builtin_digest,
     config_subset,
@@ -140,7 +141,15 @@ class Stages:
     def _checkpoint_inputs(self) -> dict[str, str | None]:
         if self._source.kind is ModelKind.builtin:
             return {"builtin": builtin_digest(builtin.get(self._source.path))}
-        return {path.name: self._lookup(path) for path in self._source.files}
+        hub = self._source.hub
+        told = {file.name: file.sha256 for file in hub.files} if hub else {}
+        missing = hub.missing if hub else ()
+        return {
+            path.name: told[path.name]
+            if path.name in missing
+            else self._lookup(path) or told.get(path.name)
+            for path in self._source.files
+        }
 
     def _text_digest(self) -> str | None:
         return sample_text_digest() if self.text is None else self._lookup(self.text)
@@ -171,6 +180,8 @@ class Stages:
         if reason is not None:
             return Action.unknown, reason
         is_external = name == "resolve" and self._source.kind is not ModelKind.builtin
+        if is_external and self._source.hub is not None and self._source.hub.missing:
+            return Action.run, _download(self._source.hub)
         if is_external and self._unhashed:
             return Action.run, self._not_hashed()
         if is_external:
@@ -236,3 +247,8 @@ def calibration_text(run: RunConfig) -> Path | None:
             f" Name a .txt or .jsonl file, or use {SAMPLE_TEXT}."
         )
     return path
+
+
+def _download(hub: HubModel) -> str:
+    count = len(hub.missing)
+    return f"download {count} file{'s' * (count > 1)}, {show_bytes(hub.download_bytes)}"
