@@ -25,13 +25,14 @@ def located(composed: Composed) -> Iterator[None]:
         yield
     except LmrunError as error:
         text = str(error)
-        with_origin = _with_origin(text, composed)
-        if with_origin != text:
-            error.args = (with_origin, *error.args[1:])
+        full = with_origin(text, composed)
+        if full != text:
+            error.args = (full, *error.args[1:])
         raise
 
 
-def _with_origin(text: str, composed: Composed) -> str:
+def with_origin(text: str, composed: Composed) -> str:
+    """The message of a refusal with the origin of its value; see `located`."""
     values = flat(composed.run)
     key = next((key for key in values if text.startswith((f"{key}=", f"{key}:"))), None)
     if key is not None:
