@@ -17,8 +17,11 @@ DEGREES = (2, 4, 8)
 def alternatives(
     wanted: Demand, storage: Storage, machine: Machine, run: RunConfig, *, can_quantize: bool
 ) -> tuple[Alternative, ...]:
-    """Changes of quantization and of the number of ranks, the smallest first."""
-    return (*_ranks(wanted, storage, machine, run), *_codes(wanted, storage, machine, can_quantize))
+    """More ranks, the fewest that fit (or the most there could be), and 4-bit codes."""
+    ranks = list(_ranks(wanted, storage, machine, run))
+    fitting = [other for other in ranks if other.wanted.fits(other.total_bytes)]
+    nearest = fitting[:1] or ranks[-1:]
+    return (*nearest, *_codes(wanted, storage, machine, can_quantize))
 
 
 def _ranks(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from lmrun.errors import PlanError
 from lmrun.plan.budget import Demand
 from lmrun.plan.sizes import show_bytes
 
-SHOWN_CHANGES = 3
+SHOWN_CHANGES = 2
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ def _refusal(wanted: Demand, total: int, alternatives: Sequence[Alternative]) ->
             cache += f" at kv.memory_ratio={wanted.memory_ratio:g}"
     else:
         cache = "as kv.memory says"
-    changes = list(_changes(wanted, total, alternatives))[:SHOWN_CHANGES]
+    changes = list(islice(_changes(wanted, total, alternatives), SHOWN_CHANGES))
+    if not changes:
+        changes = list(islice(_pairs(alternatives), SHOWN_CHANGES))
     hint = (
         f"Fits with {' or '.join(changes)}."
         if changes
-        else "No one setting makes it fit: take a smaller model or a larger machine."
+        else "No one setting, and no two, make it fit: take a smaller model or a larger machine."
     )
     each = f"each of {wanted.tp} ranks " if wanted.tp > 1 else ""
     engine = wanted.reserved.num_bytes + wanted.activation_bytes
@@ -94,6 +97,13 @@ def _changes(wanted: Demand, total: int, alternatives: Sequence[Alternative]) ->
     for other in alternatives:
         if other.wanted.fits(other.total_bytes):
             yield other.change
+
+
+def _pairs(alternatives: Sequence[Alternative]) -> Iterator[str]:
+    """An alternative and one change more."""
+    for other in alternatives:
+        for change in _changes(other.wanted, other.total_bytes, ()):
+            yield f"{other.change} {change}"
 
 
 def _shorter(wanted: Demand, total: int) -> Iterator[str]:

@@ -30,3 +30,24 @@ def show_bytes(count: int) -> str:
     digits = 2 if value < 10 else 1 if value < 100 else 0
     text = f"{value:.{digits}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
+
+
+def show_count(amount: float, unit: str) -> str:
+    """`1.51 GB`, `312 TFLOP/s`: powers of 1000, three significant digits."""
+    prefix = ""
+    for larger in ("k", "M", "G", "T", "P"):
+        if amount < 999.5:
+            break
+        amount, prefix = amount / 1000, larger
+    return f"{amount:.3g} {prefix}{unit}"
+
+
+def show_seconds(seconds: float) -> str:
+    """`12.5 us`, `7.3 ms`, `7.0 s`, `4 min`."""
+    if seconds >= 600:
+        return f"{seconds / 60:.0f} min"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    if seconds >= 1e-3:
+        return f"{seconds * 1e3:.3g} ms"
+    return f"{seconds * 1e6:.3g} us"
