@@ -6,12 +6,14 @@ from difflib import get_close_matches
 from lmrun.errors import UsageError
 
 
-def split(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
+def split(
+    argv: Sequence[str], known: Mapping[str, bool | None]
+) -> tuple[dict[str, str], list[str]]:
     """Take the flags out of `argv`, wherever they stand; the rest keeps its order.
 
-    `known` maps a flag (`--json`) to whether it takes a value (`--url X` or `--url=X`). In the
-    result a flag without a value maps to "". Raises `UsageError` on an unknown flag, a missing
-    or unwanted value, and a flag given twice.
+    `known` maps a flag (`--json`) to whether it takes a value (`--url X` or `--url=X`), None where
+    it may (`--locked` or `--locked=X`). In the result a flag without a value maps to "". Raises
+    `UsageError` on an unknown flag, a missing or unwanted value, and a flag given twice.
     """
     flags: dict[str, str] = {}
     rest: list[str] = []
@@ -25,8 +27,11 @@ def split(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str
             raise UsageError(_unknown(name, known))
         if name in flags:
             raise UsageError(f"{name}: expected once, got twice. Give it one time.")
-        if not known[name]:
-            if has_value:
+        takes_value = known[name]
+        if takes_value is None and has_value and not value:
+            raise UsageError(f"{name}=: expected a value after the sign, got none.")
+        if not takes_value:
+            if has_value and takes_value is False:
                 raise UsageError(f"{name}: takes no value, got {value!r}. Write {name} alone.")
         elif not has_value:
             following = next(words, None)
@@ -42,7 +47,7 @@ def _is_flag(word: str) -> bool:
     return word.startswith("-") and not word[1:2].isdigit() and word[1:2] != "."
 
 
-def _unknown(name: str, known: Mapping[str, bool]) -> str:
+def _unknown(name: str, known: Mapping[str, bool | None]) -> str:
     near = get_close_matches(name, known, 1)
     if near:
         return f"{name}: no such flag. Did you mean {near[0]}?"

@@ -17,6 +17,8 @@ verbs
   up      build what is missing, launch the engine, serve, stop on Ctrl-C (the default)
   plan    what would run and why, the memory budget, whether it fits; writes nothing
   build   the offline stages only: quantize and convert
+  lock    build, then pin config, model, artifacts and versions in a file for review
+  verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
   chat    talk to a running server in the terminal
   list    recipes, models, quantizers, backends, chat templates, artifacts
@@ -48,17 +50,18 @@ environment
   LMRUN_LOG            debug, info, warning or error
 
 exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model or machine,
-5 stage or launch failed, 130 interrupted before ready
+5 stage or launch failed, 7 drift since the lock, 130 interrupted before ready
 """
 
 VERBS = {
     "up": """\
-usage: lmrun [up] [KEY=VALUE ...] [--verify full] [--cfg job]
+usage: lmrun [up] [KEY=VALUE ...] [--verify full] [--locked[=FILE]] [--cfg job]
 
 Plans, runs the stages that are missing, launches the engine and serves, in the foreground.
 Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
 
   --verify full    hash every file of the artifacts before the launch, not after it
+  --locked         refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says
 """,
     "plan": """\
 usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
@@ -69,9 +72,29 @@ Writes nothing.
   --json    one JSON document on stdout
 """,
     "build": """\
-usage: lmrun build [KEY=VALUE ...] [--cfg job]
+usage: lmrun build [KEY=VALUE ...] [--locked[=FILE]] [--cfg job]
 
 Runs the offline stages that are missing and prints the folder of the engine workspace.
+
+  --locked    refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says
+""",
+    "lock": """\
+usage: lmrun lock [KEY=VALUE ...] [--output FILE] [--no-build]
+
+Builds what is missing, then pins everything in locks/RECIPE.lock.yaml: the composed settings,
+digests of the model, the calibration text and every artifact, the numeric class that built it,
+the engine's build and the versions of packages. Nothing changed, nothing written.
+
+  --output FILE    another file; its name ends in .lock.yaml
+  --no-build       refuse (status 4) where something is not built yet
+""",
+    "verify": """\
+usage: lmrun verify [FILE.lock.yaml] [KEY=VALUE ...] [--json]
+
+Compares with locks/RECIPE.lock.yaml, or with FILE (alone: with the overrides it was made with).
+Hashes every file and builds nothing. Status 7 names all that drifted, old → new, and what to do.
+
+  --json    one JSON document on stdout
 """,
     "chat": """\
 usage: lmrun chat [--url URL] [KEY=VALUE ...] [--FLAG ...]

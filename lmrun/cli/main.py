@@ -17,6 +17,8 @@ VERBS = {
     "up": "lmrun.cli.up:run",
     "plan": "lmrun.cli.plan:run",
     "build": "lmrun.cli.build:run",
+    "lock": "lmrun.cli.lock:run",
+    "verify": "lmrun.cli.verify:run",
     "explain": "lmrun.cli.explain:run",
     "chat": "lmrun.cli.chat:run",
     "list": "lmrun.cli.list:run",
@@ -32,12 +34,10 @@ PLANNED = (
     "down",
     "eval",
     "export",
-    "lock",
     "logs",
     "new",
     "status",
     "store",
-    "verify",
 )
 """Verbs of the design that do not exist yet."""
 

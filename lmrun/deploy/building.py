@@ -11,6 +11,7 @@ from pathlib import Path
 from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
+from lmrun.deploy.locking import Locked
 from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
 from lmrun.errors import ArtifactError, ExitStatus, LmrunError, PlanError, StageError
@@ -30,11 +31,19 @@ RANDOM_WEIGHTS = "random weights: the text will be noise; choose a model with mo
 class Builder:
     """Makes plans of one run config and brings about what they need."""
 
-    def __init__(self, composed: Composed, store: Store, children: Children, stop: Stop) -> None:
+    def __init__(
+        self,
+        composed: Composed,
+        store: Store,
+        children: Children,
+        stop: Stop,
+        locked: Locked | None = None,
+    ) -> None:
         self._composed = composed
         self._store = store
         self._children = children
         self._stop = stop
+        self._locked = locked
         self._commit: str | None = None
 
     def plan(self) -> Plan:
@@ -51,8 +60,18 @@ class Builder:
         """Run what is missing for the workspace; the plan again, now that it is there.
 
         Another ``goal`` is a stage whose artifact is wanted instead. Raises the error of a stage,
-        with its exit status, and `StoppedError`.
+        with its exit status, and `StoppedError`; `DriftError` where a lock holds the build and
+        something is not as it says.
         """
+        locked = self._locked
+        if locked is None:
+            return await self._run(plan, goal)
+        held = await self._stop.or_result(in_daemon_thread(lambda: locked.check_inputs(plan)))
+        built = await self._run(held, goal)
+        await self._stop.or_result(in_daemon_thread(lambda: locked.check_built(built)))
+        return built
+
+    async def _run(self, plan: Plan, goal: str) -> Plan:
         if self._has(plan, goal):
             return plan
         document = json.dumps(plan.to_json()).encode() + b"\n"
@@ -126,17 +145,23 @@ def show(plan: Plan, *, in_full: bool = True) -> None:
 
 
 def build(
-    composed: Composed, store: Store, *, show_plan: bool = True, goal: str = WORKSPACE_STAGE
+    composed: Composed,
+    store: Store,
+    *,
+    show_plan: bool = True,
+    goal: str = WORKSPACE_STAGE,
+    locked: Locked | None = None,
 ) -> Plan:
     """Build in the foreground; the plan of what was built. A signal is a `KeyboardInterrupt`.
 
-    ``goal`` is the stage whose artifact is wanted, as in `Builder.built`.
+    ``goal`` is the stage whose artifact is wanted, as in `Builder.built`; ``locked`` refuses
+    anything else than a lock says.
     """
 
     async def main() -> Plan:
         children, stop = Children(), Stop()
         stop.listen()
-        builder = Builder(composed, store, children, stop)
+        builder = Builder(composed, store, children, stop, locked)
         plan = builder.plan()
         check_text_files(plan)
         show(plan, in_full=show_plan)

@@ -15,6 +15,7 @@ from lmrun.config.secrets import resolve
 from lmrun.deploy import announce, observing, ports, record
 from lmrun.deploy.building import Builder, check_text_files, show
 from lmrun.deploy.launch import Launcher, socket_folder
+from lmrun.deploy.locking import Locked
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop, StoppedError, cancel
 from lmrun.errors import ExitStatus, StageError
@@ -35,6 +36,8 @@ class UpOptions:
 
     verify_first: bool = False
     """Hash the artifacts before the launch, not after ready."""
+    locked: Locked | None = None
+    """Refuse anything else than this lock says."""
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Supervisor:
         self._options = options
         self._children = Children()
         self._stop = Stop()
-        self._builder = Builder(composed, store, self._children, self._stop)
+        self._builder = Builder(composed, store, self._children, self._stop, options.locked)
         self._damaged: asyncio.Queue[str] = asyncio.Queue()
         self._has_been_ready = False
 

@@ -16,6 +16,8 @@ from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError, ConfigError, UsageError
 
 SCHEMA_VERSION = 1
+UNKNOWN = "0" * 64
+"""Stands for a fingerprint while an input is not hashed."""
 FOLDER = "locks"
 SUFFIX = ".lock.yaml"
 HEADER = "# Written by `lmrun lock`, checked by `lmrun verify`. Do not edit: lock again.\n"
@@ -165,12 +167,15 @@ def is_lock_file(word: str) -> bool:
     return word.endswith(SUFFIX) and "=" not in word
 
 
-def default_path(recipe: str | None) -> Path:
-    """`locks/RECIPE.lock.yaml` below the working directory; `UsageError` without a recipe."""
+def default_path(recipe: str | None, where: str, advice: str) -> Path:
+    """`locks/RECIPE.lock.yaml` below the working directory.
+
+    Without a recipe a `UsageError`: ``where`` begins it and ``advice`` says how to name a file.
+    """
     if recipe is None:
         raise UsageError(
-            "lock: expected a recipe to name the file after, got none."
-            f" Name the file: --output NAME{SUFFIX}, or give +recipe=NAME."
+            f"{where}: expected a recipe, after which the lock file is named, got none."
+            f" {advice}, or give +recipe=NAME."
         )
     return Path(FOLDER) / f"{recipe}{SUFFIX}"
 

@@ -1,0 +1,203 @@
+"""Compares everything a lock pins with what is here, hashing all of it: no stamp is trusted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lmrun import log
+from lmrun.artifacts.files import files_under, sha256
+from lmrun.artifacts.manifest import FILE_NAME as MANIFEST
+from lmrun.artifacts.store import Artifact, Store
+from lmrun.config import Composed, resolved
+from lmrun.deploy import locking
+from lmrun.errors import ArtifactError, PlanError
+from lmrun.plan import drift as drifts
+from lmrun.plan.drift import Drift
+from lmrun.plan.lock import Lock
+from lmrun.plan.plan import Action, Plan
+from lmrun.plan.planner import make_plan
+from lmrun.progress import progress_bar
+
+logger = log.get(__name__)
+
+SCHEMA_VERSION = 1
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "lmrun verify report",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["schema_version", "lock", "holds", "drift", "moved_stages", "notes", "checked"],
+    "properties": {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "lock": _TEXT,
+        "holds": {"type": "boolean"},
+        "drift": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["kind", "name", "locked", "now", "where"],
+                "properties": {
+                    "kind": {"enum": list(drifts.KINDS)},
+                    "name": _TEXT,
+                    "locked": _TEXT,
+                    "now": _TEXT,
+                    "where": _TEXT,
+                },
+            },
+        },
+        "moved_stages": _TEXTS,
+        "notes": _TEXTS,
+        "checked": {
+            "type": "object",
+            "additionalProperties": {"type": "integer"},
+        },
+    },
+}
+"""JSON Schema of `lmrun verify --json`."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `lmrun verify` found."""
+
+    lock: str
+    drift: tuple[Drift, ...]
+    moved_stages: tuple[str, ...]
+    """Stages that would build another artifact than the locked one: the consequence of drift."""
+    notes: tuple[str, ...]
+    """What differs and changes nothing."""
+    checked: Mapping[str, int]
+    """What was counted → how many; `hashed_bytes` are bytes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document, of `SCHEMA`."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "lock": self.lock,
+            "holds": not self.drift,
+            "drift": [asdict(drift) for drift in self.drift],
+            "moved_stages": list(self.moved_stages),
+            "notes": list(self.notes),
+            "checked": dict(self.checked),
+        }
+
+
+@dataclass
+class _Findings:
+    drift: list[Drift] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    hashed_bytes: int = 0
+
+
+def verify(composed: Composed, locked: Lock, store: Store, path: Path) -> Report:
+    """Everything that drifted since the lock, at once. Builds nothing.
+
+    What is found damaged in the store is marked, so that the next build replaces it, and the
+    digest cache learns the digests of the files as they are.
+    """
+    found = _Findings()
+    plan = _plan(composed, store, found)
+    now = _now(composed, locked, plan, store, found)
+    found.drift = [*drifts.inputs_drift(locked, now, composed.origins), *found.drift]
+    moved = drifts.moved_stages(locked, now)
+    _check_artifacts(locked, plan, store, moved, found)
+    found.drift += drifts.versions_drift(locked, now)
+    if locked.config == now.config:
+        found.notes += drifts.sources_notes(locked, now)
+    return Report(
+        lock=str(path),
+        drift=tuple(found.drift),
+        moved_stages=tuple(moved) if plan is not None else (),
+        notes=tuple(found.notes),
+        checked={
+            "settings": sum(len(group) for group in locked.config.values()),
+            "model_files": len(locked.model.files),
+            "artifacts": sum(1 for stage in locked.stages.values() if stage.files),
+            "packages": len(locked.packages),
+            "hashed_bytes": found.hashed_bytes,
+        },
+    )
+
+
+def _plan(composed: Composed, store: Store, found: _Findings) -> Plan | None:
+    """None, and a drift, where the model cannot be planned any more."""
+    try:
+        return make_plan(composed, store)
+    except (PlanError, ArtifactError) as error:
+        found.drift.append(Drift("model", "plan", "possible", str(error)))
+        return None
+
+
+def _now(
+    composed: Composed, locked: Lock, plan: Plan | None, store: Store, found: _Findings
+) -> Lock:
+    if plan is None:
+        return replace(
+            locked,
+            config=resolved(composed.run),
+            engine=locking.engine(),
+            packages=locking.packages(),
+        )
+    digests = locking.input_digests(composed, plan, store, anew=True)
+    found.hashed_bytes += sum(path.stat().st_size for path in digests)
+    return locking.current(composed, make_plan(composed, store), digests)
+
+
+def _check_artifacts(
+    locked: Lock, plan: Plan | None, store: Store, moved: list[str], found: _Findings
+) -> None:
+    """The bytes of each locked artifact, under the fingerprint it was locked with."""
+    there: dict[str, Artifact] = {}
+    for name, stage in locked.stages.items():
+        if not stage.files:
+            continue
+        look = store.look(name, stage.fingerprint)
+        if look.artifact is not None:
+            there[name] = look.artifact
+        elif look.problem is not None:
+            found.drift.append(Drift("artifact", name, "whole", f"damaged: {look.problem}"))
+        elif name in moved:
+            continue  # what would be built instead is the drift
+        elif _is_needed(plan, name):
+            found.drift.append(Drift("artifact", name, "built", f"not in the store {store.home}"))
+        else:
+            found.notes.append(
+                f"{name}: not in this store, where nothing needs it; its bytes were not checked"
+            )
+    total = sum(artifact.manifest.num_bytes for artifact in there.values())
+    with progress_bar("hash artifacts", total, unit="bytes") as advance:
+        for name in locked.stages:
+            if name in there:
+                files = _digests(there[name], advance)
+                found.drift += drifts.files_drift(name, locked.stages[name], files)
+                _mark(there[name], files, store)
+    found.hashed_bytes += total
+
+
+def _is_needed(plan: Plan | None, name: str) -> bool:
+    """Whether a build would make the artifact of a stage that is not there."""
+    stage = plan.stage(name) if plan is not None else None
+    return stage is None or stage.action is not Action.cached
+
+
+def _digests(artifact: Artifact, advance: Callable[[int], None]) -> dict[str, str]:
+    return {
+        name: sha256(artifact.path / name, advance)
+        for name in files_under(artifact.path)
+        if name != MANIFEST
+    }
+
+
+def _mark(artifact: Artifact, files: Mapping[str, str], store: Store) -> None:
+    """Condemn an artifact whose bytes are not those of its own manifest."""
+    for name, record in artifact.manifest.files.items():
+        if files.get(name) != record.sha256:
+            try:
+                store.condemn(artifact, f"{name}: its bytes are not those that were written")
+            except ArtifactError as error:
+                logger.warning("%s: cannot be marked as damaged: %s", artifact.path, error)
+            return

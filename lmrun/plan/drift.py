@@ -1,0 +1,217 @@
+"""What is no longer as a lock says: each thing, old → new, and what to do about it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.artifacts.canonical import canonical
+from lmrun.models.checkpoint import SIDE_FILES
+from lmrun.models.registry import GENERATION_FILE
+from lmrun.plan.lock import UNKNOWN, Lock, LockedStage
+from lmrun.plan.stage_specs import STAGES
+
+NONE = "none"
+_SHOWN_DIGITS = 12
+_TEMPLATES = ("chat_template.jinja", "chat_template.json")
+_TOKENIZER = frozenset(SIDE_FILES) - {GENERATION_FILE, *_TEMPLATES}
+
+KINDS: Mapping[str, str] = {
+    "config": "undo the change, or lock again",
+    "model": "bring the locked files back, or lock again",
+    "tokenizer": "bring the locked files back, or lock again",
+    "chat template": "bring the locked file back, or lock again",
+    "calibration data": "bring the locked text back, or lock again",
+    "code version": "install the lmrun that is locked, or lock again",
+    "numeric class": (
+        "run where the class is that of the lock, import the artifacts that were built there"
+        " (`lmrun store import`), or lock again here"
+    ),
+    "artifact": "`lmrun build` with the same overrides builds what is missing or damaged",
+    "engine build": "install lmrun from the locked sources with the same compiler, or lock again",
+    "package version": "install the locked versions, or lock again",
+}
+"""What can drift, in the order of reports → what to do."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One thing that is no longer as it was locked."""
+
+    kind: str
+    """A key of `KINDS`."""
+    name: str
+    locked: str
+    now: str
+    where: str = ""
+    """Where the new value comes from, if that is known: `recipes/x.yaml:3`."""
+
+    @property
+    def text(self) -> str:
+        """`kv.bits: 4 → 8 (command line)`."""
+        return f"{self.name}: {self.locked} → {self.now}" + (
+            f" ({self.where})" if self.where else ""
+        )
+
+
+def inputs_drift(locked: Lock, now: Lock, origins: Mapping[str, object]) -> list[Drift]:
+    """All that decides what a build writes: config, files, text, code versions, numeric class.
+
+    ``now`` holds the digests of today's files; what its stages built is not looked at. ``origins``
+    tells where a key of today's config was set.
+    """
+    found = [
+        *_config(locked, now, origins),
+        *_model(locked, now),
+        *_text(locked, now),
+        *_stages(locked, now),
+    ]
+    return found or list(_unexplained(locked, now))
+
+
+def versions_drift(locked: Lock, now: Lock) -> list[Drift]:
+    """Engine build and packages."""
+    engine = [Drift("engine build", *one) for one in _differing(locked.engine, now.engine)]
+    packages = [Drift("package version", *one) for one in _differing(locked.packages, now.packages)]
+    return engine + packages
+
+
+def files_drift(stage: str, locked: LockedStage, files: Mapping[str, str]) -> list[Drift]:
+    """The files of an artifact against those that were locked."""
+    return [
+        Drift("artifact", f"{stage}/{name}", old, new)
+        for name, old, new in _differing(locked.files, files)
+    ]
+
+
+def moved_stages(locked: Lock, now: Lock) -> list[str]:
+    """Stages that would build another artifact than the locked one, or none."""
+    return [
+        stage.name
+        for stage in STAGES
+        if stage.name in locked.stages
+        and (
+            stage.name not in now.stages
+            or now.stages[stage.name].fingerprint
+            not in (locked.stages[stage.name].fingerprint, UNKNOWN)
+        )
+    ]
+
+
+def counted(drifts: list[Drift]) -> str:
+    """`1 thing drifted` or `3 things drifted`."""
+    return f"{len(drifts)} thing{'' if len(drifts) == 1 else 's'} drifted"
+
+
+def drift_text(drifts: list[Drift]) -> str:
+    """Every drift, grouped by kind, with what to do."""
+    lines = []
+    for kind, advice in KINDS.items():
+        group = [drift for drift in drifts if drift.kind == kind]
+        if group:
+            lines.append(f"  {kind}: {advice}")
+            lines += [f"    {drift.text}" for drift in group]
+    return "\n".join(lines)
+
+
+def changed_lines(old: Lock, new: Lock) -> list[str]:
+    """Lines that differ between two lock files: `config.kv.bits: 4 → 8`."""
+    before, after = _flat(old.to_json()), _flat(new.to_json())
+    return [Drift("", *one).text for one in _differing(before, after)]
+
+
+def sources_notes(locked: Lock, now: Lock) -> list[str]:
+    """Recipe and option files whose text changed, for a lock whose settings are the same."""
+    notes = []
+    for name, _, _ in _differing(locked.sources, now.sources):
+        if name not in now.sources:
+            notes.append(f"{name}: took part when it was locked, to the same settings")
+        elif name not in locked.sources:
+            notes.append(f"{name}: takes part now, to the same settings")
+        else:
+            notes.append(f"{name}: changed since, to the same settings")
+    return notes
+
+
+def _config(locked: Lock, now: Lock, origins: Mapping[str, object]) -> Iterator[Drift]:
+    before, after = _flat(locked.config), _flat(now.config)
+    for name, old, new in _differing(before, after):
+        yield Drift("config", name, old, new, str(origins.get(name, "")))
+
+
+def _model(locked: Lock, now: Lock) -> Iterator[Drift]:
+    if locked.model.kind != now.model.kind:
+        yield Drift("model", "kind", locked.model.kind, now.model.kind)
+    if locked.model.name != now.model.name and "@" in locked.model.name + now.model.name:
+        yield Drift("model", "commit", locked.model.name, now.model.name)
+    for name, old, new in _differing(locked.model.files, now.model.files):
+        yield Drift(_kind_of(name), name, old, new)
+    template, today = locked.model.chat_template, now.model.chat_template
+    if template != today:
+        yield Drift("chat template", "model.chat_template", _show(template), _show(today))
+
+
+def _kind_of(file: str) -> str:
+    if file in _TEMPLATES:
+        return "chat template"
+    return "tokenizer" if file in _TOKENIZER else "model"
+
+
+def _text(locked: Lock, now: Lock) -> Iterator[Drift]:
+    old, new = locked.calibration, now.calibration
+    if old is not None and new is not None and old.sha256 != new.sha256:
+        yield Drift("calibration data", new.data, _show(old.sha256), _show(new.sha256))
+
+
+def _stages(locked: Lock, now: Lock) -> Iterator[Drift]:
+    both = [stage.name for stage in STAGES if {stage.name} <= locked.stages.keys() & now.stages]
+    classes: dict[tuple[str, str, str], list[str]] = {}
+    for name in both:
+        old, new = locked.stages[name], now.stages[name]
+        if old.code_version != new.code_version:
+            yield Drift("code version", name, str(old.code_version), str(new.code_version))
+        for change in _differing(old.numeric_class or {}, new.numeric_class or {}):
+            classes.setdefault(change, []).append(name)
+    for (field, was, is_now), names in classes.items():
+        yield Drift("numeric class", field, was, is_now, f"of {' and '.join(names)}")
+
+
+def _unexplained(locked: Lock, now: Lock) -> Iterator[Drift]:
+    """Stages whose fingerprints differ though all that is compared is equal."""
+    for name in moved_stages(locked, now):
+        old = locked.stages[name].fingerprint
+        new = now.stages[name].fingerprint if name in now.stages else None
+        yield Drift("code version", f"fingerprint of {name}", _show(old), _show(new))
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, old and new, as shown, of what differs, sorted by name."""
+    for name in sorted({*old, *new}):
+        if name in old and name in new and canonical(old[name]) == canonical(new[name]):
+            continue
+        yield (
+            name,
+            _show(old[name]) if name in old else NONE,
+            _show(new[name]) if name in new else NONE,
+        )
+
+
+def _show(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return value if isinstance(value, str) else canonical(value)
+
+
+def _cut(text: str) -> str:
+    """Digests are cut, as messages show them."""
+    is_digest = len(text) == 64 and set(text) <= set("0123456789abcdef")
+    return text[:_SHOWN_DIGITS] if is_digest else text
+
+
+def _flat(document: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Dotted name → value; an empty mapping is a value."""
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        name = f"{above}{key}"
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{name}.")
+        else:
+            found[name] = value
+    return found
