@@ -199,7 +199,10 @@ class Store:
         """
         problem = _problem(artifact.path, artifact.manifest, hash_all=True)
         if problem is not None:
-            self.condemn(artifact, problem)
+            try:
+                self.condemn(artifact, problem)
+            except ArtifactError as error:
+                _log.warning("%s: cannot be marked as damaged: %s", artifact.path, error)
             raise ArtifactError(f"{artifact.path}: {problem}")
         renewed = {
             name: FileRecord(**asdict(stamp(artifact.path / name)), sha256=record.sha256)

@@ -21,6 +21,8 @@ verbs
   verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
   chat    talk to a running server in the terminal
+  export  the quantized folder or the engine workspace, as a folder of yours
+  store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
   list    recipes, models, quantizers, backends, chat templates, artifacts
   schema  JSON Schema of recipes and of what lmrun writes; editor set-up
   completion   Tab in bash and zsh
@@ -116,6 +118,37 @@ change: stages that run again, or the launch only. A group shows its options and
 
   --all     every key
   --json    one JSON document on stdout
+""",
+    "export": """\
+usage: lmrun export quantize|convert DIR [KEY=VALUE ...] [--link] [--no-build]
+
+Puts the artifact of a stage into DIR, with its manifest, building what is missing first: the
+quantized checkpoint (a Hugging Face AWQ folder), or the engine workspace. Both serve as model.path.
+DIR must be new, empty, or an earlier export of the same stage, which is replaced as a whole.
+
+  --link        hard links in place of copies: no bytes, and not to be written to
+  --no-build    fail where the artifact is not in the store
+""",
+    "store": """\
+usage: lmrun store COMMAND [...]
+
+  ls [--json]                      every artifact: size, age, last use, and who uses it
+  verify [FINGERPRINT ...] [--json]
+                                   hash all bytes; what is damaged is named, marked and rebuilt by
+                                   the next build; status 5 if anything is
+  gc [--dry-run] [--older-than 7d] [--json]
+                                   remove what no lock file and no running command needs; asks
+                                   nothing. Lock files count where `lmrun lock` wrote them, and in
+                                   ./locks. --older-than keeps what was used since
+  rm FINGERPRINT ... [--force]     remove artifacts; refused for what a lock file needs (unless
+                                   --force) and always for what a running command uses
+  export FINGERPRINT FILE.tar      an artifact as one file, to carry to another machine
+  export STAGE KEY=VALUE ... FILE.tar
+  import FILE.tar ...              put it into the store; every byte is checked first
+  key KEY=VALUE ... [--json]       one line that changes when the offline stages would build other
+                                   bytes: the key of a CI cache of $LMRUN_HOME
+
+FINGERPRINT is its first 6 digits or more.
 """,
     "list": """\
 usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] [--json]

@@ -22,6 +22,8 @@ VERBS = {
     "explain": "lmrun.cli.explain:run",
     "chat": "lmrun.cli.chat:run",
     "list": "lmrun.cli.list:run",
+    "export": "lmrun.cli.export:run",
+    "store": "lmrun.cli.store:run",
     "schema": "lmrun.cli.schema:run",
     "completion": "lmrun.cli.completion:run",
 }
@@ -33,11 +35,9 @@ PLANNED = (
     "doctor",
     "down",
     "eval",
-    "export",
     "logs",
     "new",
     "status",
-    "store",
 )
 """Verbs of the design that do not exist yet."""
 
@@ -57,6 +57,7 @@ _TAKE_A_VALUE = (
     "--temperature",
     "--max-tokens",
     "--output",
+    "--older-than",
 )
 """Flags whose value must not be taken for the verb."""
 
