@@ -48,7 +48,7 @@ def candidates(line: str) -> list[str]:
     before, word = _split(line)
     previous = before[-1] if before else ""
     verb = _verb(before)
-    if previous in TAKE_A_VALUE or reporting.FLAGS.get(previous):
+    if _takes_a_value(previous):
         return _starting(word, FLAG_VALUES.get(previous, ()))
     flag, is_attached, _ = word.partition("=")
     if word.startswith("-"):
@@ -73,10 +73,14 @@ def _split(line: str) -> tuple[list[str], str]:
 def _verb(words: Sequence[str]) -> str | None:
     before = ""
     for word in words:
-        if word in VERBS and before not in TAKE_A_VALUE:
+        if word in VERBS and not _takes_a_value(before):
             return word
         before = word
     return None
+
+
+def _takes_a_value(flag: str) -> bool:
+    return flag in TAKE_A_VALUE or reporting.FLAGS.get(flag, False)
 
 
 def _starting(word: str, found: Iterable[str]) -> list[str]:
