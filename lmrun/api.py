@@ -27,7 +27,7 @@ command line would print (`lmrun.errors`): `ConfigError`, `PlanError`, `StageErr
 >>> llm = lmrun.LLM(*tiny, "backend.threads=1")
 >>> greedy = lmrun.SamplingParams(temperature=0.0, max_tokens=4)
 >>> [output] = llm.generate(["Once upon a time"], greedy)
->>> len(output.token_ids), output.finish_reason.value
+>>> len(output.token_ids), output.finish_reason
 (4, 'length')
 >>> "".join(llm.stream("Once upon a time", greedy)) == output.text
 True
@@ -55,12 +55,11 @@ lmrun.errors.ConfigError: kv.bits=5 (command line): expected one of 4, 8, 16 or 
 from lmrun import config, env
 from lmrun.artifacts.store import Store
 from lmrun.config import Composed
-from lmrun.config.not_built import check_built
 from lmrun.deploy import session
 from lmrun.deploy.session import Deployment
 from lmrun.engine import llm
 from lmrun.engine.messages import SamplingParams
-from lmrun.plan.plan import Plan
+from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
 
 __all__ = ["LLM", "Deployment", "Plan", "SamplingParams", "compose", "plan", "up"]
@@ -73,9 +72,7 @@ def compose(*overrides: str) -> Composed:
 
 def plan(*overrides: str) -> Plan:
     """What the overrides would run on this machine, what it costs, whether it fits."""
-    composed = config.compose(overrides)
-    check_built(composed.run)
-    return make_plan(composed, Store(env.home()))
+    return make_plan(config.compose(overrides), Store(env.home()))
 
 
 def up(*overrides: str) -> Deployment:
@@ -95,6 +92,7 @@ class LLM(llm.LLM):
 
     def __init__(self, *overrides: str) -> None:
         made = plan(*overrides)
+        check_runnable(made)
         if made.missing:
             session.build(overrides)
             made = plan(*overrides)

@@ -4,12 +4,14 @@ import sys
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags
+from lmrun.cli import flags, summary
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy.building import build
 from lmrun.deploy.locking import from_flag
 from lmrun.errors import ExitStatus
+from lmrun.plan.plan import Plan
+from lmrun.plan.sizes import show_bytes
 
 FLAGS: dict[str, bool | None] = {"--locked": None}
 
@@ -25,4 +27,19 @@ def run(argv: list[str]) -> ExitStatus:
     with located(composed):
         plan = build(composed, store, locked=from_flag(given.get("--locked"), composed, store))
     sys.stdout.write(f"{plan.workspace}\n")
+    summary.append(_summary(plan, store))
     return ExitStatus.OK
+
+
+def _summary(plan: Plan, store: Store) -> str:
+    """Markdown: the artifacts that are there now."""
+    lines = [f"### lmrun build: {plan.served_name}", "", "| stage | artifact | size | built in |"]
+    lines.append("| --- | --- | ---: | ---: |")
+    for stage in plan.stages:
+        artifact = store.find(stage.name, stage.fingerprint) if stage.fingerprint else None
+        if artifact is None:
+            continue
+        manifest = artifact.manifest
+        size, seconds = show_bytes(manifest.num_bytes), f"{manifest.fields.seconds:.1f} s"
+        lines.append(f"| {stage.name} | `{manifest.fingerprint[:12]}` | {size} | {seconds} |")
+    return "\n".join(lines)

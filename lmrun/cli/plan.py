@@ -5,7 +5,7 @@ import sys
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags
+from lmrun.cli import flags, summary
 from lmrun.config import compose
 from lmrun.errors import ExitStatus
 from lmrun.plan.planner import make_plan
@@ -19,4 +19,5 @@ def run(argv: list[str]) -> ExitStatus:
     plan = make_plan(composed, Store(env.home()))
     text = json.dumps(plan.to_json(), indent=1) if "--json" in given else plan_text(plan)
     sys.stdout.write(text + "\n")
+    summary.text("lmrun plan", plan_text(plan))
     return ExitStatus.OK

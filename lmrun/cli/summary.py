@@ -5,6 +5,11 @@ from lmrun import env, log
 logger = log.get(__name__)
 
 
+def text(title: str, body: str) -> None:
+    """Add a section that shows a text as the terminal does."""
+    append(f"### {title}\n\n```text\n{body.rstrip()}\n```")
+
+
 def append(markdown: str) -> None:
     """Add a section to the job summary; nothing where there is none.
 

@@ -13,7 +13,7 @@ from lmrun.config.located import located
 from lmrun.deploy.verifying import SCHEMA, Report, verify
 from lmrun.errors import ExitStatus, UsageError
 from lmrun.plan import lock as locks
-from lmrun.plan.drift import counted, drift_text
+from lmrun.plan.drift import counted, drift_text, things
 from lmrun.plan.sizes import show_bytes
 
 
@@ -44,7 +44,7 @@ def run(argv: list[str]) -> ExitStatus:
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
         sys.stdout.write(report_text(report) + "\n")
-    summary.append(f"### lmrun verify\n\n```\n{report_text(report)}\n```")
+    summary.text("lmrun verify", report_text(report))
     return ExitStatus.DRIFT if report.drift else ExitStatus.OK
 
 
@@ -59,8 +59,10 @@ def report_text(report: Report) -> str:
             lines.append(f"  other artifacts would be built: {', '.join(report.moved_stages)}")
     else:
         lines.append(
-            f"{report.lock}: holds ({checked['settings']} settings, {checked['model_files']} model"
-            f" files, {checked['artifacts']} artifacts, {checked['packages']} packages;"
+            f"{report.lock}: holds ({things(checked['settings'], 'setting')},"
+            f" {things(checked['model_files'], 'model file')},"
+            f" {things(checked['artifacts'], 'artifact')},"
+            f" {things(checked['packages'], 'package')};"
             f" {show_bytes(checked['hashed_bytes'])} hashed)"
         )
     lines += [f"  note: {note}" for note in report.notes]
