@@ -23,6 +23,7 @@ verbs
   chat    talk to a running server in the terminal
   export  the quantized folder or the engine workspace, as a folder of yours
   store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
+  new     write a recipe for a model, after a look at it and at this machine
   list    recipes, models, quantizers, backends, chat templates, artifacts
   schema  JSON Schema of recipes and of what lmrun writes; editor set-up
   completion   Tab in bash and zsh
@@ -149,6 +150,17 @@ usage: lmrun store COMMAND [...]
                                    bytes: the key of a CI cache of $LMRUN_HOME
 
 FINGERPRINT is its first 6 digits or more.
+""",
+    "new": """\
+usage: lmrun new NAME --model MODEL [--revision REV] [--output DIR] [--force]
+
+Writes ./recipes/NAME.yaml: the best quality of weights and KV cache that fits this machine, with
+the figures in comments. MODEL is a checkpoint folder, a quantized folder, a workspace, builtin:NAME,
+or ORG/NAME on the Hugging Face hub (kept at the commit of today).
+
+  --revision REV   branch, tag or commit on the hub (default: main)
+  --output DIR     write DIR/NAME.yaml
+  --force          replace a recipe, or hide one that comes with lmrun
 """,
     "list": """\
 usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] [--json]

@@ -21,6 +21,7 @@ VERBS = {
     "verify": "lmrun.cli.verify:run",
     "explain": "lmrun.cli.explain:run",
     "chat": "lmrun.cli.chat:run",
+    "new": "lmrun.cli.new:run",
     "list": "lmrun.cli.list:run",
     "export": "lmrun.cli.export:run",
     "store": "lmrun.cli.store:run",
@@ -36,7 +37,6 @@ PLANNED = (
     "down",
     "eval",
     "logs",
-    "new",
     "status",
 )
 """Verbs of the design that do not exist yet."""
