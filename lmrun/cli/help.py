@@ -20,6 +20,7 @@ verbs
   lock    build, then pin config, model, artifacts and versions in a file for review
   verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
+  diff    what differs between two deployments, and what follows from it
   chat    talk to a running server in the terminal
   export  the quantized folder or the engine workspace, as a folder of yours
   store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
@@ -53,7 +54,8 @@ environment
   LMRUN_LOG            debug, info, warning or error
 
 exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model or machine,
-5 stage or launch failed, 7 drift since the lock, 130 interrupted before ready
+5 stage or launch failed, 7 drift since the lock, 8 diff found a difference,
+130 interrupted before ready
 """
 
 VERBS = {
@@ -109,6 +111,25 @@ Talks in the terminal: to a running server, or, with overrides, to an engine sta
   --system TEXT       system message
   --temperature X     0 always takes the likeliest token (default: 0.7)
   --max-tokens N      longest reply (default: 512)
+""",
+    "diff": """\
+usage: lmrun diff LEFT... -- RIGHT... [--json | --markdown] [--exit-code]
+       lmrun diff SIDE...
+       lmrun diff --since REV [KEY=VALUE ...]
+
+Prints which settings differ and where each was set, which stages would run again, and what that
+means for memory, downtime, speed and quality. Writes nothing. A side is one of
+
+  KEY=VALUE ...            overrides, as for `lmrun plan`
+  FILE.lock.yaml           what `lmrun lock` wrote
+  git:REV KEY=VALUE ...    overrides, with the recipes/ and configs/ of that revision
+
+One side alone is compared with its lock, a lock with its own overrides as they compose now.
+
+  --since REV    every recipe here that changed since REV, through a shared file too
+  --markdown     for a pull request
+  --json         one JSON document on stdout
+  --exit-code    end with status 8 where something differs
 """,
     "explain": """\
 usage: lmrun explain KEY... | GROUP... | recipe | --all [KEY=VALUE ...] [--json]

@@ -20,6 +20,7 @@ VERBS = {
     "lock": "lmrun.cli.lock:run",
     "verify": "lmrun.cli.verify:run",
     "explain": "lmrun.cli.explain:run",
+    "diff": "lmrun.cli.diff:run",
     "chat": "lmrun.cli.chat:run",
     "new": "lmrun.cli.new:run",
     "list": "lmrun.cli.list:run",
@@ -32,7 +33,6 @@ VERBS = {
 
 PLANNED = (
     "bench",
-    "diff",
     "doctor",
     "down",
     "eval",
@@ -58,6 +58,7 @@ _TAKE_A_VALUE = (
     "--max-tokens",
     "--output",
     "--older-than",
+    "--since",
 )
 """Flags whose value must not be taken for the verb."""
 
