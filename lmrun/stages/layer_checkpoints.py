@@ -1,10 +1,12 @@
 """Checkpoints of a stage that goes layer by layer: what makes it resume after `kill -9`.
 
-    layer-N.safetensors   what layer N produced; its presence marks the layer as finished
+    layer-N.safetensors   what layer N produced
     hidden-N.safetensors  the input of layer N, for the next layer only
+    NAME.sha256           digest of each of them; its presence marks the file as whole
 
-Each file is written aside, flushed and renamed. The hidden states of layer N + 1 are written before
-layer N's file, so that a finished layer always has what the next one needs.
+Each file is written aside, flushed and renamed, its digest after it. The hidden states of layer
+N + 1 come before layer N's file, so that a finished layer always has what the next one needs. What
+was changed or torn since counts as absent: it is computed again.
 """
 
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmrun.artifacts.files import sha256, write_text
 from lmrun.errors import LmrunError
 from lmrun.models.safetensors_header import TensorEntry, read_header
 from lmrun.stages import tensor_files
@@ -53,9 +56,10 @@ class LayerCheckpoints:
         """Mark a layer as finished; ``next_hidden`` is None after the last layer."""
         if next_hidden is not None:
             hidden = LazyTensor.of(_HIDDEN, next_hidden.numpy())
-            tensor_files.write_safetensors(self._hidden(index + 1), [hidden])
+            _write(self._hidden(index + 1), [hidden])
         listed = [LazyTensor.of(name, np.asarray(array)) for name, array in tensors.items()]
-        tensor_files.write_safetensors(self._layer(index), listed)
+        _write(self._layer(index), listed)
+        _digest_file(self._hidden(index)).unlink(missing_ok=True)
         self._hidden(index).unlink(missing_ok=True)
 
     def entries(self, index: int) -> dict[str, TensorEntry]:
@@ -69,12 +73,22 @@ class LayerCheckpoints:
         return self._folder / f"hidden-{index}.safetensors"
 
 
+def _write(path: Path, tensors: list[LazyTensor]) -> None:
+    _digest_file(path).unlink(missing_ok=True)
+    tensor_files.write_safetensors(path, tensors)
+    write_text(_digest_file(path), sha256(path) + "\n")
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
 def _is_whole(path: Path) -> bool:
-    """Has a header that fits the file."""
-    if not path.is_file():
-        return False
+    """Has the bytes that were written, and a header that fits them."""
     try:
+        if _digest_file(path).read_text(encoding="utf-8").strip() != sha256(path):
+            return False
         read_header(path)
-    except LmrunError:
+    except (OSError, UnicodeDecodeError, LmrunError):
         return False
     return True
