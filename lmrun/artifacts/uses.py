@@ -24,7 +24,7 @@ import psutil
 from filelock import FileLock
 
 from lmrun import log
-from lmrun.artifacts.files import is_locked, storage_errors, write_json
+from lmrun.artifacts.files import is_locked, remove_lock_file, storage_errors, write_json
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError
 
@@ -115,12 +115,14 @@ def store_lock(home: Path) -> Iterator[None]:
     """Held for moments by who notes a use, and by who decides what is removed."""
     with storage_errors(home):
         (home / "locks").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(home / "locks" / "store.lock")
+        file = home / "locks" / "store.lock"
+        lock = FileLock(file)
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
+        remove_lock_file(file)
 
 
 def note_lock(home: Path, path: Path) -> None:

@@ -50,7 +50,9 @@ def run(argv: list[str]) -> ExitStatus:
 def _ls(argv: list[str], store: Store) -> ExitStatus:
     given, words = flags.split(argv, _JSON)
     _no_words("ls", words)
-    found = (store.home, entries(store), unfinished(store), uses.needed(store.home, Path.cwd()))
+    order = {stage: index for index, stage in enumerate(BY_NAME)}
+    listed = sorted(entries(store), key=lambda entry: order.get(entry.stage, len(order)))
+    found = (store.home, listed, unfinished(store), uses.needed(store.home, Path.cwd()))
     if "--json" in given:
         return _say_json(store_text.listing(*found))
     sys.stdout.write(store_text.table(*found))
