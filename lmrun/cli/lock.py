@@ -13,7 +13,7 @@ from lmrun.deploy import locking
 from lmrun.deploy.building import build
 from lmrun.errors import ConfigError, ExitStatus, UsageError
 from lmrun.plan import lock as locks
-from lmrun.plan.drift import changed_lines
+from lmrun.plan.drift import changed_lines, things
 from lmrun.plan.lock import Lock
 from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
@@ -48,7 +48,8 @@ def _path(output: str | None, composed: Composed) -> Path:
     if not locks.is_lock_file(output):
         raise UsageError(
             f"--output={output}: expected a name that ends in {locks.SUFFIX}, by which other"
-            f" commands know a lock file. Write --output {Path(output).stem}{locks.SUFFIX}."
+            f" commands know a lock file. Write --output {Path(output).with_suffix('')}"
+            f"{locks.SUFFIX}."
         )
     return Path(output)
 
@@ -73,7 +74,7 @@ def _hashed(composed: Composed, plan: Plan, store: Store) -> Plan:
 def _write(path: Path, lock: Lock) -> str:
     """Write the file unless it is that already; what was done, in words."""
     built = [name for name, stage in lock.stages.items() if stage.files]
-    what = f"{len(lock.model.files)} model files, {len(built)} artifacts"
+    what = f"{things(len(lock.model.files), 'model file')}, {things(len(built), 'artifact')}"
     old = _old(path)
     if old is not None and path.read_text(encoding="utf-8") == lock.to_yaml():
         return f"{path}: unchanged ({what})"
@@ -81,7 +82,9 @@ def _write(path: Path, lock: Lock) -> str:
     if old is None:
         return f"{path}: written ({what})"
     lines = changed_lines(old, lock)
-    return "\n".join([f"{path}: {len(lines)} lines changed ({what})", *map("  {}".format, lines)])
+    return "\n".join(
+        [f"{path}: {things(len(lines), 'line')} changed ({what})", *map("  {}".format, lines)]
+    )
 
 
 def _old(path: Path) -> Lock | None:

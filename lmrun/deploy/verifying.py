@@ -128,7 +128,7 @@ def _plan(composed: Composed, store: Store, found: _Findings) -> Plan | None:
     try:
         return make_plan(composed, store)
     except (PlanError, ArtifactError) as error:
-        found.drift.append(Drift("model", "plan", "possible", str(error)))
+        found.drift.append(Drift("plan", "plan", "possible", f"refused: {error}"))
         return None
 
 

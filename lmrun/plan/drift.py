@@ -17,6 +17,7 @@ _TOKENIZER = frozenset(SIDE_FILES) - {GENERATION_FILE, *_TEMPLATES}
 
 KINDS: Mapping[str, str] = {
     "config": "undo the change, or lock again",
+    "plan": "make it possible again: until then the model's files are not compared",
     "model": "bring the locked files back, or lock again",
     "tokenizer": "bring the locked files back, or lock again",
     "chat template": "bring the locked file back, or lock again",
@@ -99,7 +100,12 @@ def moved_stages(locked: Lock, now: Lock) -> list[str]:
 
 def counted(drifts: list[Drift]) -> str:
     """`1 thing drifted` or `3 things drifted`."""
-    return f"{len(drifts)} thing{'' if len(drifts) == 1 else 's'} drifted"
+    return f"{things(len(drifts), 'thing')} drifted"
+
+
+def things(count: int, name: str) -> str:
+    """`1 artifact`, `2 artifacts`."""
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def drift_text(drifts: list[Drift]) -> str:
@@ -206,12 +212,14 @@ def _cut(text: str) -> str:
 
 
 def _flat(document: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted name → value; an empty mapping is a value."""
+    """Dotted name → value, one for each line of a lock file; what is empty is a value."""
     found: dict[str, Any] = {}
     for key, value in document.items():
         name = f"{above}{key}"
         if isinstance(value, Mapping) and value:
             found |= _flat(value, f"{name}.")
+        elif isinstance(value, list) and value:
+            found |= {f"{name}[{index}]": item for index, item in enumerate(value)}
         else:
             found[name] = value
     return found

@@ -20,6 +20,7 @@ UNKNOWN = "0" * 64
 """Stands for a fingerprint while an input is not hashed."""
 FOLDER = "locks"
 SUFFIX = ".lock.yaml"
+MAX_BYTES = 16 << 20
 HEADER = "# Written by `lmrun lock`, checked by `lmrun verify`. Do not edit: lock again.\n"
 
 _DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -183,14 +184,18 @@ def default_path(recipe: str | None, where: str, advice: str) -> Path:
 def read(path: Path) -> Lock:
     """Read a lock file. `UsageError` where there is none, `ConfigError` for a damaged one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as opened:
+            text = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UsageError(
             f"{path}: no such lock file. Write it with `lmrun lock` and the same overrides."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected a lock file, got {error}.") from error
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{path}: expected a lock file of at most 16 MiB, got more.")
     try:
+        _refuse_aliases(text, path)
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -200,6 +205,19 @@ def read(path: Path) -> Lock:
             f"{path}{line}: expected YAML, got {problem}. Write it anew with `lmrun lock`."
         ) from error
     return Lock.from_json(document, str(path))
+
+
+def _refuse_aliases(text: str, path: Path) -> None:
+    """A few lines of them can stand for gigabytes."""
+    if "*" not in text:
+        return
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = f":{event.start_mark.line + 1}" if event.start_mark else ""
+            raise ConfigError(
+                f"{path}{line}: expected plain values, got an alias."
+                " Write it anew with `lmrun lock`."
+            )
 
 
 def write(path: Path, lock: Lock) -> None:

@@ -45,7 +45,8 @@ def _input_change(key: str, old: ManifestFields, new: ManifestFields) -> str:
     if key == "resolve":
         return _checkpoint_change(old.metrics.get(CHECKPOINT), new.metrics.get(CHECKPOINT))
     if key == "text":
-        return f"the calibration text changed (now {new.metrics.get(TEXT, 'another')})"
+        name = new.metrics.get(TEXT)
+        return "the calibration text changed" + (f" (now {name})" if name else "")
     return _INPUT_WORDS.get(key, f"input {key} changed")
 
 
