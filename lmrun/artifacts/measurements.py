@@ -5,7 +5,7 @@ run of a workspace showed. Plans print their estimates beside both. The file is 
 damaged or unreadable, it is forgotten, and written anew by the next measurement.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -190,13 +190,48 @@ def load_ceilings(
 
 
 def save_ceilings(home: Path, ceilings: Ceilings) -> None:
-    """Keep the ceilings in place of those of the same machine. `ArtifactError` when it cannot."""
+    """Keep the ceilings of this machine, joined with those of the same engine build: other work
+    only ever slows a measurement. `ArtifactError` when it cannot."""
 
     def put(document: _Document) -> _Document:
         others = [old for old in document.ceilings if old.machine != ceilings.machine]
-        return replace(document, ceilings=[*others, ceilings])
+        known = [old for old in document.ceilings if old.machine == ceilings.machine]
+        return replace(document, ceilings=[*others, best_of([*known, ceilings])])
 
     _update(home, put)
+
+
+def best_of(measured: Sequence[Ceilings]) -> Ceilings:
+    """The last of several, with the best figure of each of those that are of its build."""
+    last = measured[-1]
+    alike = [
+        one
+        for one in measured
+        if (one.machine, one.engine_build, one.isa, one.threads)
+        == (last.machine, last.engine_build, last.isa, last.threads)
+    ]
+    return replace(
+        last,
+        read_bytes_per_s=max(one.read_bytes_per_s for one in alike),
+        flops_per_s=max(one.flops_per_s for one in alike),
+        schemes={
+            name: SchemeRates(
+                decode_bytes_per_s=max(one.schemes[name].decode_bytes_per_s for one in alike),
+                cached_decode_bytes_per_s=max(
+                    one.schemes[name].cached_decode_bytes_per_s for one in alike
+                ),
+                prefill_flops_per_s=max(one.schemes[name].prefill_flops_per_s for one in alike),
+            )
+            for name in last.schemes
+        },
+        attention_bytes_per_s={
+            bits: max(one.attention_bytes_per_s[bits] for one in alike)
+            for bits in last.attention_bytes_per_s
+        },
+        attention_flops_per_s=max(one.attention_flops_per_s for one in alike),
+        step_overhead_s=min(one.step_overhead_s for one in alike),
+        layer_overhead_s=min(one.layer_overhead_s for one in alike),
+    )
 
 
 def find_observation(home: Path, key: ObservationKey) -> Observation | None:

@@ -25,8 +25,9 @@ verbs
   export  the quantized folder or the engine workspace, as a folder of yours
   store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
   new     write a recipe for a model, after a look at it and at this machine
-  list    recipes, models, quantizers, backends, chat templates, artifacts
+  list    recipes, models, quantizers, backends, chat templates, artifacts, templates
   schema  JSON Schema of recipes and of what lmrun writes; editor set-up
+  doctor  what is missing on this machine; with --measure, what it can do at most
   completion   Tab in bash and zsh
 
 settings: KEY=VALUE sets a key, GROUP=OPTION picks a file of configs/GROUP
@@ -184,9 +185,10 @@ or ORG/NAME on the Hugging Face hub (kept at the commit of today).
   --force          replace a recipe, or hide one that comes with lmrun
 """,
     "list": """\
-usage: lmrun list [recipes|models|quantizers|backends|chat-templates|artifacts] [--json]
+usage: lmrun list [KIND ...] [--json]
 
-Prints everything that can be named, or one kind of it.
+Prints everything that can be named, or some kinds of it: recipes, models, quantizers, backends,
+chat-templates, artifacts, templates (files to copy, such as a workflow for GitHub Actions).
 
   --json    one JSON document on stdout
 """,
@@ -200,6 +202,16 @@ NAME, lists them.
   --output DIR    write DIR/NAME.schema.json, for every schema where none is named
   --editor        write the schema of recipes to ./recipes (or DIR), and say which line of a
                   recipe makes an editor complete and check it
+""",
+    "doctor": """\
+usage: lmrun doctor [--measure] [--json]
+
+Looks at CPU, memory, huge pages, GPUs, versions, disks and ports, and says what to do about what
+is wrong. Status 5 where something that lmrun needs is missing, 0 with warnings.
+
+  --measure    measure the ceilings of this machine (15 s): plans then estimate speed. Measured
+               again, the better figure stays
+  --json       one JSON document on stdout
 """,
     "completion": """\
 usage: lmrun completion bash|zsh

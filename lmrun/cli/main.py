@@ -27,13 +27,13 @@ VERBS = {
     "export": "lmrun.cli.export:run",
     "store": "lmrun.cli.store:run",
     "schema": "lmrun.cli.schema:run",
+    "doctor": "lmrun.cli.doctor:run",
     "completion": "lmrun.cli.completion:run",
 }
 """Verb → ``module:function``, loaded late; the function takes the words after the verb."""
 
 PLANNED = (
     "bench",
-    "doctor",
     "down",
     "eval",
     "logs",

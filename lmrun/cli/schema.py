@@ -19,10 +19,18 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "recipe": ("lmrun.config.recipe_schema:schema", "a recipe, for editors and checkers"),
     "events": ("lmrun.events:schema", "a line of the file of --events"),
     "manifest": ("lmrun.artifacts.manifest:SCHEMA", "manifest.json of an artifact"),
+    "plan": ("lmrun.plan.plan:schema", "what `lmrun plan --json` prints"),
     "lock": ("lmrun.plan.lock:SCHEMA", "a lock file"),
     "explain": ("lmrun.config.explain:SCHEMA", "what `lmrun explain --json` prints"),
+    "list": ("lmrun.cli.list:SCHEMA", "what `lmrun list --json` prints"),
+    "verify": ("lmrun.deploy.verifying:SCHEMA", "what `lmrun verify --json` prints"),
     "digests": ("lmrun.artifacts.digests:SCHEMA", "the digest cache of the store"),
     "hub-list": ("lmrun.artifacts.hub_lists:SCHEMA", "the files of a commit on the hub"),
+    "doctor": ("lmrun.cli.doctor:schema", "what `lmrun doctor --json` prints"),
+    "measurements": (
+        "lmrun.artifacts.measurements:schema",
+        "ceilings of machines and what runs showed, in the store",
+    ),
     "deployment": ("lmrun.artifacts.uses:SCHEMA", "a running command and what it uses"),
 }
 """Name → where it is (a document, or a function that makes it), what it describes."""

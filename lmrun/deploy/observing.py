@@ -14,7 +14,6 @@ from lmrun.engine.messages import Ask, EffectiveConfig, Event, Memory, Ready, St
 from lmrun.engine.observing import observation
 from lmrun.errors import LmrunError
 from lmrun.plan.engine_settings import EngineSettings
-from lmrun.plan.identity import identity
 from lmrun.plan.machine import this_machine
 
 logger = log.get(__name__)
@@ -41,7 +40,7 @@ async def record(planned: EngineSettings, socket_path: Path, home: Path) -> None
         if stats.decode.steps == 0 and stats.prefill.steps == 0:
             return
         seen = observation(
-            home, planned, identity(this_machine()), (stats, memory), effective.engine_build
+            home, planned, this_machine().identity, (stats, memory), effective.engine_build
         )
         await asyncio.to_thread(record_observation, home, seen)
     except (LmrunError, OSError, TimeoutError) as error:
