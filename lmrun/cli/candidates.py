@@ -27,7 +27,15 @@ FLAG_VALUES: dict[str, Sequence[str]] = {
 """Flags whose value is one of a few words; that of the others is a file or a text."""
 
 ARGUMENTS: dict[str, Sequence[str]] = {
-    "list": ("recipes", "models", "quantizers", "backends", "chat-templates", "artifacts"),
+    "list": (
+        "recipes",
+        "models",
+        "quantizers",
+        "backends",
+        "chat-templates",
+        "artifacts",
+        "templates",
+    ),
     "completion": ("bash", "zsh", "install", "uninstall"),
     "store": ("ls", "verify", "gc", "rm", "export", "import", "key"),
     "export": ("quantize", "convert"),

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from lmrun import env
+from lmrun import deploy, env
 from lmrun.artifacts.store import Store
 from lmrun.cli.flags import split
 from lmrun.config import paths, recipes
@@ -19,6 +20,30 @@ from lmrun.models import builtin
 from lmrun.models.chat_template import NAMED_TEMPLATES
 from lmrun.plan.stage_specs import STAGES
 
+TEMPLATES = Path(deploy.__file__).parent / "templates"
+SCHEMA_VERSION = 1
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "lmrun list",
+    "description": "Kind of thing → what can be named.",
+    "type": "object",
+    "required": ["schema_version"],
+    "properties": {"schema_version": {"const": SCHEMA_VERSION}},
+    "additionalProperties": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["name", "description", "path", "is_built"],
+            "properties": {
+                "name": {"type": "string", "description": "as on the command line"},
+                "description": {"type": "string"},
+                "path": {"type": ["string", "null"], "description": "the file or folder"},
+                "is_built": {"type": "boolean", "description": "this version can run it"},
+            },
+        },
+    },
+}
 _NAME_WIDTH = 34
 
 
@@ -43,7 +68,8 @@ def run(argv: list[str]) -> ExitStatus:
             )
     listed = {kind: list(KINDS[kind]()) for kind in kinds or KINDS}
     if "--json" in flags:
-        document = {kind: [asdict(row) for row in rows] for kind, rows in listed.items()}
+        rows = {kind: [asdict(row) for row in rows] for kind, rows in listed.items()}
+        document = {"schema_version": SCHEMA_VERSION, **rows}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         sys.stdout.write("\n".join(_table(kind, rows) for kind, rows in listed.items()))
@@ -119,6 +145,11 @@ def _options(group: str) -> Iterable[Row]:
         yield Row(f"{group}={name}", paths.headline(path) + note, str(path))
 
 
+def _templates() -> Iterable[Row]:
+    for path in sorted(TEMPLATES.glob("*.yaml")):
+        yield Row(path.name, paths.headline(path), str(path))
+
+
 KINDS: dict[str, Callable[[], Iterable[Row]]] = {
     "recipes": _recipes,
     "models": _models,
@@ -126,4 +157,5 @@ KINDS: dict[str, Callable[[], Iterable[Row]]] = {
     "backends": _backends,
     "chat-templates": _chat_templates,
     "artifacts": _artifacts,
+    "templates": _templates,
 }

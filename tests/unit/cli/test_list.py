@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from lmrun.cli import list as listing
@@ -14,7 +15,9 @@ from lmrun.errors import ExitStatus
 
 def _json(capfd: pytest.CaptureFixture[str], *kinds: str) -> dict[str, list[dict[str, Any]]]:
     assert main.run(["list", *kinds, "--json"]) is ExitStatus.OK
-    document: dict[str, list[dict[str, Any]]] = json.loads(capfd.readouterr().out)
+    document: dict[str, Any] = json.loads(capfd.readouterr().out)
+    jsonschema.validate(document, listing.SCHEMA)
+    assert document.pop("schema_version") == 1
     return document
 
 

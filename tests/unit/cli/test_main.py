@@ -24,9 +24,9 @@ REFUSED = {
         ExitStatus.USAGE,
         "plna: no such verb. Did you mean plan?",
     ),
-    ("diff", "kv.bits=4"): (
+    ("down", "kv.bits=4"): (
         ExitStatus.REFUSED,
-        f"diff: not built yet. Verbs that are: {VERBS}.",
+        f"down: not built yet. Verbs that are: {VERBS}.",
     ),
     ("-m", "kv.bits=4,8"): (
         ExitStatus.REFUSED,
@@ -50,18 +50,20 @@ REFUSED = {
     ("list", "recipe"): (
         ExitStatus.USAGE,
         "recipe: no such kind. Did you mean recipes? Kinds: recipes, models, quantizers, backends,"
-        " chat-templates, artifacts.",
+        " chat-templates, artifacts, templates.",
     ),
     ("plan", "kv.bits=5"): (
         ExitStatus.CONFIG,
         "kv.bits=5 (command line): expected one of 4, 8, 16 or 32.",
     ),
-    ("plan", "parallel.tp=2"): (ExitStatus.REFUSED, "parallel.tp=2: not built yet; 1 is."),
     ("kv.bits=5",): (
         ExitStatus.CONFIG,
         "kv.bits=5 (command line): expected one of 4, 8, 16 or 32.",
     ),
-    ("parallel.tp=2",): (ExitStatus.REFUSED, "parallel.tp=2: not built yet; 1 is."),
+    ("parallel.tp=2",): (
+        ExitStatus.REFUSED,
+        "parallel.tp=2 (command line): not built yet; 1 is.",
+    ),
     ("chat", "--max-tokens", "1.5"): (
         ExitStatus.USAGE,
         "--max-tokens: expected a whole number of at least 1, got '1.5'.",
@@ -104,7 +106,7 @@ REFUSED = {
     ("plan", "=8"): (ExitStatus.CONFIG, "=8 (command line): expected KEY=VALUE."),
     ("build", "backend.name=vllm"): (
         ExitStatus.REFUSED,
-        "backend.name=vllm: not built yet; native is.",
+        "backend.name=vllm (command line): not built yet; native is.",
     ),
 }
 
@@ -146,12 +148,12 @@ def test_each_verb_exists_and_has_a_help(verb: str, capfd: pytest.CaptureFixture
     assert capfd.readouterr().out == texts.VERBS[verb]
 
 
-@pytest.mark.parametrize("verb", ["up", "build", "chat"])
+@pytest.mark.parametrize("verb", ["up", "build", "chat", "schema"])
 def test_the_help_of_a_verb_names_its_flags_and_the_dispatcher_knows_them(verb: str) -> None:
     known = import_module(f"lmrun.cli.{verb}").FLAGS
     for flag, takes_a_value in known.items():
         assert f"  {flag} " in texts.VERBS[verb]
-        assert main.run([flag, *["x"][: int(takes_a_value)], verb, "--help"]) is ExitStatus.OK
+        assert main.run([flag, *["x"][: bool(takes_a_value)], verb, "--help"]) is ExitStatus.OK
 
 
 def test_help_fits_a_terminal() -> None:
@@ -216,7 +218,7 @@ def _run(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["plan", "--help"], ["plna"], ["diff"]])
+@pytest.mark.parametrize("argv", [[], ["--help"], ["plan", "--help"], ["plna"], ["down"]])
 def test_help_and_wrong_words_load_neither_hydra_nor_torch(argv: list[str], tmp_path: Path) -> None:
     result = _run(
         f"import sys; from lmrun.cli.main import run; run({argv!r});"
