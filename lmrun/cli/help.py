@@ -177,8 +177,8 @@ FINGERPRINT is its first 6 digits or more.
 usage: lmrun new NAME --model MODEL [--revision REV] [--output DIR] [--force]
 
 Writes ./recipes/NAME.yaml: the best quality of weights and KV cache that fits this machine, with
-the figures in comments. MODEL is a checkpoint folder, a quantized folder, a workspace, builtin:NAME,
-or ORG/NAME on the Hugging Face hub (kept at the commit of today).
+the figures in comments. MODEL is a checkpoint folder, a quantized folder, a workspace,
+builtin:NAME, or ORG/NAME on the Hugging Face hub (kept at the commit of today).
 
   --revision REV   branch, tag or commit on the hub (default: main)
   --output DIR     write DIR/NAME.yaml

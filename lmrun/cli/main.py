@@ -59,6 +59,8 @@ _TAKE_A_VALUE = (
     "--output",
     "--older-than",
     "--since",
+    "--model",
+    "--revision",
 )
 """Flags whose value must not be taken for the verb."""
 
