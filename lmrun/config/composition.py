@@ -65,7 +65,7 @@ def compose(
         merged.config.model.path = None
     _check_no_option_is_lost(line, taken, chain, places)
     origins = {key: setting.origin for key, setting in winners.items()}
-    run = values.build(_resolved(merged.config, origins), origins)
+    run = values.build(_resolved(merged.config, origins), winners)
     model_choice.check_one(run, origins)
     described = {
         name: RecipeOrigin(

@@ -1,7 +1,7 @@
 """The configuration keys: the one source of truth.
 
-OmegaConf types composition from these classes, `pydantic.TypeAdapter` validates the result and
-writes the JSON Schema from the same field metadata. Hydra fills the classes, so they are mutable;
+OmegaConf types composition from these classes, msgspec validates the result and pydantic writes
+the JSON Schema from the same field metadata. Hydra fills the classes, so they are mutable;
 nothing after `lmrun.config` changes them.
 """
 

@@ -4,23 +4,17 @@ import json
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from lmrun.config.composed import Setting
 from lmrun.config.keys import API_KEYS, HUB_TOKEN, table
+from lmrun.config.legal import is_legal, run_config
 from lmrun.config.schema import RunConfig
 from lmrun.config.secrets import is_reference
 from lmrun.errors import ConfigError
 
 _SHOWN_CHARACTERS = 60
 _RESOLVERS = ("oc.env", "oc.decode", "oc.select")
-
-
-@cache
-def _adapter() -> TypeAdapter[RunConfig]:
-    return TypeAdapter(RunConfig)
 
 
 def check(name: str, value: object, where: object) -> None:
@@ -37,20 +31,28 @@ def check(name: str, value: object, where: object) -> None:
     if isinstance(value, str) and is_deferred(value):
         _check_resolver(name, value, where)
         return
-    group, _, leaf = name.partition(".")
-    choices = table()[name].choices
-    is_legal = _is_valid({group: {leaf: value}}) and (choices is None or value in choices)
-    if not is_legal:
+    if not is_legal(name, value):
         raise ConfigError(refusal(name, value, where))
 
 
-def build(values: Mapping[str, Any], origins: Mapping[str, object]) -> RunConfig:
-    """The run config from a complete, resolved document; `origins` is for the messages."""
+def build(values: dict[str, dict[str, Any]], winners: Mapping[str, Setting]) -> RunConfig:
+    """The run config from a complete, resolved document; `winners` is for the messages.
+
+    They show an interpolation as it was written: what it stands for may be a secret.
+    """
     for group, leaves in values.items():
         for leaf, value in leaves.items():
             name = f"{group}.{leaf}"
-            check(name, value, origins[name])
-    return _adapter().validate_json(json.dumps(values), strict=True)
+            written = winners[name].value
+            is_reference = isinstance(written, str) and is_deferred(written)
+            if not is_reference or name in (API_KEYS, HUB_TOKEN):
+                check(name, value, winners[name].origin)
+            elif not is_legal(name, value):
+                raise ConfigError(
+                    f"{name}={shown(written)} ({winners[name].origin}): refers to a"
+                    f" value that is not legal here: expected {table()[name].expectation}."
+                )
+    return run_config(values)
 
 
 def is_deferred(text: str) -> bool:
@@ -86,15 +88,6 @@ def _got(value: object, kind: type) -> str:
     if isinstance(value, list) and kind is not list:
         return ", got a list"
     return ""
-
-
-def _is_valid(document: object) -> bool:
-    try:
-        text = json.dumps(document, default=str, allow_nan=False)
-        _adapter().validate_json(text, strict=True)
-    except (ValidationError, ValueError):  # ValueError: infinity or not a number
-        return False
-    return True
 
 
 def _check_resolver(name: str, value: str, where: object) -> None:
