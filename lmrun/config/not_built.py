@@ -14,7 +14,6 @@ from lmrun.config.schema import (
     RopeScalingName,
     RunConfig,
 )
-from lmrun.errors import PlanError
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,6 @@ def not_built(run: RunConfig) -> tuple[str, ...]:
             shown = str(value).lower() if isinstance(value, bool) else value
             messages.append(f"{row.key}={shown}: not built yet; {row.what_is}.")
     return tuple(messages)
-
-
-def check_built(run: RunConfig) -> None:
-    """Raise `PlanError` on the first choice that is legal and not built yet."""
-    for message in not_built(run):
-        raise PlanError(message)
 
 
 def is_built(run: RunConfig) -> bool:

@@ -145,14 +145,17 @@ def reserve(run: RunConfig, measured_bytes: int | None) -> Reserved:
 
 def rank_memory(run: RunConfig, machine: Machine) -> int:
     """Memory of one rank: a device, or on CPUs the machine's divided by all ranks."""
-    ranks = run.parallel.tp * run.parallel.replicas
+    parallel = run.parallel
+    ranks = parallel.tp * parallel.replicas
     if machine.kind == CPU:
         return machine.memory_bytes * machine.count // ranks
     if ranks > machine.count:
+        key, other = f"parallel.tp={parallel.tp}", f"parallel.replicas={parallel.replicas}"
+        if parallel.tp == 1:
+            key, other = other, key
         raise PlanError(
-            f"parallel.tp={run.parallel.tp}, parallel.replicas={run.parallel.replicas}: need"
-            f" {ranks} devices, {machine.name} has {machine.count}. Use device.count={ranks}, an"
-            " option with as many devices, or fewer ranks."
+            f"{key}: needs {ranks} devices with {other}, {machine.name} has {machine.count}. Use"
+            f" device.count={ranks}, an option with as many devices, or fewer ranks."
         )
     return machine.memory_bytes
 

@@ -49,9 +49,8 @@ class Drift:
     @property
     def text(self) -> str:
         """`kv.bits: 4 → 8 (command line)`."""
-        return f"{self.name}: {self.locked} → {self.now}" + (
-            f" ({self.where})" if self.where else ""
-        )
+        origin = f" ({self.where})" if self.where else ""
+        return f"{self.name}: {_cut(self.locked)} → {_cut(self.now)}{origin}"
 
 
 def inputs_drift(locked: Lock, now: Lock, origins: Mapping[str, object]) -> list[Drift]:
@@ -121,7 +120,7 @@ def drift_text(drifts: list[Drift]) -> str:
 
 def changed_lines(old: Lock, new: Lock) -> list[str]:
     """Lines that differ between two lock files: `config.kv.bits: 4 → 8`."""
-    before, after = _flat(old.to_json()), _flat(new.to_json())
+    before, after = _lines(_flat(old.to_json())), _lines(_flat(new.to_json()))
     return [Drift("", *one).text for one in _differing(before, after)]
 
 
@@ -153,7 +152,7 @@ def _model(locked: Lock, now: Lock) -> Iterator[Drift]:
         yield Drift(_kind_of(name), name, old, new)
     template, today = locked.model.chat_template, now.model.chat_template
     if template != today:
-        yield Drift("chat template", "model.chat_template", _show(template), _show(today))
+        yield Drift("chat template", "model.chat_template", template or NONE, today or NONE)
 
 
 def _kind_of(file: str) -> str:
@@ -212,13 +211,22 @@ def _cut(text: str) -> str:
 
 
 def _flat(document: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted name → value, one for each line of a lock file; what is empty is a value."""
+    """Dotted name → value; an empty mapping is a value."""
     found: dict[str, Any] = {}
     for key, value in document.items():
         name = f"{above}{key}"
         if isinstance(value, Mapping) and value:
             found |= _flat(value, f"{name}.")
-        elif isinstance(value, list) and value:
+        else:
+            found[name] = value
+    return found
+
+
+def _lines(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One value for each line of a lock file: that of a list for each item."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, list) and value:
             found |= {f"{name}[{index}]": item for index, item in enumerate(value)}
         else:
             found[name] = value

@@ -4,6 +4,9 @@ from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
 from lmrun.quant.layout import WeightQuant
 
+SPLIT_ALONG_INPUTS = ("o_proj", "down_proj")
+"""Linears of which each rank holds a part of the input features."""
+
 
 def check_ranks(spec: ModelSpec, quant: WeightQuant, tp: int) -> None:
     """Raise `PlanError` where the degree divides no heads, features or groups."""
@@ -19,6 +22,8 @@ def check_ranks(spec: ModelSpec, quant: WeightQuant, tp: int) -> None:
 
 def indivisible(spec: ModelSpec, quant: WeightQuant, tp: int) -> str | None:
     """What that many ranks cannot share evenly; None where they can share everything."""
+    if tp == 1:
+        return None
     kv, heads = spec.num_kv_heads, spec.num_heads
     if heads % tp:
         return f"must divide {heads} (query heads)"
@@ -27,7 +32,9 @@ def indivisible(spec: ModelSpec, quant: WeightQuant, tp: int) -> str | None:
     if spec.intermediate_size % tp:
         return f"must divide {spec.intermediate_size} (intermediate_size)"
     size = quant.group_size or 1
-    for features in (heads // tp * spec.head_dim, spec.intermediate_size // tp):
-        if quant.method != "none" and features % size:
+    for linear in spec.layer(0):
+        features = linear.in_features // tp
+        is_split = linear.role in SPLIT_ALONG_INPUTS
+        if is_split and quant.packs((linear,)) and features % size:
             return f"groups of {size} must divide the {features} input features of a rank"
     return None

@@ -152,9 +152,9 @@ class Measured:
     def _overheads(self, steps: int) -> Iterator[Term]:
         rates, layers = self.ceilings, self.work.spec.num_layers
         if rates.layer_overhead_s > 0:
-            yield Term("overhead", steps * layers, "layers", 1 / rates.layer_overhead_s)
+            yield Term("layers", steps * layers, "layers", 1 / rates.layer_overhead_s)
         if rates.step_overhead_s > 0:
-            yield Term("overhead", steps, "steps", 1 / rates.step_overhead_s)
+            yield Term("steps", steps, "steps", 1 / rates.step_overhead_s)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ class Term:
     """Such as `weights, 4 bits g128`."""
     amount: float
     unit: str
-    """`B` or `FLOP`."""
+    """`B`, `FLOP`, or for what a step and a layer take beside those `steps` and `layers`."""
     rate: float
     """Units per second."""
 

@@ -11,7 +11,9 @@ def speed_lines(speeds: Speeds, tp: int) -> list[str]:
     notes = "; communication between ranks is not counted" if tp > 1 else ""
     lines = [f"speed     at best ({speeds.source}{notes})"]
     for estimate in speeds.estimates:
-        lines += [f"  {_what(estimate)}: {_rate(estimate.tokens_per_s)}", f"      {_sum(estimate)}"]
+        time = show_seconds(estimate.seconds)
+        rate = f"{_rate(estimate.tokens_per_s)} = {estimate.tokens} / {time}"
+        lines += [f"  {_what(estimate)}: {rate}", f"      {time} = {_sum(estimate)}"]
     return lines
 
 
@@ -33,25 +35,27 @@ def _what(estimate: SpeedEstimate) -> str:
 
 
 def _sum(estimate: SpeedEstimate) -> str:
-    end = f"{estimate.tokens} / {show_seconds(estimate.seconds)}"
     if estimate.rule == "sum":
-        return f"{end} = {_added(list(estimate.terms))}"
+        return _added(list(estimate.terms))
     reads = [term for term in estimate.terms if term.unit == "B"]
     flops = [term for term in estimate.terms if term.unit == "FLOP"]
-    return f"{end}, the longer of reading {_added(reads)} and computing {_added(flops)}"
+    return f"the longer of reading {_total(reads)} and computing {_total(flops)}"
+
+
+def _total(terms: list[Term]) -> str:
+    total = show_seconds(sum(term.seconds for term in terms))
+    return f"{total} ({_added(terms)})" if len(terms) > 1 else _added(terms)
 
 
 def _added(terms: list[Term]) -> str:
-    parts = " + ".join(
-        f"{_quantity(term)} ({term.what}) {show_seconds(term.seconds)}" for term in terms
+    return " + ".join(
+        f"{show_seconds(term.seconds)} {term.what}: {_quantity(term)}" for term in terms
     )
-    total = sum(term.seconds for term in terms)
-    return parts if len(terms) < 2 else f"{parts} = {show_seconds(total)}"
 
 
 def _quantity(term: Term) -> str:
-    if term.unit in ("layers", "steps"):
-        return f"{term.amount:.0f} {term.unit} x {show_seconds(1 / term.rate)}"
+    if term.unit not in ("B", "FLOP"):
+        return f"{term.amount:.0f} x {show_seconds(1 / term.rate)}"
     amount = show_count(term.amount, term.unit)
     return f"{amount} / {show_count(term.rate, f'{term.unit}/s')}"
 

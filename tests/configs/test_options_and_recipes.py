@@ -7,7 +7,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from lmrun.config import compose, keys, paths, recipes
-from lmrun.config.not_built import check_built
+from lmrun.config.not_built import is_built
 from lmrun.config.schema import RunConfig
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def test_an_option_sets_exactly_what_its_file_says(group: str, option: str) -> N
     for key, value in content.items():
         assert getattr(getattr(composed.run, group), key) == value
         assert composed.origins[f"{group}.{key}"].path == path
-    check_built(composed.run)
+    assert is_built(composed.run)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -33,7 +33,7 @@ def test_a_recipe_composes_in_both_spellings_and_is_built(name: str) -> None:
     assert plus.run == plain.run
     assert plus.recipe is not None
     assert plus.recipe.path == paths.shipped("recipes") / f"{name}.yaml"
-    check_built(plus.run)
+    assert is_built(plus.run)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,7 +1,7 @@
 """A machine that never changes, a small checkpoint, and plans of both."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,15 @@ class Bench:
         for stage in plan.stages:
             if stage.action.value == "run":
                 assert stage.fingerprint is not None
-                self.store.build(stage.name, stage.fingerprint, lambda f, s=stage: fill(f, s))
+                digests = plan.stages[0].inputs
+                self.store.build(
+                    stage.name, stage.fingerprint, lambda f, s=stage: fill(f, s, digests)
+                )
 
 
-def fill(folder: Path, stage: StagePlan) -> ManifestFields:
+def fill(
+    folder: Path, stage: StagePlan, checkpoint: Mapping[str, str | None], seconds: float = 0.0
+) -> ManifestFields:
     """What a stage does, as far as the planner can tell."""
     (folder / "data").write_bytes(b"x" * 100)
     return ManifestFields(
@@ -77,7 +82,8 @@ def fill(folder: Path, stage: StagePlan) -> ManifestFields:
         inputs={name: str(value) for name, value in stage.inputs.items()},
         config=stage.config,
         numeric_class=stage.numeric_class,
-        seconds=0.0,
+        seconds=seconds,
+        metrics={"checkpoint": dict(checkpoint)} if "resolve" in stage.inputs else {},
     )
 
 

@@ -5,14 +5,19 @@ import pytest
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.models.registry import builtin_spec
-from lmrun.plan.budget import PROCESS_BYTES, Demand, make_budget
-from lmrun.plan.machine import Machine
+from lmrun.plan import fitting
+from lmrun.plan.budget import Demand, Reserved, make_budget
+from lmrun.plan.costs import Budget
+from lmrun.plan.fitting import Alternative
+from lmrun.plan.weights import Weights
 
 MIB, GIB = 2**20, 2**30
 SPEC = builtin_spec(builtin.get("builtin:random-llama-1b"))
+PROCESS_BYTES = 128 * MIB
 DEMAND = Demand(
     spec=SPEC,
-    weights_bytes=2 * GIB,
+    weights=Weights((), 2 * GIB, 2 * GIB),
+    reserved=Reserved(PROCESS_BYTES, "estimate"),
     kv_bits=16,
     block_size=64,
     context_length=2048,
@@ -24,18 +29,32 @@ DEMAND = Demand(
 BLOCK = 22 * 4 * 2 * 64 * 128  # layers, KV heads, K and V, tokens, bytes of a vector
 
 
-def machine(memory: int) -> Machine:
-    return Machine("cpu", memory, "installed memory", 2, "avx512", "AuthenticAMD")
+def budget_of(demand: Demand, memory: int) -> Budget:
+    """Checked, as the planner does."""
+    fitting.check_fits(demand, memory)
+    return make_budget(demand, memory, "cpu, installed memory")
 
 
-def refusal(demand: Demand, memory: int, quantized: int | None = None) -> str:
+def refusal(demand: Demand, memory: int, *alternatives: Alternative) -> str:
     with pytest.raises(PlanError) as caught:
-        make_budget(demand, machine(memory), (), quantized)
+        fitting.check_fits(demand, memory, alternatives)
     return str(caught.value)
 
 
+def fitting_changes(demand: Demand, memory: int) -> list[str]:
+    """All of them, the message shows the nearest two."""
+    return list(fitting._changes(demand, memory, ()))
+
+
+def codes(size: int) -> Alternative:
+    """4-bit weights of that many bytes, on 2 GiB."""
+    return Alternative(
+        "quant=awq_w4_g128", replace(DEMAND, weights=Weights((), size, size)), 2 * GIB
+    )
+
+
 def test_each_sum_can_be_redone() -> None:
-    budget = make_budget(DEMAND, machine(16 * GIB), ())
+    budget = budget_of(DEMAND, 16 * GIB)
     assert budget.block_bytes == BLOCK
     assert budget.kv_bytes_per_token == BLOCK // 64 == 22528
     token = 2 * 2048 + (32 + 8) * 64 + 32 * 64 + 3 * 5632
@@ -46,18 +65,18 @@ def test_each_sum_can_be_redone() -> None:
 
 
 def test_plenty_of_memory_takes_what_is_needed() -> None:
-    budget = make_budget(DEMAND, machine(16 * GIB), ())
+    budget = budget_of(DEMAND, 16 * GIB)
     assert (budget.num_blocks, budget.needed_blocks) == (32 * 32, 32 * 32)
     assert budget.limited_by == "need"
 
 
 def test_a_context_that_fills_no_whole_block_takes_one_more() -> None:
-    budget = make_budget(replace(DEMAND, context_length=65, max_num_seqs=3), machine(16 * GIB), ())
+    budget = budget_of(replace(DEMAND, context_length=65, max_num_seqs=3), 16 * GIB)
     assert budget.num_blocks == 3 * 2
 
 
 def test_little_memory_takes_its_share_of_what_is_left() -> None:
-    budget = make_budget(DEMAND, machine(3 * GIB), ())
+    budget = budget_of(DEMAND, 3 * GIB)
     assert budget.limited_by == "memory_ratio"
     assert budget.num_blocks == int(0.8 * budget.left_bytes) // BLOCK
     assert 32 <= budget.num_blocks < 1024
@@ -65,12 +84,12 @@ def test_little_memory_takes_its_share_of_what_is_left() -> None:
 
 @pytest.mark.parametrize(("bits", "part"), [(32, 256), (16, 128), (8, 68), (4, 36)])
 def test_quantized_blocks_count_scale_and_zero(bits: int, part: int) -> None:
-    budget = make_budget(replace(DEMAND, kv_bits=bits), machine(16 * GIB), ())
+    budget = budget_of(replace(DEMAND, kv_bits=bits), 16 * GIB)
     assert budget.kv_bytes_per_token == 22 * 4 * 2 * part
 
 
 def test_an_absolute_size_is_divided_into_blocks() -> None:
-    budget = make_budget(replace(DEMAND, memory_bytes=100 * MIB), machine(16 * GIB), ())
+    budget = budget_of(replace(DEMAND, memory_bytes=100 * MIB), 16 * GIB)
     assert budget.num_blocks == 100 * MIB // BLOCK
     assert budget.limited_by == "memory"
 
@@ -88,36 +107,55 @@ def test_an_absolute_size_above_what_is_left_is_refused() -> None:
         "plan: needs 10.2 GiB, device has 8 GiB (weights 2 GiB, engine 157 MiB, KV cache 8 GiB:"
         " as kv.memory says). Fits with kv.memory=5986MiB or kv.memory=auto."
     )
-    make_budget(replace(DEMAND, memory_bytes=5986 * MIB), machine(8 * GIB), ())
+    budget_of(replace(DEMAND, memory_bytes=5986 * MIB), 8 * GIB)
 
 
 def test_what_fits_with_fewer_bits_is_told_so() -> None:
     long = replace(DEMAND, context_length=131072, max_num_seqs=1)
     text = refusal(long, 5 * GIB)
     assert text == (
-        "plan: needs 5.62 GiB, device has 5 GiB (weights 2 GiB, engine 185 MiB, KV cache 3.44 GiB:"
+        "plan: needs 5.62 GiB, device has 5 GiB (weights 2 GiB, engine 189 MiB, KV cache 3.44 GiB:"
         " one sequence of 131072 tokens at kv.memory_ratio=0.8)."
-        " Fits with kv.bits=8 or backend.context_length ≤ 107648."
+        " Fits with kv.bits=8 or backend.context_length ≤ 107520."
     )
-    make_budget(replace(long, kv_bits=8), machine(5 * GIB), ())
-    make_budget(replace(long, context_length=107648), machine(5 * GIB), ())
-    refusal(replace(long, context_length=107648 + 64), 5 * GIB)
+    budget_of(replace(long, kv_bits=8), 5 * GIB)
+    budget_of(replace(long, context_length=107520), 5 * GIB)
+    refusal(replace(long, context_length=107520 + 64), 5 * GIB)
 
 
 def test_what_fits_with_fewer_sequences_is_told_so() -> None:
-    many = replace(DEMAND, max_num_seqs=4096, kv_bits=4)
-    text = refusal(many, 5 * GIB // 2)
-    assert text.endswith("Fits with backend.max_num_seqs ≤ 2810.")
-    make_budget(replace(many, max_num_seqs=2810), machine(5 * GIB // 2), ())
-    refusal(replace(many, max_num_seqs=2811), 5 * GIB // 2)
+    many = replace(DEMAND, max_num_seqs=4096, memory_bytes=300 * MIB)
+    total = many.fixed_bytes + 300 * MIB - 5 * MIB
+    text = refusal(many, total)
+    assert "backend.max_num_seqs ≤ 87" in fitting_changes(many, total)
+    assert text.endswith("Fits with kv.memory=295MiB or kv.memory=auto.")
+    budget_of(replace(many, max_num_seqs=87), total)
+    refusal(replace(many, max_num_seqs=88), total)
+
+
+def test_logits_are_counted_as_the_engine_holds_them() -> None:
+    """32 rows at least, 128 at most, and no more than a step has tokens."""
+    rows = {1: 32, 32: 32, 100: 100, 128: 128, 4096: 128}
+    assert {seqs: replace(DEMAND, max_num_seqs=seqs).logit_rows for seqs in rows} == rows
+    assert replace(DEMAND, max_batch_tokens=16).logit_rows == 16
 
 
 def test_weights_that_do_not_fit_are_told_about_4_bits() -> None:
-    text = refusal(DEMAND, 2 * GIB, 700 * MIB)
-    assert text.endswith("Fits with quant=awq_w4_g128.")
-    assert refusal(DEMAND, GIB // 2, 700 * MIB).endswith(
-        "No one setting makes it fit: take a smaller model or a larger machine."
+    assert refusal(DEMAND, 2 * GIB, codes(700 * MIB)).endswith("Fits with quant=awq_w4_g128.")
+    assert refusal(DEMAND, 2 * GIB, codes(3 * GIB)).endswith(
+        "No one setting, and no two, make it fit: take a smaller model or a larger machine."
     )
+
+
+def test_two_changes_are_named_where_no_single_one_is_enough() -> None:
+    long = replace(DEMAND, context_length=65536)
+    smaller = replace(long, weights=Weights((), 700 * MIB, 700 * MIB))
+    text = refusal(long, 2 * GIB, Alternative("quant=awq_w4_g128", smaller, 2 * GIB))
+    assert text.endswith(
+        "Fits with quant=awq_w4_g128 kv.bits=8 or quant=awq_w4_g128 backend.context_length ≤ 43904."
+    )
+    budget_of(replace(smaller, context_length=43904), 2 * GIB)
+    refusal(replace(smaller, context_length=43904 + 64), 2 * GIB)
 
 
 def test_every_proposal_fits() -> None:
@@ -125,10 +163,10 @@ def test_every_proposal_fits() -> None:
     long = replace(DEMAND, context_length=65536)
     for memory in range(2 * GIB, 5 * GIB, 97 * MIB):
         try:
-            make_budget(long, machine(memory), ())
+            budget_of(long, memory)
         except PlanError as error:
             hint = str(error).rpartition("Fits with ")[2].rstrip(".")
             for change in hint.split(" or ") if hint != str(error).rstrip(".") else []:
                 key, value = change.replace(" ≤ ", "=").split("=")
                 name = {"kv.bits": "kv_bits"}.get(key, key.removeprefix("backend."))
-                make_budget(replace(long, **{name: int(value)}), machine(memory), ())
+                budget_of(replace(long, **{name: int(value)}), memory)

@@ -113,7 +113,7 @@ def test_another_text_counts_by_its_content_not_its_name(bench: Bench) -> None:
     assert set(actions(bench.plan(f"calibration.data={copy}")).values()) == {"cached"}
     copy.write_text("Another text.\n")
     assert reasons(bench.plan(f"calibration.data={copy}"))["calibrate"] == (
-        "the calibration text changed"
+        f"the calibration text changed (now {copy})"
     )
 
 
@@ -127,7 +127,7 @@ def test_a_copied_checkpoint_is_the_same_checkpoint(bench: Bench, tmp_path: Path
         opened.seek(-1, os.SEEK_END)
         opened.write(b"\x01")
     assert reasons(bench.plan(f"model.path={copy}"))["convert"] == (
-        "the checkpoint changed, quantize changed"
+        "the checkpoint changed: model.safetensors, quantize changed"
     )
 
 
@@ -135,7 +135,7 @@ def test_a_machine_of_another_class_computes_again_and_says_why(bench: Bench) ->
     bench.pretend_to_build(bench.plan())
     other = replace(bench, machine=replace(bench.machine, cores=4, isa="avx2"))
     found = reasons(other.plan())
-    assert found["calibrate"] == "numeric class: isa avx512 → avx2, numeric class: threads 2 → 4"
+    assert found["calibrate"] == "numeric class: isa avx512 → avx2"
     assert found["convert"] == "quantize changed"
     assert other.plan("quant=none").stages[-1].numeric_class is None
 
@@ -213,7 +213,7 @@ def test_the_model_is_served_under_its_folders_name(bench: Bench) -> None:
 
 def test_a_longer_context_than_the_models_is_refused(bench: Bench) -> None:
     assert refusal(bench, "backend.context_length=257") == (
-        "backend.context_length=257: must be at most 256, the context of tiny."
+        "backend.context_length=257 (command line): must be at most 256, the context of tiny."
         " Longer ones are not built yet."
     )
 
@@ -223,7 +223,7 @@ def test_a_group_size_that_does_not_divide_names_the_layer_and_what_does(
 ) -> None:
     folder = write_checkpoint("odd", intermediate_size=192)
     assert refusal(bench, f"model.path={folder}") == (
-        "quant.group_size=128: must divide 192 (in_features of layers.0.mlp.down_proj)."
+        "quant.group_size=128 (lmrun:configs/quant/awq_w4_g128.yaml:4): must divide 192 (in_features of layers.0.mlp.down_proj)."
         " Use 32 or 64."
     )
     skipped = "quant.skip=[layers.0.mlp.down_proj,layers.1.mlp.down_proj]"
@@ -235,7 +235,7 @@ def test_a_size_that_no_group_divides_is_refused_with_the_layer(
 ) -> None:
     folder = write_checkpoint("stories", hidden_size=64, intermediate_size=172)
     assert refusal(bench, f"model.path={folder}") == (
-        "quant.group_size=128: must divide 172 (in_features of layers.0.mlp.down_proj)."
+        "quant.group_size=128 (lmrun:configs/quant/awq_w4_g128.yaml:4): must divide 172 (in_features of layers.0.mlp.down_proj)."
         " None of 32, 64 and 128 does. Use quant.method=none."
     )
     assert bench.plan(f"model.path={folder}", "quant=none").weight_dtype == "F16"
@@ -244,7 +244,7 @@ def test_a_size_that_no_group_divides_is_refused_with_the_layer(
 def test_stories260k_is_refused_as_published(bench: Bench, test_data: Path) -> None:
     text = refusal(bench, f"model.path={test_data / 'models' / 'stories260k'}")
     assert text == (
-        "quant.group_size=128: must divide 172 (in_features of layers.0.mlp.down_proj)."
+        "quant.group_size=128 (lmrun:configs/quant/awq_w4_g128.yaml:4): must divide 172 (in_features of layers.0.mlp.down_proj)."
         " None of 32, 64 and 128 does. Use quant.method=none."
     )
 
@@ -255,30 +255,30 @@ def test_output_features_that_fill_no_word_are_refused(
     folder = write_checkpoint("odd", hidden_size=128, intermediate_size=132)
     skipped = "quant.skip=[layers.0.mlp.down_proj,layers.1.mlp.down_proj]"
     assert refusal(bench, f"model.path={folder}", skipped) == (
-        "quant.method=awq: 8 must divide 132 (out_features of layers.0.mlp.gate_proj)."
+        "quant.method=awq (lmrun:configs/quant/awq_w4_g128.yaml:2): 8 must divide 132 (out_features of layers.0.mlp.gate_proj)."
         " Use quant.method=none, or put it in quant.skip."
     )
 
 
 def test_linears_of_one_matrix_are_skipped_together(bench: Bench) -> None:
     assert refusal(bench, "quant.skip=[layers.1.self_attn.k_proj]") == (
-        "quant.skip: layers.1.self_attn.k_proj is kept and layers.1.self_attn.q_proj is not; the"
+        "quant.skip (command line): layers.1.self_attn.k_proj is kept and layers.1.self_attn.q_proj is not; the"
         " engine holds both in one matrix. Keep all of layers.1.self_attn.q_proj,"
         " layers.1.self_attn.k_proj, layers.1.self_attn.v_proj, or none."
     )
     assert refusal(bench, "quant.skip=[lm_head]") == (
-        "quant.skip: no linear lm_head in this model. Names look like layers.0.mlp.down_proj,"
+        "quant.skip (command line): no linear lm_head in this model. Names look like layers.0.mlp.down_proj,"
         " with layers 0 to 1."
     )
 
 
 def test_a_missing_text_is_refused(bench: Bench, tmp_path: Path) -> None:
     assert refusal(bench, "calibration.data=/no/text.txt") == (
-        "calibration.data=/no/text.txt: no such file (/no/text.txt)."
+        "calibration.data=/no/text.txt (command line): no such file (/no/text.txt)."
         " Name a .txt or .jsonl file, or use builtin:sample."
     )
     assert refusal(bench, "calibration.data=text.csv") == (
-        "calibration.data=text.csv: expected a .txt or .jsonl file, or builtin:sample."
+        "calibration.data=text.csv (command line): expected a .txt or .jsonl file, or builtin:sample."
     )
     assert bench.plan("calibration.data=/no/text.txt", "quant=rtn").stages
 
@@ -334,8 +334,8 @@ def test_offline_stages_that_no_memory_holds_are_refused(bench: Bench) -> None:
 
 def test_no_model_at_all_is_refused(bench: Bench) -> None:
     assert refusal(bench, "model.path=null") == (
-        "model.path: expected a folder or builtin:NAME, got nothing."
-        " Use model.path=FOLDER or an option that `lmrun list models` shows."
+        "model.path (command line): expected a folder or builtin:NAME, got nothing."
+        " Use model.path=FOLDER, model.hub_id=ORG/NAME or an option that `lmrun list models` shows."
     )
 
 

@@ -12,7 +12,8 @@ def test_the_text_form_word_for_word(bench: Bench) -> None:
         plan_text(plan)
         == f"""\
 model     tiny: checkpoint {bench.checkpoint}
-          LlamaForCausalLM, 2 layers, hidden 128, ffn 384, heads 4:2, vocabulary 64, F16
+          LlamaForCausalLM, 2 layers, hidden 128, ffn 384, heads 4:2, vocabulary 64, F16,\
+ 410,240 parameters
 
 stages
   resolve   cached   {short[0]}  digests known
@@ -22,16 +23,28 @@ stages
   calibrate needs about 693 MiB of memory and 283 KiB of disk
   quantize needs about 697 MiB of memory and 236 KiB of disk
   convert needs about 514 MiB of memory and 2 MiB of disk
+  one after the other: 697 MiB of memory (quantize), 2.51 MiB of disk together
 
 memory
         8 GiB  cpu, installed memory
-     -128 MiB  engine process
+     -128 MiB  engine process (estimate)
        -2 MiB  weights
+                 16 KiB embedding, F16: 8,192 x 16 bits
+               50.3 KiB attention, u4 g128: 98,304 x 4.1875 bits
+                151 KiB mlp, u4 g128: 294,912 x 4.1875 bits
+                2.5 KiB norms, F32: 640 x 32 bits
+                 16 KiB head, F16: 8,192 x 16 bits
+               1.77 MiB rope table, padding, rounding to whole pages
     -1.79 MiB  activations: steps of 256 tokens, logits of 32 sequences
      7.87 GiB  left
-     1.25 MiB  KV cache: 128 blocks of 10 KiB (64 tokens x 160 B, 4 bits)
+     1.25 MiB  KV cache: 128 blocks of 10 KiB (64 tokens x 160 B, 4 bits),\
+ 8,192 tokens
+               a token: 2 layers x 2 KV heads x 2 x (16 B + 4 B of scale and zero) = 160 B
                all that is needed: 32 sequences x 4 blocks (256 tokens) = 128;\
  kv.memory_ratio allows 0.8 x 7.87 GiB
+               holds 32 x 256 tokens (4 blocks)
+
+speed     not measured: lmrun doctor --measure
 
 launch
   engine    native, isa auto, 2 threads, context 256 tokens
