@@ -244,8 +244,11 @@ def _read_tensors(path: Path) -> tuple[dict[str, TensorEntry], list[Path]]:
     raise no_safetensors(str(path), [file.name for file in path.iterdir()])
 
 
-def no_safetensors(where: str, names: Iterable[str]) -> PlanError:
-    """The refusal of a folder or a repository without safetensors, by the names of its files."""
+def no_safetensors(where: str, names: Iterable[str], model: str | None = None) -> PlanError:
+    """The refusal of a folder or a repository without safetensors, by the names of its files.
+
+    ``model`` is what transformers would load (default: ``where``).
+    """
     pickles = sorted(name for name in names if Path(name).suffix in PICKLE_SUFFIXES)
     if pickles:
         return PlanError(
@@ -254,7 +257,7 @@ def no_safetensors(where: str, names: Iterable[str]) -> PlanError:
             " convert it:"
             ' python -c "import sys; from transformers import AutoModelForCausalLM as M;'
             " M.from_pretrained(sys.argv[1], dtype='auto').save_pretrained(sys.argv[2])\""
-            f" {where} NEW_FOLDER (and copy the tokenizer files)."
+            f" {model or where} NEW_FOLDER (and copy the tokenizer files)."
         )
     return PlanError(f"{where}: expected {SINGLE_FILE} or {INDEX_FILE}, got neither.")
 

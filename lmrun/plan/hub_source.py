@@ -115,7 +115,7 @@ def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
     if has_index:
         small.append(listing.files[INDEX_FILE])
     elif SINGLE_FILE not in listing.files:
-        raise no_safetensors(where, listing.files)
+        raise no_safetensors(where, listing.files, hub.hub_id)
     contents = hub.read(commit, [file for file in small if not file.is_large or file.name in _READ])
     small = [_with_digest(file, contents) for file in small]
     index = _json(contents, INDEX_FILE, where) if has_index else {}
