@@ -1,5 +1,6 @@
 """`lmrun verify`: every kind of drift, in the words a user reads."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from lmrun.cli import verify as verb
 from lmrun.deploy.verifying import SCHEMA
 from lmrun.errors import ConfigError, ExitStatus, UsageError
 from lmrun.plan.plan import Action
+from lmrun.stages import resolve
 from unit.cli.sites import STAGES, Site, build_all, copy, enter, flip, lay_out
 
 Say = Callable[..., tuple[ExitStatus, str]]
@@ -40,7 +42,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def site(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A copy of it, to spoil."""
-    return enter(copy(built, tmp_path / "site"), monkeypatch)
+    copied = enter(copy(built, tmp_path / "site"), monkeypatch)
+    resolve.hash_inputs(copied.store.home, copied.plan().unhashed)
+    for stage in copied.plan().stages:
+        artifact = copied.store.find(stage.name, stage.fingerprint or "")
+        if artifact is not None:
+            copied.store.verify(artifact)  # its stamps are those of the copy
+    return copied
 
 
 @pytest.fixture
@@ -85,12 +93,12 @@ def test_the_stages_that_a_setting_moves_are_told(site: Site, say: Say) -> None:
         ExitStatus.DRIFT,
         _report(
             "3 things",
-            "  plan: make it possible again: until then the model's files are not compared\n",
-            "    plan: possible → refused: quant.group_size=64: must divide 96 (in_features of"
-            " layers.0.mlp.down_proj). Use 32.\n",
             CONFIG,
             "    quant.group_size: 32 → 64 (command line)\n",
             '    quant.skip: [] → ["layers.0.self_attn.o_proj"] (command line)\n',
+            "  plan: make it possible again: until then the model's files are not compared\n",
+            "    plan: possible → refused: quant.group_size=64 (command line): must divide 96"
+            " (in_features of layers.0.mlp.down_proj). Use 32.\n",
         ),
     )
     assert say("recipe=tiny", "quant.skip=[layers.0.self_attn.o_proj]") == (
@@ -160,7 +168,7 @@ def test_a_model_that_is_gone_is_drift_too(site: Site, say: Say) -> None:
         _report(
             "1 thing",
             "  plan: make it possible again: until then the model's files are not compared\n",
-            "    plan: possible → refused: model.path=tiny: ",
+            "    plan: possible → refused: model.path=tiny (recipes/tiny.yaml:5): ",
         )
     )
 
@@ -341,12 +349,20 @@ def test_a_lock_whose_artifacts_are_not_here_says_so(
     )
 
 
-def test_a_store_that_cannot_be_written_is_verified_all_the_same(site: Site, say: Say) -> None:
+def test_a_store_that_cannot_be_written_is_verified_all_the_same(
+    site: Site, say: Say, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, document: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
     (site.store.home / "digests.json").unlink()
-    (site.store.home / "digests.json.lock").unlink(missing_ok=True)
-    (site.store.home / "digests.json.lock").mkdir()
+    monkeypatch.setattr("lmrun.artifacts.digests.write_json", refuse)
     status, text = say("recipe=tiny")
     assert (status, text.partition(" (")[0]) == (ExitStatus.OK, f"{FILE}: holds")
+    assert caplog.messages == [
+        f"the digests are not kept: store: cannot write {site.store.home}/digests.json (Read-only"
+        " file system). Name a writable folder by LMRUN_HOME."
+    ]
 
 
 def test_without_a_lock_there_is_nothing_to_verify(site: Site) -> None:
