@@ -22,16 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lmrun import events
-from lmrun.errors import ConfigError, ExitStatus, LmrunError, PlanError, StageError, UsageError
+from lmrun import errors, events
+from lmrun.errors import ExitStatus, LmrunError, StageError, UsageError
 
 _POLL_S = 0.05
 _LOG_TAIL_LINES = 8
-_ERRORS: dict[int, type[LmrunError]] = {
-    ExitStatus.USAGE: UsageError,
-    ExitStatus.CONFIG: ConfigError,
-    ExitStatus.REFUSED: PlanError,
-}
+_LOGGED = (ExitStatus.BUG, ExitStatus.STAGE_FAILED)
+"""Statuses of failures whose reason may stand in the log alone."""
 
 
 @dataclass
@@ -99,12 +96,14 @@ class _Command:
                 return
             yield None
 
-    def error(self, message: str | None, status: int) -> LmrunError:
-        """The child's failure as an exception of this process."""
-        error = _ERRORS.get(status, StageError)(message or f"lmrun: ended with status {status}.")
+    def error(self, event: dict[str, Any]) -> LmrunError:
+        """The child's failure as an exception of this process; ``event`` is its `Error`, or {}."""
+        status = self.poll() or ExitStatus.BUG
+        kind = getattr(errors, event.get("kind", ""), StageError)
+        error: LmrunError = kind(event.get("message", f"lmrun: ended with status {status}."))
         error.status = _named(status)
         tail = (self.folder / "log").read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
-        if isinstance(error, StageError) and tail:
+        if error.status in _LOGGED and tail:
             error.add_note("\n".join(tail))
         return error
 
@@ -132,7 +131,7 @@ def _start(verb: str, overrides: Sequence[str]) -> _Command:
 
 
 def _until(command: _Command, name: str) -> dict[str, Any]:
-    """The first event of a name; the child's error where it ends before. It is left to run."""
+    """The first event of a name; raises the child's error where it ends before."""
     error: dict[str, Any] = {}
     for event in command.events():
         if event is None:
@@ -141,9 +140,7 @@ def _until(command: _Command, name: str) -> dict[str, Any]:
             return event
         elif event["event"] == events.Error.name:
             error = event
-    status = command.poll()
-    assert status is not None
-    raise command.error(error.get("message"), status)
+    raise command.error(error)
 
 
 def _end(command: _Command) -> None:
@@ -217,16 +214,14 @@ def up(overrides: Sequence[str]) -> Deployment:
 def build(overrides: Sequence[str]) -> None:
     """Run the stages that are missing, as `lmrun build` does; raises as `up`."""
     command = _start("build", overrides)
+    error: dict[str, Any] = {}
     try:
-        finished = _until(command, events.CommandFinished.name)
-        if finished["status"] != ExitStatus.OK:
-            raise command.error(_message(command), finished["status"])
+        for event in command.events():
+            if event is None:
+                time.sleep(_POLL_S)
+            elif event["event"] == events.Error.name:
+                error = event
+        if command.poll() != ExitStatus.OK:
+            raise command.error(error)
     finally:
         _end(command)
-
-
-def _message(command: _Command) -> str | None:
-    """What the child said was wrong."""
-    lines = (command.folder / "events").read_text("utf-8").splitlines()
-    found = [event for line in lines if (event := json.loads(line))["event"] == events.Error.name]
-    return found[-1]["message"] if found else None
