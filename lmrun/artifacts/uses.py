@@ -227,7 +227,9 @@ def running(home: Path) -> list[Running]:
 
 
 def forget_dead(home: Path) -> int:
-    """Drop the records of dead processes; how many. Called under `store_lock`."""
+    """Drop the records and locks of dead processes; how many records. Called under `store_lock`."""
+    for lock in (home / "locks").glob("*-*.lock"):
+        remove_lock_file(lock)
     dead = {
         file.stem
         for file in (home / RUNNING).glob("*")
@@ -270,6 +272,7 @@ def _note(home: Path, identity: str, use: Use) -> FileLock:
     folder = home / RUNNING
     with store_lock(home), storage_errors(home):
         folder.mkdir(exist_ok=True)
+        forget_dead(home)
         lock = FileLock(folder / f"{identity}.lock")
         lock.acquire()
         try:
