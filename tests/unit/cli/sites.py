@@ -30,6 +30,8 @@ calibration:
   seq_len: 32
 kv:
   bits: 8
+frontend:
+  port: 28917
 """
 STAGES = ["calibrate", "quantize", "convert"]
 
