@@ -76,7 +76,7 @@ class Builder:
             return plan
         document = json.dumps(plan.to_json()).encode() + b"\n"
         child = await self._children.spawn(
-            "stages", RUNNER, document, arguments=(goal,), own_terminal=not log.is_json()
+            "stages", RUNNER, document, arguments=(goal,), own_terminal=True
         )
         status = await self._stop.or_result(child.wait())
         if status != ExitStatus.OK:

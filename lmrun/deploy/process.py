@@ -99,24 +99,31 @@ class Children:
         It gets a session of its own, so that a Ctrl-C reaches the supervisor alone, and dies with
         this process. Must be called on the main thread, whose end is what the kernel watches.
         stdout and stderr are relayed line by line to stderr; with `own_terminal` its stderr
-        is this process's, which progress bars need, and its stdout is dropped.
+        is this process's, which progress bars need (unless it carries JSON lines), and its stdout
+        is dropped.
         """
+        pipe, drop = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        if own_terminal:
+            stdout, stderr = drop, pipe if log.is_json() else None
+        else:
+            stdout, stderr = pipe, asyncio.subprocess.STDOUT
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # nothing in the working directory can stand in for a module
             "-m",
             "lmrun.deploy.guard",
             *guard.words(name, module, arguments, os.getpid()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL if own_terminal else asyncio.subprocess.PIPE,
-            stderr=None if own_terminal else asyncio.subprocess.STDOUT,
+            stdin=pipe,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
             limit=1 << 20,
         )
         child = Child(name, process)
         self._started.append(child)
-        if process.stdout is not None:
-            child.relay = asyncio.create_task(_relay(name, process.stdout))
+        output = process.stdout or process.stderr
+        if output is not None:
+            child.relay = asyncio.create_task(_relay(name, output))
         stdin = process.stdin
         assert stdin is not None
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end says more
@@ -153,7 +160,8 @@ def _relayed(name: str, line: str) -> str:
     if not log.is_json():
         return f"[{name}] {line}"
     try:
-        is_object = isinstance(json.loads(line), dict)
+        document = json.loads(line)
     except ValueError:
-        is_object = False
-    return line if is_object else log.json_line("info", line, process=name)
+        document = None
+    is_record = isinstance(document, dict) and {"level", "message"} <= document.keys()
+    return line if is_record else log.json_line("info", line, process=name)
