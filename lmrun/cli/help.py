@@ -21,6 +21,7 @@ verbs
   verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
   diff    what differs between two deployments, and what follows from it
+  bench   CPU time of the verbs that only look
   chat    talk to a running server in the terminal
   export  the quantized folder or the engine workspace, as a folder of yours
   store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
@@ -112,6 +113,15 @@ Talks in the terminal: to a running server, or, with overrides, to an engine sta
   --system TEXT       system message
   --temperature X     0 always takes the likeliest token (default: 0.7)
   --max-tokens N      longest reply (default: 512)
+""",
+    "bench": """\
+usage: lmrun bench startup [KEY=VALUE ...] [--runs N] [--json]
+
+Prints the CPU time of --help, list, explain, plan and diff, and their heaviest imports. The last
+line is one JSON document.
+
+  --runs N    the least of N runs counts (default: 5)
+  --json      that document alone
 """,
     "diff": """\
 usage: lmrun diff LEFT... -- RIGHT... [--json | --markdown] [--exit-code]

@@ -21,6 +21,7 @@ VERBS = {
     "verify": "lmrun.cli.verify:run",
     "explain": "lmrun.cli.explain:run",
     "diff": "lmrun.cli.diff:run",
+    "bench": "lmrun.cli.bench:run",
     "chat": "lmrun.cli.chat:run",
     "new": "lmrun.cli.new:run",
     "list": "lmrun.cli.list:run",
@@ -33,7 +34,6 @@ VERBS = {
 """Verb → ``module:function``, loaded late; the function takes the words after the verb."""
 
 PLANNED = (
-    "bench",
     "down",
     "eval",
     "logs",
@@ -59,6 +59,7 @@ _TAKE_A_VALUE = (
     "--output",
     "--older-than",
     "--since",
+    "--runs",
     "--model",
     "--revision",
 )
