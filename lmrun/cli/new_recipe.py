@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmrun.config import recipe_schema
+from lmrun.config.schema import QuantMethod
 from lmrun.errors import ArtifactError
 from lmrun.models import chat_template
 from lmrun.plan.choosing import Chosen
@@ -12,6 +13,8 @@ from lmrun.plan.plan import ModelKind
 from lmrun.plan.sizes import show_bytes
 
 _OPTIONS_OF_AWQ = "awq_w4_g{}"
+_GROUPS_OF_RTN = 128
+"""Of the option `rtn`."""
 
 
 def recipe_text(chosen: Chosen) -> str:
@@ -22,8 +25,9 @@ def recipe_text(chosen: Chosen) -> str:
 def _lines(chosen: Chosen) -> Iterator[str]:
     plan, run = chosen.plan, chosen.run
     device = plan.device
-    weights = "4-bit weights" if run.quant.method.value == "awq" else f"{plan.weight_dtype} weights"
-    if not chosen.can_quantize and plan.model_kind is not ModelKind.config:
+    is_float = run.quant.method is QuantMethod.none
+    weights = f"{plan.weight_dtype} weights" if is_float else "4-bit weights"
+    if not chosen.can_quantize:
         weights = "weights as they are"
     yield (
         f"# {plan.served_name}: {weights} and a {run.kv.bits}-bit KV cache, which fit the"
@@ -33,6 +37,9 @@ def _lines(chosen: Chosen) -> Iterator[str]:
     yield "defaults:"
     yield from _quant(chosen)
     yield from _kv(chosen)
+    if run.quant.method is QuantMethod.rtn and run.quant.group_size != _GROUPS_OF_RTN:
+        yield "quant:"
+        yield f"  group_size: {run.quant.group_size}"
     yield "model:"
     yield from _model(chosen)
     yield "backend:"
@@ -45,12 +52,15 @@ def _quant(chosen: Chosen) -> Iterator[str]:
     option = "none"
     if not chosen.can_quantize:
         yield f"  # The model's weights are stored as they will be served: {size}."
-    elif chosen.run.quant.method.value == "awq":
-        option = _OPTIONS_OF_AWQ.format(group_size)
+    elif chosen.run.quant.method is not QuantMethod.none:
+        is_awq = chosen.run.quant.method is QuantMethod.awq
+        option = _OPTIONS_OF_AWQ.format(group_size) if is_awq else "rtn"
         yield (
             f"  # {size} of weights; in 16 bits they do not fit. Groups of {group_size} divide"
             " every linear."
         )
+        if not is_awq:
+            yield "  # Round-to-nearest: the calibration of awq does not fit this machine."
     elif group_size is None:
         yield f"  # {size} of weights. No group size divides every linear, so they stay floats."
     else:

@@ -89,6 +89,8 @@ def _candidates(model: ModelConfig, source: Source, group_size: int | None) -> I
     if group_size is not None:
         codes = QuantConfig(method=QuantMethod.awq, group_size=group_size)
         pairs += [(codes, bits) for bits in (16, 8, 4)]
+        plain = QuantConfig(method=QuantMethod.rtn, group_size=group_size)
+        pairs += [(plain, bits) for bits in (16, 8, 4)]  # where awq's calibration does not fit
     else:
         pairs.append((floats, 4))
     context: int | None = None

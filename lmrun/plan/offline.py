@@ -47,7 +47,8 @@ def stage_cost(
         inputs = sum(linear.in_features for linear in spec.layer(0)) * spec.num_layers
         disk = F32_BYTES * (tokens + STATISTICS * inputs)
     elif name == "quantize":
-        memory, disk = F32_BYTES * (3 * layer + embedding + forward + moments), packed
+        looked_at = 0 if quant.method == "rtn" else embedding + forward + moments
+        memory, disk = F32_BYTES * (3 * layer + looked_at), packed
     else:
         memory = F32_BYTES * 3 * max(layer, embedding)
         disk = file_bytes(spec, weight_dtype, quant)

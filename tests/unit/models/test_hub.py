@@ -422,3 +422,17 @@ def test_a_model_of_the_hub_is_imported_only_where_one_is_named(desk: Desk) -> N
 
     assert last_line("model=random_llama") == "False []"
     assert last_line(MODEL) == "True []"
+
+
+def test_new_writes_a_recipe_that_is_held_to_one_commit(desk: Desk, tmp_path: Path) -> None:
+    folder = str(tmp_path / "recipes")
+    done = desk.run("new", "mine", "--model", HUB_ID, "--output", folder)
+    assert done.status == 0, done.err
+    text = (tmp_path / "recipes" / "mine.yaml").read_text()
+    assert f'  hub_id: "{HUB_ID}"\n' in text
+    assert (
+        f'  revision: "{desk.repository.commit}"  # one commit, so that a lock can pin it\n' in text
+    )
+    assert tree(desk.root / "hf") == tree(desk.root / "home") == []
+    plan = desk.plan("+recipe=mine", LMRUN_RECIPE_PATH=folder)
+    assert plan["hub"]["revision"] == plan["hub"]["commit"] == desk.repository.commit
