@@ -8,6 +8,7 @@ is a JSON object on a line:
     {"home": HOME, "die_after_s": X}            SIGKILL that many seconds after the start
     {"home": HOME, "fail_from": N, "errno": E}  that change and each later one raises the error; on
                                                 a full disk removing still works
+    {"home": HOME, "fill_at": N, "filler": FILE, "leave": B}  FILE takes all but B bytes of a disk
     {"home": HOME, "file_bytes": N}             no file may grow larger (RLIMIT_FSIZE)
     {"home": HOME}                              an undisturbed build
 
@@ -22,6 +23,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -41,6 +43,9 @@ class Changes:
         self._die_at = order.get("die_at")
         self._fail_from = order.get("fail_from")
         self._errno = order.get("errno")
+        self._fill_at = order.get("fill_at")
+        self._filler = Path(order.get("filler", "/nowhere"))
+        self._leave = order.get("leave", 0)
         self._lock = threading.Lock()
         self.count = 0
 
@@ -53,6 +58,9 @@ class Changes:
             number = self.count
         if number == self._die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        if number == self._fill_at:
+            free = shutil.disk_usage(self._filler.parent).free
+            self._filler.write_bytes(bytes(max(0, free - self._leave)))
         if self._fail_from is None or number < self._fail_from:
             return
         if self._errno == errno.EROFS or event not in ("os.remove", "os.rmdir"):
