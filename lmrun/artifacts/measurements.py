@@ -21,7 +21,7 @@ from lmrun.artifacts.files import storage_errors, write_json
 FILE_NAME = "measurements.json"
 SCHEMA_VERSION = 1
 ENOUGH_STEPS = 16
-"""A rate over fewer steps gives way to one over more; from here on the better one stays."""
+"""A rate over fewer steps gives way to one over as many; among equals the better one stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class ObservationKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Tokens per second of one kind of step."""
+    """Tokens per second of one kind of step, in the best stretch of a run."""
 
     tokens_per_s: float
     steps: int
@@ -274,8 +274,8 @@ def _joined(old: Observation, new: Observation) -> Observation:
 def _better(old: Rate | None, new: Rate | None) -> Rate | None:
     if old is None or new is None:
         return new if old is None else old
-    if min(old.steps, new.steps) < ENOUGH_STEPS:
-        return new if new.steps >= old.steps else old
+    if (old.steps < ENOUGH_STEPS) != (new.steps < ENOUGH_STEPS):
+        return new if new.steps >= ENOUGH_STEPS else old
     return new if new.tokens_per_s >= old.tokens_per_s else old
 
 

@@ -4,21 +4,26 @@ The engine is asked on a connection of its own. Nothing here can fail a deployme
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
 from lmrun import log
-from lmrun.artifacts.measurements import record_observation
+from lmrun.artifacts.measurements import observation_key, record_observation
 from lmrun.engine import wire
 from lmrun.engine.messages import Ask, EffectiveConfig, Event, Memory, Ready, Stats
-from lmrun.engine.observing import observation
+from lmrun.engine.observing import BestRates, observation
 from lmrun.errors import LmrunError
 from lmrun.plan.engine_settings import EngineSettings
 from lmrun.plan.machine import this_machine
 
 logger = log.get(__name__)
 
-EVERY_S = 60.0
+LOOK_EVERY_S = 5.0
+"""Length of the stretches, the best of which counts."""
+RECORD_EVERY_S = 60.0
 """A deployment that is killed loses no more than this."""
 PATIENCE_S = 5.0
 """How long an engine may take to answer: the step it is in comes first."""
@@ -26,37 +31,70 @@ PATIENCE_S = 5.0
 _Kind = TypeVar("_Kind", bound=Event)
 
 
-async def keep_recording(planned: EngineSettings, socket_path: Path, home: Path) -> None:
-    """Record every minute, until cancelled."""
-    while True:
-        await asyncio.sleep(EVERY_S)
-        await record(planned, socket_path, home)
+class Recorder:
+    """Looks at the engine behind a socket, and records what it showed in the store's folder."""
+
+    def __init__(self, planned: EngineSettings, socket_path: Path, home: Path) -> None:
+        self._planned = planned
+        self._socket_path = socket_path
+        self._home = home
+        self._rates = BestRates()
+
+    async def run(self) -> None:
+        """Look every few seconds, record every minute, until cancelled."""
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            looks += 1
+            if looks * LOOK_EVERY_S % RECORD_EVERY_S == 0:
+                await self.record()
+            else:
+                await self._look()
+
+    async def record(self) -> None:
+        """Ask the engine and keep its answers; one that computed nothing is not worth a line."""
+        try:
+            stats, memory, effective = await asyncio.wait_for(_ask(self._socket_path), PATIENCE_S)
+            self._rates.add(stats)
+            if stats.decode.steps == 0 and stats.prefill.steps == 0:
+                return
+            key = observation_key(self._home, asdict(self._planned), this_machine().identity)
+            seen = observation(key, effective.engine_build, stats, memory, self._rates)
+            await asyncio.to_thread(record_observation, self._home, seen)
+        except (LmrunError, OSError, TimeoutError) as error:
+            logger.warning("what this run showed was not recorded: %s", error)
+
+    async def _look(self) -> None:
+        try:
+            self._rates.add(await asyncio.wait_for(_ask_stats(self._socket_path), PATIENCE_S))
+        except (LmrunError, OSError, TimeoutError) as error:
+            logger.debug("the engine was not looked at: %s", error)
 
 
-async def record(planned: EngineSettings, socket_path: Path, home: Path) -> None:
-    """Ask the engine and keep its answers; an engine that computed nothing is not worth a line."""
-    try:
-        stats, memory, effective = await asyncio.wait_for(_ask(socket_path), PATIENCE_S)
-        if stats.decode.steps == 0 and stats.prefill.steps == 0:
-            return
-        seen = observation(
-            home, planned, this_machine().identity, (stats, memory), effective.engine_build
-        )
-        await asyncio.to_thread(record_observation, home, seen)
-    except (LmrunError, OSError, TimeoutError) as error:
-        logger.warning("what this run showed was not recorded: %s", error)
+async def _ask_stats(socket_path: Path) -> Stats:
+    async with _connected(socket_path) as (reader, writer):
+        writer.write(wire.pack(Ask(what="stats")))
+        return await _next(reader, Stats)
 
 
 async def _ask(socket_path: Path) -> tuple[Stats, Memory, EffectiveConfig]:
-    reader, writer = await asyncio.open_unix_connection(str(socket_path))
-    try:
-        await _next(reader, Ready)
+    async with _connected(socket_path) as (reader, writer):
         writer.write(wire.pack(Ask(what="stats")))
         stats = await _next(reader, Stats)
         writer.write(wire.pack(Ask(what="memory")))
         memory = await _next(reader, Memory)
         writer.write(wire.pack(Ask(what="effective_config")))
         return stats, memory, await _next(reader, EffectiveConfig)
+
+
+@asynccontextmanager
+async def _connected(
+    socket_path: Path,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_unix_connection(str(socket_path))
+    try:
+        await _next(reader, Ready)
+        yield reader, writer
     finally:
         writer.close()
 

@@ -12,10 +12,11 @@ from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
-from lmrun.deploy import announce, observing, ports, record
+from lmrun.deploy import announce, ports, record
 from lmrun.deploy.building import Builder, check_text_files, show
 from lmrun.deploy.launch import Launcher, socket_folder
 from lmrun.deploy.locking import Locked
+from lmrun.deploy.observing import Recorder
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop, StoppedError, cancel
 from lmrun.errors import ExitStatus, StageError
@@ -63,6 +64,7 @@ class Supervisor:
         self._builder = Builder(composed, store, self._children, self._stop, options.locked)
         self._damaged: asyncio.Queue[str] = asyncio.Queue()
         self._has_been_ready = False
+        self._recorder: Recorder | None = None
 
     async def run(self) -> ExitStatus:
         """Deploy, and stay until a signal or the end of the server."""
@@ -98,9 +100,8 @@ class Supervisor:
         if plan.frontend.ui == "gradio":
             running.ui = await launcher.ui(plan)
             await self._introduce_ui(plan, launcher, running.ui)
-        recording = asyncio.create_task(
-            observing.keep_recording(plan.engine, launcher.socket_path, self._store.home)
-        )
+        self._recorder = Recorder(plan.engine, launcher.socket_path, self._store.home)
+        recording = asyncio.create_task(self._recorder.run())
         try:
             return await self._watch(plan, launcher, running)
         finally:
@@ -153,7 +154,7 @@ class Supervisor:
             done = {name for name, task in waits.items() if task.done()}
             await cancel(*waits.values())
             if "stop" in done:
-                return await self._stopped(plan, launcher, running)
+                return await self._stopped(plan, running)
             if "server" in done:
                 raise StageError(f"deployment: {running.server.describe_end()}.")
             if "damaged" in done:
@@ -174,7 +175,7 @@ class Supervisor:
         running.engine, running.server = fresh.engine, fresh.server
         running.reported.discard("engine")
 
-    async def _stopped(self, plan: Plan, launcher: Launcher, running: _Running) -> ExitStatus:
+    async def _stopped(self, plan: Plan, running: _Running) -> ExitStatus:
         """Drain the server, then stop the page and the engine."""
         engine_lived = running.engine.alive
         events.emit(events.Draining(plan.frontend.drain_s))
@@ -189,8 +190,8 @@ class Supervisor:
         in_time = drained.done()
         await cancel(urgent, drained)
         running.server.kill_group()
-        if in_time and engine_lived:
-            await observing.record(plan.engine, launcher.socket_path, self._store.home)
+        if in_time and engine_lived and self._recorder is not None:
+            await self._recorder.record()
         for child, grace_s in ((running.ui, UI_GRACE_S), (running.engine, ENGINE_GRACE_S)):
             if child is not None:
                 await child.stop(grace_s if in_time else FORCED_GRACE_S)
