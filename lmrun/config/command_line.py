@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 
 from lmrun.config import keys, recipes, values
@@ -24,7 +24,7 @@ class CommandLine:
     words: tuple[str, ...]
     """As given."""
     for_hydra: tuple[str, ...]
-    """What Hydra's grammar is given instead."""
+    """The recipes and options, as Hydra's grammar has them."""
     recipes: tuple[str, ...]
     options: tuple[tuple[str, str], ...]
     """Group, option."""
@@ -53,7 +53,6 @@ def read(words: Sequence[str], places: Places) -> CommandLine:
         else:
             value = _value(override)
             settings.append((name, value))
-            for_hydra.append(_as_hydra_reads(name, value, word))
     return CommandLine(
         tuple(words), tuple(for_hydra), tuple(named), tuple(options), tuple(settings)
     )
@@ -148,13 +147,6 @@ def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
         value = override.get_value_string()
     values.check(name, value, _ORIGIN)
     return value
-
-
-def _as_hydra_reads(name: str, value: object, word: str) -> str:
-    """The same override, with a text that looks like a number in quotes."""
-    if keys.table()[name].kind is str and isinstance(value, str) and "${" not in value:
-        return f"{name}={QuotedString(value, Quote.single).with_quotes()}"
-    return word
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any YAML value

@@ -48,24 +48,30 @@ def compose(
     places = places or Places.at((cwd or Path.cwd()).resolve())
     line = command_line.read(overrides, places)
     taken = recipes.walk(line.recipes, places)
-    try:
-        merged = hydra_session.merge(line.for_hydra, places)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"configuration: cannot be composed: {error}") from error
     primary = read(places.configs / f"{hydra_session.PRIMARY}.yaml", "", places)
+    choices = choices_of(primary, taken, line)
     options = {
-        f"{group}/{option}": read(places.option_file(group, option), group, places)
-        for group, option in merged.options.items()
+        f"{group}/{chosen[-1].option}": read(
+            places.option_file(group, chosen[-1].option), group, places
+        )
+        for group, chosen in choices.items()
+        if chosen
     }
     chain = _chain([*options.values(), *taken.values()], line)
-    choices = choices_of(primary, taken, line)
+    digests = tuple(file.digest for file in (primary, *options.values(), *taken.values()))
+    try:
+        config = hydra_session.merge(line.for_hydra, places, digests).copy()
+        for key, value in line.values:
+            OmegaConf.update(config, key, value)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: cannot be composed: {error}") from error
     model_choice.give_way(chain, choices, places)
     winners = {key: settings[-1] for key, settings in chain.items()}
     if winners[model_choice.PATH].value is None:
-        merged.config.model.path = None
+        config.model.path = None
     _check_no_option_is_lost(line, taken, chain, places)
     origins = {key: setting.origin for key, setting in winners.items()}
-    run = values.build(_resolved(merged.config, origins), winners)
+    run = values.build(_resolved(config, origins), winners)
     model_choice.check_one(run, origins)
     described = {
         name: RecipeOrigin(

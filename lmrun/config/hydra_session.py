@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import hydra
@@ -136,25 +137,20 @@ class LmrunSearchPath(SearchPathPlugin):
             search_path.append(provider="lmrun-options", path=path)
 
 
-@dataclass(frozen=True)
-class Merged:
-    """What Hydra made of the overrides."""
+@lru_cache(maxsize=32)
+def merge(choices: tuple[str, ...], places: Places, digests: tuple[str, ...]) -> DictConfig:
+    """`configs/config.yaml` merged with the recipes and options of the command line.
 
-    config: DictConfig
-    options: Mapping[str, str]
-    """Group → the option it got. Options are merged in the order of the groups, recipes after."""
-
-
-def merge(overrides: Sequence[str], places: Places) -> Merged:
-    """Compose `configs/config.yaml` with the overrides; writes nothing anywhere."""
+    Writes nothing anywhere. The result is kept, and the caller copies it: overrides of keys come
+    after everything else, so that two runs that differ in them alone share this. ``digests`` are
+    those of the files that take part, so that a file that changed is read again.
+    """
     _register()
     with _session(places):
-        config = hydra.compose(PRIMARY, list(overrides), return_hydra_config=True)
-    choices = config.hydra.runtime.choices
-    options = {group: str(choices[group]) for group in keys.groups() if group in choices}
+        config = hydra.compose(PRIMARY, list(choices), return_hydra_config=True)
     with open_dict(config):
         del config["hydra"]
-    return Merged(config, options)
+    return config
 
 
 def order(overrides: Sequence[str], places: Places) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from lmrun.config import compose, hydra_session, paths, recipes
+from lmrun.config import compose, hydra_session, paths
 from lmrun.config.composed import Origin
 from lmrun.config.places import Places
 from lmrun.config.schema import QuantMethod, RunConfig, UiName
@@ -118,14 +118,17 @@ def test_origins_follow_the_order_in_which_hydra_merges(recipe: Write, tmp_path:
     recipe("last", "defaults:\n  - _self_\n  - more\n  - override /quant: rtn\n")
     recipe("prod", "defaults:\n  - base\n  - last\n  - _self_\n  - override /kv: kv4\n")
     overrides = ["+recipe=[w16_kv16_server,prod]", "frontend=api"]
-    places = Places.at(tmp_path)
-    merged = hydra_session.merge(overrides, places)
-    walked = recipes.walk(["w16_kv16_server", "prod"], places)
-    expected = [f"{group}/{option}" for group, option in merged.options.items()]
-    expected += [f"recipe/{name}" for name in walked]
-    assert list(hydra_session.order(overrides, places)) == expected
-    assert merged.options["kv"] == "kv4"
-    assert merged.options["frontend"] == "api"
+    files = compose(overrides, cwd=tmp_path).files
+    taken = [f"recipe/{file.name}" if file.kind == "recipe" else file.name for file in files[1:]]
+    assert taken == list(hydra_session.order(overrides, Places.at(tmp_path)))
+    assert {"kv/kv4", "quant/rtn", "frontend/api"} < set(taken)
+    assert taken[-5:] == [
+        "recipe/w16_kv16_server",
+        "recipe/base",
+        "recipe/last",
+        "recipe/more",
+        "recipe/prod",
+    ]
 
 
 def test_the_users_recipe_wins_and_says_what_it_hides(recipe: Write, tmp_path: Path) -> None:
