@@ -4,7 +4,9 @@ Imported only where a model comes from the hub: the library costs 0.13 s of CPU.
 HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN when it is imported.
 """
 
+import errno
 import io
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,6 @@ from typing import Any
 
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
-from huggingface_hub import logging as hub_logging
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -25,7 +26,10 @@ from huggingface_hub.errors import (
     SafetensorsParsingError,
 )
 from huggingface_hub.file_download import http_get, repo_folder_name
-from huggingface_hub.utils import build_hf_headers, disable_progress_bars
+from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, not re-exported
+    build_hf_headers,
+    disable_progress_bars,
+)
 
 from lmrun.config.secrets import resolve
 from lmrun.errors import LmrunError, PlanError, StageError
@@ -38,7 +42,7 @@ _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _NAME = "lmrun"
 
 disable_progress_bars()
-hub_logging.set_verbosity_error()
+logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -270,15 +274,15 @@ class Hub:
             )
         if isinstance(error, HfHubHTTPError):
             return self._answered(error, how)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-            return StageError(
-                f"{self.where}: cannot write {error.filename} ({error.strerror})."
-                " Free some space, or name another cache by HF_HOME."
-            )
-        if isinstance(error, OSError) and error.errno == 28:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StageError(
                 f"{self.where}: no space left in the cache ({self.folder}). Free some, or name"
                 " another cache by HF_HOME; what is there is kept."
+            )
+        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+            return StageError(
+                f"{self.where}: cannot write {error.filename} ({error.strerror})."
+                " Name another cache by HF_HOME."
             )
         return StageError(
             f"{self.where}: cannot reach {constants.ENDPOINT} ({_short(error)}). Try again;"

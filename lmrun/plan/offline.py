@@ -65,12 +65,25 @@ def check_fits(costs: Sequence[OfflineCost], memory_bytes: int, home: Path) -> N
                 " calibration.seq_len, or use quant.method=rtn."
             )
     disk = sum(cost.disk_bytes for cost in costs)
-    place = home
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    free = _free(home)
     if disk > free:
         raise PlanError(
             f"plan: the stages write {show_bytes(disk)} below {home}, {show_bytes(free)} are free."
             " Free some, or name another folder by LMRUN_HOME."
         )
+
+
+def check_download(num_bytes: int, folder: Path) -> None:
+    """Refuse a download that the disk of the hub's cache, where ``folder`` is, cannot hold."""
+    free = _free(folder)
+    if num_bytes > free:
+        raise PlanError(
+            f"plan: the model is {show_bytes(num_bytes)} to download into {folder},"
+            f" {show_bytes(free)} are free. Free some, or name another cache by HF_HOME."
+        )
+
+
+def _free(place: Path) -> int:
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -70,6 +70,8 @@ def plan_run(
     budget = _budget(run, source, machine, context_length, ceilings, costs)
     if machine.is_here:
         offline.check_fits(costs, machine.memory_bytes, store.home)
+        if source.hub is not None:
+            offline.check_download(source.hub.download_bytes, Path(source.path))
     workspace = _workspace(source, stage_plans, store)
     backend, frontend = run.backend, run.frontend
     engine = EngineSettings(
