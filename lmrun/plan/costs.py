@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PAGE_BYTES = 2 << 20
+"""KV memory is asked for in huge pages."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -131,10 +134,15 @@ class Budget:
         """All but the KV cache."""
         return self.process_bytes + self.weights_bytes + self.activation_bytes
 
+    def resident_kv_bytes(self, used_blocks: int) -> int:
+        """Memory of the blocks that were ever used, in whole pages: the rest is reserved and never
+        touched."""
+        used = -(-used_blocks * self.block_bytes // PAGE_BYTES) * PAGE_BYTES
+        return min(used, max(self.kv_bytes, PAGE_BYTES)) if used else 0
+
     def peak_bytes(self, used_blocks: int) -> int:
-        """Resident memory of an engine that has used that many blocks at once: the rest of the KV
-        memory is reserved and never touched."""
-        return self.fixed_bytes + used_blocks * self.block_bytes
+        """Resident memory of an engine that has used that many blocks."""
+        return self.fixed_bytes + self.resident_kv_bytes(used_blocks)
 
     def sequences_of(self, length: int) -> SequencesAt:
         """How many sequences of a length the blocks hold."""

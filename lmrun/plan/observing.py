@@ -18,7 +18,7 @@ def _rows(work: Workload, ceilings: Ceilings | None, seen: Observation) -> Itera
     blocks = seen.touched_blocks
     if seen.kv_resident_bytes:
         what = f"KV cache, {blocks} blocks used"
-        yield Compared(what, "B", blocks * budget.block_bytes, seen.kv_resident_bytes)
+        yield Compared(what, "B", budget.resident_kv_bytes(blocks), seen.kv_resident_bytes)
     yield Compared(
         f"peak RSS, {blocks} blocks used", "B", budget.peak_bytes(blocks), seen.peak_rss_bytes
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lmrun.cli import build, up
 from lmrun.cli import plan as verb
 from lmrun.errors import ExitStatus, PlanError, UsageError
 from lmrun.plan.plan import Plan
@@ -50,9 +51,23 @@ def test_json_is_one_document_that_reads_back(
     assert [stage.name for stage in plan.stages] == ["resolve", "convert"]
 
 
-def test_what_is_not_built_yet_is_refused(places: tuple[Path, Path]) -> None:
-    with pytest.raises(PlanError, match="not built yet"):
-        verb.run(["parallel.tp=2"])
+def test_what_is_not_built_yet_is_priced_and_refused_to_run(
+    places: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["model=random_llama", "parallel.tp=2", "backend.name=vllm"]
+    assert verb.run(overrides) is ExitStatus.OK
+    assert capsys.readouterr().out.endswith(
+        """
+refused to run
+  backend.name=vllm (command line): not built yet; native is.
+  parallel.tp=2 (command line): not built yet; 1 is.
+"""
+    )
+    for run in (build.run, up.run):
+        with pytest.raises(PlanError) as caught:
+            run(overrides)
+        assert str(caught.value).startswith("backend.name=vllm (command line): not built yet;")
+    assert not places[0].exists()
 
 
 def test_an_unknown_flag_is_refused(places: tuple[Path, Path]) -> None:

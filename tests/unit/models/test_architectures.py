@@ -10,7 +10,7 @@ from lmrun import _engine
 from lmrun.artifacts.store import Store
 from lmrun.config import compose
 from lmrun.models.checkpoint import Checkpoint
-from lmrun.models.registry import ARCHITECTURES
+from lmrun.models.registry import SERVED
 from lmrun.plan.planner import make_plan
 from lmrun.quant import packing
 from lmrun.stages import tensor_files
@@ -50,7 +50,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def test_every_architecture_has_a_case() -> None:
-    assert {name for name, _ in CASES.values()} == set(ARCHITECTURES)
+    assert {name for name, _ in CASES.values()} == set(SERVED)
 
 
 def write_model(folder: Path, name: str, changes: dict[str, Any]) -> Any:

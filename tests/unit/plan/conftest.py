@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Bench:
                 assert stage.fingerprint is not None
                 digests = plan.stages[0].inputs
                 self.store.build(
-                    stage.name, stage.fingerprint, lambda f, s=stage: fill(f, s, digests)
+                    stage.name, stage.fingerprint, partial(fill, stage=stage, checkpoint=digests)
                 )
 
 

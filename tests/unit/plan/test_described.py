@@ -12,7 +12,7 @@ from lmrun.plan.plan import check_runnable
 
 Bench = Any  # the fixture's class lives in conftest.py
 NAMES = [name for name in paths.options("device") if name != "auto"]
-MODEL = ("model=random_llama_1b", "quant=none")
+MODEL = ("model.path=builtin:random-llama-1b", "quant=none")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from lmrun.plan.planner import make_plan
 from lmrun.quant.layout import WeightQuant, file_bytes
 
 Bench = Any  # the fixture's class lives in conftest.py
+OPTION = "lmrun:configs/quant/awq_w4_g128.yaml"
 
 
 def actions(plan: Plan) -> dict[str, str]:
@@ -223,8 +224,8 @@ def test_a_group_size_that_does_not_divide_names_the_layer_and_what_does(
 ) -> None:
     folder = write_checkpoint("odd", intermediate_size=192)
     assert refusal(bench, f"model.path={folder}") == (
-        "quant.group_size=128 (lmrun:configs/quant/awq_w4_g128.yaml:4): must divide 192 (in_features of layers.0.mlp.down_proj)."
-        " Use 32 or 64."
+        f"quant.group_size=128 ({OPTION}:4): must divide 192 (in_features of"
+        " layers.0.mlp.down_proj). Use 32 or 64."
     )
     skipped = "quant.skip=[layers.0.mlp.down_proj,layers.1.mlp.down_proj]"
     assert bench.plan(f"model.path={folder}", skipped).stages[2].config["quant.skip"]
@@ -235,8 +236,8 @@ def test_a_size_that_no_group_divides_is_refused_with_the_layer(
 ) -> None:
     folder = write_checkpoint("stories", hidden_size=64, intermediate_size=172)
     assert refusal(bench, f"model.path={folder}") == (
-        "quant.group_size=128 (lmrun:configs/quant/awq_w4_g128.yaml:4): must divide 172 (in_features of layers.0.mlp.down_proj)."
-        " None of 32, 64 and 128 does. Use quant.method=none."
+        f"quant.group_size=128 ({OPTION}:4): must divide 172 (in_features of"
+        " layers.0.mlp.down_proj). None of 32, 64 and 128 does. Use quant.method=none."
     )
     assert bench.plan(f"model.path={folder}", "quant=none").weight_dtype == "F16"
 
@@ -244,8 +245,8 @@ def test_a_size_that_no_group_divides_is_refused_with_the_layer(
 def test_stories260k_is_refused_as_published(bench: Bench, test_data: Path) -> None:
     text = refusal(bench, f"model.path={test_data / 'models' / 'stories260k'}")
     assert text == (
-        "quant.group_size=128 (lmrun:configs/quant/awq_w4_g128.yaml:4): must divide 172 (in_features of layers.0.mlp.down_proj)."
-        " None of 32, 64 and 128 does. Use quant.method=none."
+        f"quant.group_size=128 ({OPTION}:4): must divide 172 (in_features of"
+        " layers.0.mlp.down_proj). None of 32, 64 and 128 does. Use quant.method=none."
     )
 
 
@@ -255,20 +256,21 @@ def test_output_features_that_fill_no_word_are_refused(
     folder = write_checkpoint("odd", hidden_size=128, intermediate_size=132)
     skipped = "quant.skip=[layers.0.mlp.down_proj,layers.1.mlp.down_proj]"
     assert refusal(bench, f"model.path={folder}", skipped) == (
-        "quant.method=awq (lmrun:configs/quant/awq_w4_g128.yaml:2): 8 must divide 132 (out_features of layers.0.mlp.gate_proj)."
+        f"quant.method=awq ({OPTION}:2): 8 must divide 132"
+        " (out_features of layers.0.mlp.gate_proj)."
         " Use quant.method=none, or put it in quant.skip."
     )
 
 
 def test_linears_of_one_matrix_are_skipped_together(bench: Bench) -> None:
     assert refusal(bench, "quant.skip=[layers.1.self_attn.k_proj]") == (
-        "quant.skip (command line): layers.1.self_attn.k_proj is kept and layers.1.self_attn.q_proj is not; the"
-        " engine holds both in one matrix. Keep all of layers.1.self_attn.q_proj,"
+        "quant.skip (command line): layers.1.self_attn.k_proj is kept and layers.1.self_attn.q_proj"
+        " is not; the engine holds both in one matrix. Keep all of layers.1.self_attn.q_proj,"
         " layers.1.self_attn.k_proj, layers.1.self_attn.v_proj, or none."
     )
     assert refusal(bench, "quant.skip=[lm_head]") == (
-        "quant.skip (command line): no linear lm_head in this model. Names look like layers.0.mlp.down_proj,"
-        " with layers 0 to 1."
+        "quant.skip (command line): no linear lm_head in this model. Names look like"
+        " layers.0.mlp.down_proj, with layers 0 to 1."
     )
 
 
@@ -278,7 +280,8 @@ def test_a_missing_text_is_refused(bench: Bench, tmp_path: Path) -> None:
         " Name a .txt or .jsonl file, or use builtin:sample."
     )
     assert refusal(bench, "calibration.data=text.csv") == (
-        "calibration.data=text.csv (command line): expected a .txt or .jsonl file, or builtin:sample."
+        "calibration.data=text.csv (command line): expected a .txt or .jsonl file, or"
+        " builtin:sample."
     )
     assert bench.plan("calibration.data=/no/text.txt", "quant=rtn").stages
 

@@ -30,7 +30,7 @@ memory
      -128 MiB  engine process (estimate)
        -2 MiB  weights
                  16 KiB embedding, F16: 8,192 x 16 bits
-               50.3 KiB attention, u4 g128: 98,304 x 4.1875 bits
+               50.2 KiB attention, u4 g128: 98,304 x 4.1875 bits
                 151 KiB mlp, u4 g128: 294,912 x 4.1875 bits
                 2.5 KiB norms, F32: 640 x 32 bits
                  16 KiB head, F16: 8,192 x 16 bits

@@ -1,0 +1,52 @@
+"""How long stages took, and will take."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from lmrun.plan.plan import Plan
+from lmrun.plan.text import plan_text
+from unit.plan.conftest import fill
+
+Bench = Any
+
+
+def built(bench: Bench, seconds: float) -> Plan:
+    """A plan whose every stage took that long."""
+    plan: Plan = bench.plan()
+    for stage in plan.stages[1:]:
+        assert stage.fingerprint is not None
+        inputs = plan.stages[0].inputs
+        bench.store.build(
+            stage.name,
+            stage.fingerprint,
+            partial(fill, stage=stage, checkpoint=inputs, seconds=seconds),
+        )
+    return bench.plan()
+
+
+def test_a_cached_stage_says_how_long_it_took(bench: Bench) -> None:
+    plan = built(bench, 7.04)
+    assert [stage.seconds for stage in plan.stages] == [None, 7.04, 7.04, 7.04]
+    assert "cached; took 7.0 s" in plan_text(plan)
+
+
+def test_nothing_is_said_without_an_entry(bench: Bench) -> None:
+    assert {stage.seconds for stage in bench.plan().stages} == {None}
+
+
+def test_a_missing_stage_is_scaled_from_the_nearest_entry(bench: Bench) -> None:
+    built(bench, 8.0)
+    plan = bench.plan("calibration.samples=256")
+    calibrate, quantize = plan.stages[1:3]
+    assert calibrate.seconds == pytest.approx(16.0)
+    disk = next(cost.disk_bytes for cost in plan.budget.offline if cost.stage == "quantize")
+    assert quantize.seconds == pytest.approx(8.0 * disk / 100)  # the entry holds 100 bytes
+    assert "; about 16.0 s" in plan_text(plan)
+
+
+def test_another_method_is_another_amount_of_work(bench: Bench) -> None:
+    built(bench, 8.0)
+    plan = bench.plan("quant.method=rtn")
+    assert next(stage for stage in plan.stages if stage.name == "quantize").seconds is None
