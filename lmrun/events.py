@@ -165,7 +165,10 @@ EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
 
 
 class _File(logging.Handler):
-    """Appends to the file, one line a write."""
+    """Appends to the file, one line a write.
+
+    Kept among the handlers of a logger, which is where a process keeps where it reports to.
+    """
 
     def __init__(self, path: str, run: str, process: str) -> None:
         super().__init__()
@@ -173,10 +176,8 @@ class _File(logging.Handler):
         self.descriptor = os.open(path, flags, 0o644)
         self.path, self.run, self.process = path, run, process
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one event; a file that takes no more is said once and left."""
-        event = record.msg
-        assert isinstance(event, Event)
+    def write(self, event: Event) -> None:
+        """Append one event; a file that takes no more is said once and left."""
         head = {
             "schema_version": SCHEMA_VERSION,
             "time": log.now(),
@@ -200,6 +201,12 @@ class _File(logging.Handler):
         super().close()
 
 
+def _file() -> _File | None:
+    """This process's file of events, if it has one."""
+    handlers = logging.getLogger(_LOGGER).handlers
+    return next((handler for handler in handlers if isinstance(handler, _File)), None)
+
+
 def setup(path: str, *, run: str | None = None, process: str = log.MAIN_PROCESS) -> None:
     """Append this process's events to a file from now on; `UsageError` where that cannot be.
 
@@ -218,33 +225,30 @@ def setup(path: str, *, run: str | None = None, process: str = log.MAIN_PROCESS)
             f"--events {path}: cannot be written: {error.strerror}. Give a file in a folder that"
             " exists."
         ) from error
-    logger = logging.getLogger(_LOGGER)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
+    logging.getLogger(_LOGGER).addHandler(handler)
 
 
 def emit(event: Event) -> None:
     """Write an event; costs nothing where no file was asked for."""
-    logger = logging.getLogger(_LOGGER)
-    if logger.handlers:
-        logger.info(event)
+    file = _file()
+    if file is not None:
+        file.write(event)
 
 
 def close() -> None:
     """Write no more events."""
-    logger = logging.getLogger(_LOGGER)
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    file = _file()
+    if file is not None:
+        logging.getLogger(_LOGGER).removeHandler(file)
+        file.close()
 
 
 def arguments() -> Sequence[str]:
     """What `lmrun.deploy.guard` needs so that a child writes to the same file."""
-    for handler in logging.getLogger(_LOGGER).handlers:
-        if isinstance(handler, _File):
-            return ("--events", os.path.abspath(handler.path), "--run", handler.run)  # noqa: PTH100
-    return ()
+    file = _file()
+    if file is None:
+        return ()
+    return ("--events", os.path.abspath(file.path), "--run", file.run)  # noqa: PTH100
 
 
 @cache
