@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from lmrun.artifacts.files import sha256, stamp, storage_errors, write_json
 from lmrun.artifacts.manifest import check
+from lmrun.artifacts.shapes import DigestsShape, fits
 from lmrun.errors import ArtifactError
 
 FILE_NAME = "digests.json"
@@ -112,6 +113,7 @@ class DigestCache:
             ) from error
         except ValueError:
             return {}  # damaged: a cache may be forgotten, the files are hashed again
-        check(document, SCHEMA, f"{self._file} (a cache: it may be deleted)")
+        if not fits(document, DigestsShape):
+            check(document, SCHEMA, f"{self._file} (a cache: it may be deleted)")
         files: dict[str, dict[str, Any]] = document["files"]
         return files
