@@ -18,9 +18,10 @@ def run(argv: list[str]) -> ExitStatus:
     """Time the start of `--help`, `list`, `explain`, `plan` and `diff` of the overrides."""
     given, words = flags.split(argv, FLAGS)
     names = [word for word in words if "=" not in word and not word.startswith(("+", "~"))]
+    if not names:
+        raise UsageError("bench: expected what to time, got nothing. Write lmrun bench startup.")
     if names != [STARTUP]:
-        what = " ".join(names) or "no name"
-        raise PlanError(f"bench: {what} is not built yet; startup is. Write lmrun bench startup.")
+        raise PlanError(f"bench {' '.join(names)}: not built yet. lmrun bench startup is.")
     overrides = [word for word in words if word not in names] or list(DEFAULT_OVERRIDES)
     runs = _runs(given.get("--runs", str(DEFAULT_RUNS)))
     results = [startup.measure(command, runs) for command in startup.commands(overrides)]

@@ -1,0 +1,76 @@
+"""What `explain` says a key changes is what it changes: tried for every key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmrun.artifacts.store import Store
+from lmrun.config import compose, keys
+from lmrun.plan.effects import effect, stages_changed
+from lmrun.plan.planner import make_plan
+
+BASE = ["quant=awq_w4_g128"]
+OTHER: dict[str, Any] = {
+    "model.path": "builtin:random-llama-1b",
+    "model.served_name": "other",
+    "model.chat_template": "chatml",
+    "backend.isa": "generic",
+    "backend.threads": 1,
+    "backend.max_num_seqs": 4,
+    "backend.max_batch_tokens": 64,
+    "backend.context_length": 128,
+    "quant.method": "rtn",
+    "quant.group_size": 64,
+    "quant.skip": "[layers.0.mlp.down_proj]",
+    "kv.bits": 4,
+    "kv.memory_ratio": 0.5,
+    "kv.memory": "64MiB",
+    "kv.block_size": 32,
+    "kv.prefix_caching": "false",
+    "calibration.samples": 3,
+    "calibration.seq_len": 16,
+    "calibration.batch_size": 2,
+    "calibration.seed": 7,
+    "frontend.host": "127.0.0.2",
+    "frontend.port": 8000,
+    "frontend.ui": "gradio",
+    "frontend.ui_port": 7000,
+    "frontend.drain_s": 1,
+    "frontend.api_keys": "['${oc.env:KEY}']",
+    "parallel.replicas": 2,
+}
+
+
+def _fingerprints(overrides: list[str], home: Path) -> dict[str, str | None]:
+    return {s.name: s.fingerprint for s in make_plan(compose(overrides), Store(home)).stages}
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_the_stages_a_key_is_said_to_change_are_those_whose_fingerprints_move(
+    key: str, tmp_path: Path
+) -> None:
+    before = _fingerprints(BASE, tmp_path)
+    after = _fingerprints([*BASE, f"{key}={OTHER[key]}"], tmp_path)
+    moved = tuple(name for name in before if after.get(name, before[name]) != before[name])
+    assert moved == stages_changed(key)
+
+
+def test_a_text_of_ones_own_changes_what_calibration_feeds(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("some words\n" * 100)
+    before = _fingerprints(BASE, tmp_path)
+    after = _fingerprints([*BASE, f"calibration.data={text}"], tmp_path)
+    assert tuple(name for name in before if after[name] != before[name]) == stages_changed(
+        "calibration.data"
+    )
+
+
+def test_the_words_for_it() -> None:
+    assert effect("quant.bits") == "quantize, convert"
+    assert effect("calibration.seed") == "calibrate, quantize, convert"
+    assert effect("model.revision") == "resolve, calibrate, quantize, convert"
+    assert effect("kv.bits") == "launch only"
+    assert effect("device.count") == "plan only"
+    assert effect("model.hub_token") == "how the checkpoint is fetched"
+    assert all(effect(key) for key in keys.table())
