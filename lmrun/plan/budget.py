@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
-from lmrun.plan.costs import Budget, KvRow, OfflineCost, SequencesAt
+from lmrun.plan.costs import Budget, KvRow, Limit, OfflineCost, ProcessSource, SequencesAt
 from lmrun.plan.machine import Machine
 from lmrun.plan.sizes import parse_bytes
 from lmrun.plan.weights import Weights
@@ -34,8 +34,7 @@ class Reserved:
     """Memory of the engine process beside weights, activations and KV."""
 
     num_bytes: int
-    source: str
-    """`measured`, `estimate`, or `device.workspace`, which stands for the activations too."""
+    source: ProcessSource
 
     @property
     def holds_activations(self) -> bool:
@@ -169,7 +168,8 @@ def make_budget(
     left = total - wanted.fixed_bytes
     needed = wanted.max_num_seqs * wanted.blocks_of_one
     if wanted.memory_bytes is not None:
-        num_blocks, limited_by = wanted.memory_bytes // layout.block_bytes, "memory"
+        num_blocks = wanted.memory_bytes // layout.block_bytes
+        limited_by: Limit = "memory"
     else:
         affordable = int(wanted.memory_ratio * left) // layout.block_bytes
         takes_need = wanted.kind == CPU and needed <= affordable

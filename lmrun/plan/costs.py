@@ -1,7 +1,11 @@
 """What a plan says about memory: plain data, sizes in bytes, each sum open to the reader."""
 
 from dataclasses import dataclass
+from typing import Literal
 
+WeightKind = Literal["embedding", "attention", "mlp", "biases", "norms", "head"]
+ProcessSource = Literal["measured", "estimate", "device.workspace"]
+Limit = Literal["need", "memory_ratio", "memory"]
 PAGE_BYTES = 2 << 20
 """KV memory is asked for in huge pages."""
 
@@ -12,8 +16,7 @@ class Device:
 
     name: str
     """`this machine`, or the name of a described one."""
-    kind: str
-    """`cpu` or `cuda`."""
+    kind: Literal["cpu", "cuda"]
     count: int
     memory_bytes: int
     """Of one device."""
@@ -37,8 +40,7 @@ class Device:
 class WeightRow:
     """Weights of one layer kind in one scheme, of one rank."""
 
-    kind: str
-    """`embedding`, `attention`, `mlp`, `norms`, `head` or `biases`."""
+    kind: WeightKind
     scheme: str
     """`F32`, `F16`, `BF16`, or codes such as `4 bits g128`."""
     parameters: int
@@ -97,8 +99,8 @@ class Budget:
     total_bytes: int
     process_bytes: int
     """Interpreter, libraries, tokenizer; on CUDA the context."""
-    process_source: str
-    """`measured`, `estimate`, or `device.workspace`."""
+    process_source: ProcessSource
+    """`device.workspace` stands for the activations too."""
     weights_bytes: int
     """All of ``weights``, and ``other_weights_bytes``."""
     weights: tuple[WeightRow, ...]
@@ -114,8 +116,8 @@ class Budget:
     num_blocks: int
     needed_blocks: int
     """What max_num_seqs × context_length would use, at most."""
-    limited_by: str
-    """`need`, `memory_ratio` or `memory`."""
+    limited_by: Limit
+    """`memory` is the size that `kv.memory` gives."""
     sequences: tuple[SequencesAt, ...]
     offline: tuple[OfflineCost, ...]
 

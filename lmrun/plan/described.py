@@ -29,7 +29,7 @@ def planned_machine(device: DeviceConfig, here: Machine | None = None) -> Machin
             f" Use device={known}, an option with its numbers, or give them."
         )
     return Machine(
-        kind=device.kind,
+        kind="cuda" if device.kind == "cuda" else "cpu",
         memory_bytes=int(device.memory_gib * GIB),
         memory_source=DESCRIBED,
         cores=device.cores or here.cores,

@@ -6,6 +6,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lmrun.artifacts.measurements import MachineIdentity, cpu_name
 
@@ -20,8 +21,8 @@ HERE = "this machine"
 class Machine:
     """A device description. Nothing in it moves while the machine runs other things."""
 
-    kind: str
-    """`cpu`, or of a described machine `cuda`."""
+    kind: Literal["cpu", "cuda"]
+    """Of a described machine also `cuda`."""
     memory_bytes: int
     """Of one device."""
     memory_source: str

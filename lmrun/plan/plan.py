@@ -156,7 +156,9 @@ def schema() -> dict[str, Any]:
     plan = document["$defs"]["Plan"]
     plan["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
     plan["required"].append("schema_version")
-    plan["additionalProperties"] = False
+    for definition in document["$defs"].values():
+        if "properties" in definition:
+            definition["additionalProperties"] = False
     return document
 
 

@@ -12,7 +12,7 @@ from lmrun.artifacts.measurements import Ceilings
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.costs import Budget, Device, WeightRow
 from lmrun.plan.engine_settings import EngineSettings
-from lmrun.plan.speed import SpeedEstimate, Speeds, Term
+from lmrun.plan.speed import Phase, Rule, SpeedEstimate, Speeds, Term
 
 NOT_MEASURED = "not measured: lmrun doctor --measure"
 MATRIX_KINDS = ("attention", "mlp", "head")
@@ -208,7 +208,7 @@ def _pairs(context: float, prompt: int) -> float:
 
 
 def _estimate(
-    phase: str, sequences: float, context: float, terms: list[Term], rule: str, tokens: float
+    phase: Phase, sequences: float, context: float, terms: list[Term], rule: Rule, tokens: float
 ) -> SpeedEstimate:
     kept = tuple(term for term in terms if term.amount)
     if rule == "sum":

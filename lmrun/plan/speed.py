@@ -1,6 +1,11 @@
 """What a plan says about speed: sums of bytes and operations over rates."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Phase = Literal["decode", "prefill"]
+Rule = Literal["sum", "max"]
+TermUnit = Literal["B", "FLOP", "layers", "steps"]
 
 
 @dataclass(frozen=True)
@@ -10,8 +15,8 @@ class Term:
     what: str
     """Such as `weights, 4 bits g128`."""
     amount: float
-    unit: str
-    """`B`, `FLOP`, or for what a step and a layer take beside those `steps` and `layers`."""
+    unit: TermUnit
+    """`steps` and `layers` are what those take beside bytes and operations."""
     rate: float
     """Units per second."""
 
@@ -25,13 +30,12 @@ class Term:
 class SpeedEstimate:
     """Predicted tokens per second of one kind of step."""
 
-    phase: str
-    """`decode` or `prefill`."""
+    phase: Phase
     num_seqs: int
     context_length: int
     """Decode: tokens that each sequence holds already. Prefill: tokens of the prompt."""
     terms: tuple[Term, ...]
-    rule: str
+    rule: Rule
     """`sum`: the terms follow one another. `max`: bytes and operations overlap, and the longer of
     the two sums counts."""
     tokens: int
@@ -54,8 +58,7 @@ class Compared:
     """One estimate beside what was observed."""
 
     what: str
-    unit: str
-    """`B`, `tokens/s` or `s`."""
+    unit: Literal["B", "tokens/s"]
     estimated: float
     observed: float
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from lmrun.models.spec import ModelSpec
-from lmrun.plan.costs import WeightRow
+from lmrun.plan.costs import WeightKind, WeightRow
 from lmrun.quant.layout import (
     CPU,
     DTYPE_BYTES,
@@ -16,7 +16,7 @@ from lmrun.quant.layout import (
     zero_bits,
 )
 
-KINDS = ("embedding", "attention", "mlp", "biases", "norms", "head")
+KINDS: tuple[WeightKind, ...] = ("embedding", "attention", "mlp", "biases", "norms", "head")
 """In the order they are shown."""
 
 
@@ -44,13 +44,13 @@ class Weights:
 
 def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) -> Weights:
     """The weights of a rank; ``stored_bytes`` is the size of a file that is there already."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+    found: dict[tuple[WeightKind, str], tuple[int, int]] = {}
 
-    def add(kind: str, scheme: str, parameters: int, size: int) -> None:
+    def add(kind: WeightKind, scheme: str, parameters: int, size: int) -> None:
         old = found.get((kind, scheme), (0, 0))
         found[kind, scheme] = (old[0] + parameters, old[1] + size)
 
-    def floats(kind: str, parameters: int, dtype: str) -> None:
+    def floats(kind: WeightKind, parameters: int, dtype: str) -> None:
         add(kind, dtype, parameters, parameters * DTYPE_BYTES[dtype])
 
     dtype, quant, tp = storage.weight_dtype, storage.quant, storage.tp
@@ -62,7 +62,7 @@ def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) ->
         for matrix, roles in MATRICES:
             parts = tuple(linears[role] for role in roles)
             n, k = rank_shape(spec, matrix, tp)
-            kind = "attention" if matrix.startswith("attention") else "mlp"
+            kind: WeightKind = "attention" if matrix.startswith("attention") else "mlp"
             if quant.packs(parts):
                 add(kind, scheme_name(quant), n * k, _code_bytes(n, k, storage))
             else:

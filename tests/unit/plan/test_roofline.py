@@ -1,5 +1,6 @@
 """Estimates of speed: each is the sum or the longer of sums that it shows."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -195,6 +196,8 @@ def test_an_estimate_stands_beside_what_a_run_showed(bench: Bench) -> None:
     record_observation(bench.store.home, seen)
     found = bench.plan(*MODEL).observed
     assert found is not None
+    again = bench.plan(*MODEL)
+    assert Plan.from_json(json.loads(json.dumps(again.to_json()))) == again
     rows = {row.what: row for row in found.rows}
     assert list(rows) == [
         "weights",

@@ -144,6 +144,13 @@ def test_internlm_1_8b_is_1_44_gib_in_4_bits(price: Price) -> None:
     assert (gib(linears), gib(ends), gib(plan.budget.weights_bytes)) == (0.73, 0.71, 1.44)
 
 
+def test_tutorials_price_the_name_of_the_model() -> None:
+    """1.8e9 parameters, all of them in 4 bits and without scales (`lmrun/plan/README.md`)."""
+    assert gib(1.8e9 * 2) == 3.35
+    assert round(0.8 * (24 - 3.35), 1) == 16.5
+    assert gib(1.8e9 / 2) == 0.84
+
+
 def test_internlm_7b_shrinks_from_14_41_to_4_79_gib(price: Price) -> None:
     whole = price("internlm2.5-7b", "device=a6000").budget.weights_bytes
     codes = price("internlm2.5-7b", "device=a6000", "quant=awq_w4_g128").budget.weights_bytes
