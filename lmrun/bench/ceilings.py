@@ -44,11 +44,14 @@ class Effort:
     """To each engine process, a round."""
 
 
+DEFAULT = Effort()
+
+
 def measure(
     machine: MachineIdentity, say: Callable[[str], None], effort: Effort | None = None
 ) -> Ceilings:
     """Measure with all cores; ``say`` is told what comes next."""
-    effort = effort or Effort()
+    effort = effort or DEFAULT
     rounds = []
     for number in range(effort.rounds):
         say(f"round {number + 1} of {effort.rounds}")

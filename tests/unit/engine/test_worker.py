@@ -12,13 +12,24 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from lmrun.engine import wire
 from lmrun.engine.client import EngineClient, TokenStream
 from lmrun.engine.launch import WorkerProcess, probe, setting_differences, start_worker
 from lmrun.engine.llm import LLM
-from lmrun.engine.messages import SamplingParams, Tokens
+from lmrun.engine.messages import (
+    Ask,
+    Event,
+    Memory,
+    Ready,
+    SamplingParams,
+    Stats,
+    Submit,
+    Tokens,
+)
 from lmrun.errors import EngineError, RequestError
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -318,3 +329,43 @@ def test_serving_processes_import_no_torch_transformers_or_gradio(module: str) -
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_worker_tells_its_memory_and_counts_its_steps(
+    worker: WorkerProcess, engine_settings: EngineSettings
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.connect(str(worker.socket_path))
+
+        def answer() -> Event:
+            body = wire.read_frame(stream)
+            assert body is not None
+            return wire.unpack_event(body)
+
+        def asked(what: Literal["stats", "memory"]) -> Event:
+            stream.sendall(wire.pack(Ask(what=what)))
+            return answer()
+
+        assert isinstance(answer(), Ready)
+        before, memory = asked("stats"), asked("memory")
+        assert isinstance(before, Stats)
+        assert isinstance(memory, Memory)
+        weights = Path(engine_settings.workspace, "rank-0.safetensors").stat().st_size
+        assert memory.weights_bytes in (None, weights)
+        assert memory.peak_rss_bytes >= memory.rss_bytes > weights
+        assert 0 < memory.seconds_to_ready < 60
+
+        submit = Submit(request_id="a", prompt_token_ids=tuple(range(64)), sampling=GREEDY)
+        stream.sendall(wire.pack(submit))
+        event = answer()
+        while not (isinstance(event, Tokens) and event.finish_reason is not None):
+            event = answer()
+        after = asked("stats")
+        assert isinstance(after, Stats)
+        steps = GREEDY.max_tokens
+        assert steps is not None
+        assert after.decode_one.steps - before.decode_one.steps == steps - 1
+        assert after.decode_one.context == sum(range(64, 64 + steps - 1))
+        assert after.prefill.tokens - before.prefill.tokens == 64
+        assert after.peak_used_blocks == -(-(64 + steps - 1) // engine_settings.block_size)
+        assert after.busy_seconds > after.step_seconds > after.decode_one.seconds > 0
