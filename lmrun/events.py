@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -219,7 +218,7 @@ def setup(path: str, *, run: str | None = None, process: str = log.MAIN_PROCESS)
         )
     close()
     try:
-        handler = _File(path, run or secrets.token_hex(4), process)
+        handler = _File(path, run or os.urandom(4).hex(), process)
     except OSError as error:
         raise UsageError(
             f"--events {path}: cannot be written: {error.strerror}. Give a file in a folder that"
