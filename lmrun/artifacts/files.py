@@ -130,7 +130,7 @@ def storage_errors(place: Path) -> Iterator[None]:
                 f"store: no space left at {place} ({free / 2**30:.1f} GiB free)."
                 " Free some, or name another folder by LMRUN_HOME."
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
             raise ArtifactError(
                 f"store: cannot write {where} ({error.strerror})."
                 " Name a writable folder by LMRUN_HOME."

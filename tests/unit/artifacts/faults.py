@@ -26,10 +26,17 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from lmrun.artifacts.store import Store
+from lmrun.config import compose
+from lmrun.errors import LmrunError
+from lmrun.plan.planner import make_plan
+from lmrun.stages.runner import build
 
 WRITES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.utime"}
 
@@ -80,14 +87,13 @@ class Changes:
         return text == self._home or text.startswith(self._below)
 
 
+def _build(home: Path, overrides: list[str]) -> None:
+    store = Store(home)
+    build(make_plan(compose(overrides), store), store)
+
+
 def _attempt(order: dict[str, Any], overrides: list[str], answer: int) -> None:
     """In the child: build, and say how it went."""
-    from lmrun.artifacts.store import Store
-    from lmrun.config import compose
-    from lmrun.errors import LmrunError
-    from lmrun.plan.planner import make_plan
-    from lmrun.stages.runner import build
-
     if "file_bytes" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"],) * 2)
     if "die_after_s" in order:
@@ -98,9 +104,8 @@ def _attempt(order: dict[str, Any], overrides: list[str], answer: int) -> None:
     changes = Changes(order)
     sys.addaudithook(changes.hook)
     status, text = 0, ""
-    store = Store(Path(order["home"]))
     try:
-        build(make_plan(compose(overrides), store), store)
+        _build(Path(order["home"]), overrides)
     except LmrunError as error:
         status, text = int(error.status), str(error)
     count = changes.count
@@ -111,10 +116,8 @@ def _attempt(order: dict[str, Any], overrides: list[str], answer: int) -> None:
 def main() -> None:
     """Serve orders until the end of stdin."""
     overrides = json.loads(sys.stdin.readline())
-    import torch  # noqa: F401 - imported once, before the forks
-
-    from lmrun.cli import store  # noqa: F401
-    from lmrun.stages import calibrate, convert, quantize, runner  # noqa: F401
+    with tempfile.TemporaryDirectory() as home:
+        _build(Path(home), overrides)  # what is imported on the way is there for every child
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -34,6 +34,7 @@ def test_a_disk_that_fills_up_at_any_step_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_disk_that_fills_up_at_every_single_step_loses_nothing(
     smithy: Smithy, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:

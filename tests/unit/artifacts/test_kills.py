@@ -51,6 +51,7 @@ def test_a_commit_killed_before_each_of_its_changes_ends_with_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_builds_killed_before_each_of_their_changes_end_with_the_same_bytes(
     smithy: Smithy, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
