@@ -1,9 +1,9 @@
 // lmrun._engine; lmrun/_engine.pyi describes it.
 #include "bindings/module.h"
 
+#include <build_digest.h>  // made by the build
 #include <pybind11/stl.h>
 
-#include "build_digest.h"
 #include "engine/engine.h"
 #include "engine/machine.h"
 
