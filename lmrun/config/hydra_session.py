@@ -107,7 +107,7 @@ class OptionSource(ConfigSource):
             provider=self.provider,
             path=f"{_OPTION_SCHEME}://{path}",
             config=OmegaConf.create(path.read_text("utf-8") or "{}"),
-            header={},
+            header={"package": None},
         )
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
