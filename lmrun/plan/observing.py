@@ -22,7 +22,7 @@ def _rows(work: Workload, ceilings: Ceilings | None, seen: Observation) -> Itera
     yield Compared(
         f"peak RSS, {blocks} blocks used", "B", budget.peak_bytes(blocks), seen.peak_rss_bytes
     )
-    if ceilings is None or unusable(work.engine, ceilings) is not None:
+    if ceilings is None or unusable(work, ceilings) is not None:
         return
     measured = Measured(work, ceilings)
     if (rate := seen.decode) is not None:

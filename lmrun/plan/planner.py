@@ -23,10 +23,13 @@ from lmrun.plan.parallel import check_ranks
 from lmrun.plan.plan import Action, FrontendSettings, ModelKind, Plan, StagePlan
 from lmrun.plan.roofline import Workload, speeds
 from lmrun.plan.source import Source, find_source
+from lmrun.plan.speed import Speeds
 from lmrun.plan.stage_plans import Stages
 from lmrun.plan.stage_specs import CONVERT
 from lmrun.plan.unread import unread
 from lmrun.plan.weights import Storage, weigh
+
+NOT_ESTIMATED = "not estimated: this machine runs nothing like it yet"
 
 
 def make_plan(
@@ -62,7 +65,8 @@ def plan_run(
     source = find_source(run, store.home, commit)
     check_ranks(source.spec, source.quant, run.parallel.tp)
     context_length = _context_length(run, source)
-    refusals = (*not_built(run), *source.refusals, *_not_here(machine))
+    unbuilt = not_built(run)
+    refusals = (*unbuilt, *source.refusals, *_not_here(machine))
     ceilings = load_ceilings(store.home, machine.identity) if machine.is_here else None
     stages = Stages(run, source, machine, store)
     costs = _offline_costs(run, source, stages, machine)
@@ -105,7 +109,9 @@ def plan_run(
         workspace=workspace,
         device=device,
         budget=budget,
-        speeds=speeds(work, device, None if refusals else ceilings),
+        speeds=Speeds(NOT_ESTIMATED, ())
+        if unbuilt and machine.is_here
+        else speeds(work, device, ceilings),
         observed=observed,
         engine=engine,
         served_name=run.model.served_name or source.served_name,

@@ -68,7 +68,7 @@ def speeds(work: Workload, device: Device, ceilings: Ceilings | None) -> Speeds:
     """Decode of one and of max_num_seqs sequences at context 0 and at its longest; prefill of one
     step and of the longest prompt."""
     if device.is_this_machine:
-        problem = unusable(work.engine, ceilings)
+        problem = unusable(work, ceilings)
         if problem is not None or ceilings is None:
             return Speeds(problem or NOT_MEASURED, ())
         measured = Measured(work, ceilings)
@@ -81,12 +81,15 @@ def speeds(work: Workload, device: Device, ceilings: Ceilings | None) -> Speeds:
     return Speeds(source, tuple(_estimates(work, described.decode, described.prefill)))
 
 
-def unusable(engine: EngineSettings, ceilings: Ceilings | None) -> str | None:
-    """Why the ceilings say nothing about these settings; None where they do."""
+def unusable(work: Workload, ceilings: Ceilings | None) -> str | None:
+    """Why the ceilings say nothing about this workload; None where they do."""
     if ceilings is None:
         return NOT_MEASURED
-    if engine.isa not in ("auto", ceilings.isa):
-        return f"measured with isa {ceilings.isa}, not with {engine.isa}"
+    if work.engine.isa not in ("auto", ceilings.isa):
+        return f"measured with isa {ceilings.isa}, not with {work.engine.isa}"
+    for scheme, _, _ in work.matrices():
+        if scheme.split()[0] not in ceilings.schemes:
+            return f"not measured for weights {scheme}"
     return None
 
 

@@ -24,7 +24,7 @@ def unread(composed: Composed, plan: Plan) -> tuple[str, ...]:
 def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
     """Key, or group with its dot, that nothing reads, and why."""
     run = composed.run
-    if plan.model_kind in (ModelKind.checkpoint, ModelKind.builtin):
+    if plan.model_kind in (ModelKind.checkpoint, ModelKind.builtin, ModelKind.config):
         if run.quant.method == "none":
             for leaf in ("bits", "group_size", "skip"):
                 yield f"quant.{leaf}", "the weights are not quantized (quant.method=none)"
@@ -32,5 +32,10 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
             yield "calibration.", f"quant.method={run.quant.method.value} needs no calibration"
     if run.kv.memory != "auto":
         yield "kv.memory_ratio", f"kv.memory={run.kv.memory} is the size"
+    if plan.device.is_this_machine:
+        yield "device.source", "this machine is looked at, not described"
+    if plan.device.kind != "cpu":
+        reason = f"{plan.device.name} is no CPU"
+        yield from ((key, reason) for key in ("device.cores", "backend.isa", "backend.threads"))
     if run.frontend.ui == "none":
         yield "frontend.ui_port", "there is no page (frontend.ui=none)"

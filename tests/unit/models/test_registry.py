@@ -6,6 +6,8 @@ import pytest
 
 from lmrun.errors import PlanError
 from lmrun.models import builtin, registry
+from lmrun.models.checkpoint import Checkpoint
+from lmrun.models.registry import read_known_spec, read_spec
 from lmrun.models.spec import RopeSpec
 
 CONFIG: dict[str, Any] = {
@@ -190,3 +192,29 @@ def test_an_unknown_built_in_model_is_refused_with_the_list() -> None:
         "model.path=builtin:lama: no such built-in model."
         " Use builtin:random-llama, builtin:random-llama-1b or a folder."
     )
+
+
+def test_an_architecture_that_is_known_is_read_for_its_price_alone(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["InternLM2ForCausalLM"],
+        "bias": False,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 100,
+        "max_position_embeddings": 64,
+        "rope_scaling": {"type": "dynamic", "factor": 2.0},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    spec = read_known_spec(tmp_path)
+    assert spec.num_parameters() == 2 * 100 * 64 + 2 * (64 * (64 + 64 + 64 + 3 * 128) + 128) + 64
+    assert spec.rope.kind == "dynamic"
+    for read in (read_spec, Checkpoint.open):
+        with pytest.raises(PlanError) as caught:
+            read(tmp_path)
+        assert str(caught.value) == (
+            f"{tmp_path / 'config.json'}: architecture InternLM2ForCausalLM is not built yet."
+            " Supported: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM."
+        )

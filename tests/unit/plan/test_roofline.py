@@ -16,7 +16,7 @@ from lmrun.artifacts.measurements import (
     save_ceilings,
 )
 from lmrun.plan.plan import Plan
-from lmrun.plan.speed import SpeedEstimate
+from lmrun.plan.speed import SpeedEstimate, Speeds
 from lmrun.plan.text import plan_text
 
 Bench = Any  # the fixture's class lives in conftest.py
@@ -70,6 +70,13 @@ def test_a_machine_that_was_not_measured_gets_no_invented_figure(bench: Bench) -
     assert (speeds.source, speeds.estimates) == ("not measured: lmrun doctor --measure", ())
     plan = measured(bench, "backend.isa=generic")
     assert plan.speeds.source == "measured with isa avx512, not with generic"
+
+
+def test_what_was_not_measured_is_not_estimated(bench: Bench) -> None:
+    assert measured(bench, "parallel.tp=2").speeds == Speeds(
+        "not estimated: this machine runs nothing like it yet", ()
+    )
+    assert measured(bench, "quant=none").speeds.source == "not measured for weights BF16"
 
 
 def test_decode_reads_the_weights_and_the_cache_once_a_token(bench: Bench) -> None:

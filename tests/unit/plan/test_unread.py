@@ -18,6 +18,15 @@ UNUSED = {
     ),
     ("frontend=api_gradio", "frontend.ui_port=7000"): (),
     ("quant.group_size=64", "calibration.samples=4"): (),
+    ("device.source=datasheet",): (
+        "device.source: not used, this machine is looked at, not described",
+    ),
+    ("device=t4", "backend.threads=4", "backend.isa=avx512", "device.cores=2"): (
+        "device.cores: not used, t4 is no CPU",
+        "backend.isa: not used, t4 is no CPU",
+        "backend.threads: not used, t4 is no CPU",
+    ),
+    ("device=epyc_9354", "backend.threads=4"): (),
 }
 
 
