@@ -26,7 +26,7 @@ verbs
   export  the quantized folder or the engine workspace, as a folder of yours
   store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
   new     write a recipe for a model, after a look at it and at this machine
-  list    recipes, models, quantizers, backends, chat templates, artifacts, templates
+  list    recipes, models, quantizers, backends, devices, chat templates, artifacts, …
   schema  JSON Schema of recipes and of what lmrun writes; editor set-up
   doctor  what is missing on this machine; with --measure, what it can do at most
   completion   Tab in bash and zsh
@@ -198,7 +198,7 @@ builtin:NAME, or ORG/NAME on the Hugging Face hub (kept at the commit of today).
 usage: lmrun list [KIND ...] [--json]
 
 Prints everything that can be named, or some kinds of it: recipes, models, quantizers, backends,
-chat-templates, artifacts, templates (files to copy, such as a workflow for GitHub Actions).
+devices, chat-templates, artifacts, templates (files to copy: a workflow for GitHub Actions).
 
   --json    one JSON document on stdout
 """,

@@ -122,6 +122,10 @@ def _backends() -> Iterable[Row]:
         yield Row(f"backend.name={name}", "", is_built=built)
 
 
+def _devices() -> Iterable[Row]:
+    yield from _options("device")
+
+
 def _chat_templates() -> Iterable[Row]:
     yield Row("model.chat_template=auto", "the tokenizer's own")
     for name in sorted(NAMED_TEMPLATES):
@@ -155,6 +159,7 @@ KINDS: dict[str, Callable[[], Iterable[Row]]] = {
     "models": _models,
     "quantizers": _quantizers,
     "backends": _backends,
+    "devices": _devices,
     "chat-templates": _chat_templates,
     "artifacts": _artifacts,
     "templates": _templates,

@@ -24,7 +24,7 @@ def _json(capfd: pytest.CaptureFixture[str], *kinds: str) -> dict[str, list[dict
 def test_every_name_is_an_override_that_composes(capfd: pytest.CaptureFixture[str]) -> None:
     document = _json(capfd)
     assert list(document) == list(listing.KINDS)
-    for kind in ("recipes", "models", "quantizers", "backends", "chat-templates"):
+    for kind in ("recipes", "models", "quantizers", "backends", "devices", "chat-templates"):
         assert document[kind]
         for row in document[kind]:
             compose([row["name"]])

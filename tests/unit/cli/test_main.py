@@ -50,7 +50,7 @@ REFUSED = {
     ("list", "recipe"): (
         ExitStatus.USAGE,
         "recipe: no such kind. Did you mean recipes? Kinds: recipes, models, quantizers, backends,"
-        " chat-templates, artifacts, templates.",
+        " devices, chat-templates, artifacts, templates.",
     ),
     ("plan", "kv.bits=5"): (
         ExitStatus.CONFIG,
