@@ -5,6 +5,7 @@ import sys
 
 from lmrun.bench import startup
 from lmrun.cli import flags
+from lmrun.config import compose
 from lmrun.errors import ExitStatus, PlanError, UsageError
 
 FLAGS = {"--runs": True, "--json": False}
@@ -23,6 +24,7 @@ def run(argv: list[str]) -> ExitStatus:
     if names != [STARTUP]:
         raise PlanError(f"bench {' '.join(names)}: not built yet. lmrun bench startup is.")
     overrides = [word for word in words if word not in names] or list(DEFAULT_OVERRIDES)
+    compose(overrides)  # what is not legal is refused here, in its own words
     runs = _runs(given.get("--runs", str(DEFAULT_RUNS)))
     results = [startup.measure(command, runs) for command in startup.commands(overrides)]
     if "--json" not in given:
