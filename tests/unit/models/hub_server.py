@@ -18,6 +18,21 @@ LARGE = (".safetensors", ".bin")
 CHUNK = 1 << 16
 
 
+@dataclass(frozen=True)
+class Digests:
+    """Of one file, as the hub names it."""
+
+    size: int
+    sha256: str
+    git_sha1: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Digests":
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        return cls(len(content), hashlib.sha256(content).hexdigest(), git)
+
+
 @dataclass
 class Repository:
     """One model: a folder, the names of its one commit, and who may read it."""
@@ -27,13 +42,20 @@ class Repository:
     token: str | None = None
     """What a reader must send; None for a public model."""
     gated: bool = False
+    known: dict[tuple[str, int], Digests] = field(default_factory=dict)
+
+    def digests(self, path: Path) -> Digests:
+        key = (path.name, path.stat().st_mtime_ns)
+        if key not in self.known:
+            self.known[key] = Digests.of(path)
+        return self.known[key]
 
     @property
     def commit(self) -> str:
         """Made from names and contents, so that a changed folder is another commit."""
         digest = hashlib.sha1()
         for path in self.files():
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(path.name.encode() + self.digests(path).git_sha1.encode())
         return digest.hexdigest()
 
     def files(self) -> list[Path]:
@@ -42,12 +64,11 @@ class Repository:
     def siblings(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for path in self.files():
-            content = path.read_bytes()
-            one: dict[str, Any] = {"rfilename": path.name, "size": len(content)}
-            one["blobId"] = _git_sha1(content)
+            digests = self.digests(path)
+            one: dict[str, Any] = {"rfilename": path.name, "size": digests.size}
+            one["blobId"] = digests.git_sha1
             if path.suffix in LARGE:
-                sha256 = hashlib.sha256(content).hexdigest()
-                one["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
+                one["lfs"] = {"sha256": digests.sha256, "size": digests.size, "pointerSize": 130}
             found.append(one)
         return found
 
@@ -179,17 +200,17 @@ class _Handler(BaseHTTPRequestHandler):
         if not file.is_file():
             self._error(404, "EntryNotFound")
             return
-        content = file.read_bytes()
+        digests = repository.digests(file)
         headers = {"X-Repo-Commit": repository.commit}
         if file.suffix in LARGE:
-            headers["X-Linked-Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-            headers["X-Linked-Size"] = str(len(content))
+            headers["X-Linked-Etag"] = f'"{digests.sha256}"'
+            headers["X-Linked-Size"] = str(digests.size)
             port = urlsplit(self.state.url).port
             headers["Location"] = f"http://localhost:{port}/storage/{hub_id}/{name}"
             self._send(b"", headers, status=302)
         else:
-            headers["ETag"] = f'"{_git_sha1(content)}"'
-            self._send(content, headers, name)
+            headers["ETag"] = f'"{digests.git_sha1}"'
+            self._send(file.read_bytes(), headers, name)
 
     def _storage(self, path: str) -> None:
         hub_id, _, name = path.removeprefix("/storage/").rpartition("/")
@@ -249,7 +270,3 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _code(repository: Repository) -> str:
     return "GatedRepo" if repository.gated else "RepoNotFound"
-
-
-def _git_sha1(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

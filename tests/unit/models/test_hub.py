@@ -5,6 +5,7 @@ huggingface_hub reads its settings when it is imported, so each command is a pro
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,8 +252,6 @@ def test_offline_without_the_model_says_what_to_do(desk: Desk) -> None:
 
 
 def test_a_killed_download_goes_on_where_it_ended(desk: Desk) -> None:
-    import shutil
-
     shutil.rmtree(desk.repository.folder)
     write_model(desk.repository.folder, hidden=512, vocabulary=16384)  # 34 MB
     size = (desk.repository.folder / "model.safetensors").stat().st_size
@@ -277,6 +276,19 @@ def test_a_killed_download_goes_on_where_it_ended(desk: Desk) -> None:
     weights = desk.snapshot / "model.safetensors"
     assert weights.read_bytes() == (desk.repository.folder / weights.name).read_bytes()
     assert not desk.partial.exists()
+
+
+def test_a_connection_that_breaks_is_taken_up_again(desk: Desk) -> None:
+    shutil.rmtree(desk.repository.folder)
+    write_model(desk.repository.folder, hidden=512, vocabulary=16384)  # 34 MB
+    desk.hub.break_after = 20 << 20
+    done = desk.run("build", MODEL, "-q")
+    assert done.status == 0, done.err
+    weights = desk.snapshot / "model.safetensors"
+    assert weights.read_bytes() == (desk.repository.folder / weights.name).read_bytes()
+    ranges = [line for line in desk.hub.requests if "GET /storage" in line]
+    assert "bytes=0-100000" in ranges[0]
+    assert f"bytes={20 << 20}-" in ranges[-1] or f"bytes={20_000_000}-" in ranges[-1]
 
 
 def test_bytes_that_are_not_those_of_the_hub_are_dropped(desk: Desk) -> None:
