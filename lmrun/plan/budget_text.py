@@ -39,8 +39,14 @@ def _row(size: int, what: str) -> str:
 
 
 def _count(plan: Plan) -> str:
-    device = plan.device
-    return f", one of {device.count}" if device.count > 1 else ""
+    device, parallel = plan.device, plan.config["parallel"]
+    ranks = parallel["tp"] * parallel["replicas"]
+    if device.kind != "cpu":
+        return f", one of {device.count}" if device.count > 1 else ""
+    if ranks == device.count == 1:
+        return ""
+    sockets = f" x {device.count}" if device.count > 1 else ""
+    return f": {show_bytes(device.memory_bytes)}{sockets} shared by {ranks} ranks"
 
 
 def _process(budget: Budget) -> str:

@@ -9,16 +9,16 @@ from lmrun.plan.speed import Compared, Observed
 
 def beside(work: Workload, ceilings: Ceilings | None, seen: Observation) -> Observed:
     """Each estimate for the conditions under which the figure was observed."""
-    return Observed(seen.recorded_at, tuple(_rows(work, ceilings, seen)))
+    rows = tuple(row for row in _rows(work, ceilings, seen) if row.observed > 0)
+    return Observed(seen.recorded_at, rows)
 
 
 def _rows(work: Workload, ceilings: Ceilings | None, seen: Observation) -> Iterator[Compared]:
     budget = work.budget
     yield Compared("weights", "B", budget.weights_bytes, seen.weights_resident_bytes)
     blocks = seen.touched_blocks
-    if seen.kv_resident_bytes:
-        what = f"KV cache, {blocks} blocks used"
-        yield Compared(what, "B", budget.resident_kv_bytes(blocks), seen.kv_resident_bytes)
+    what = f"KV cache, {blocks} blocks used"
+    yield Compared(what, "B", budget.resident_kv_bytes(blocks), seen.kv_resident_bytes)
     yield Compared(
         f"peak RSS, {blocks} blocks used", "B", budget.peak_bytes(blocks), seen.peak_rss_bytes
     )

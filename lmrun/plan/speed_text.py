@@ -20,7 +20,7 @@ def speed_lines(speeds: Speeds, tp: int) -> list[str]:
 def observed_lines(observed: Observed) -> list[str]:
     """The block `observed`: what a plan of this said, and what was."""
     width = max(len(row.what) for row in observed.rows)
-    lines = [f"observed  {observed.when}, beside the estimate"]
+    lines = [f"{'observed':<10}{observed.when:<{width - 8}}  {'observed':>14}  {'estimated':>14}"]
     for row in observed.rows:
         estimated, seen = (_amount(row, value) for value in (row.estimated, row.observed))
         lines.append(f"  {row.what:<{width}}  {seen:>14}  {estimated:>14}  {row.error:+.1%}")

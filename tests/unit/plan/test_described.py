@@ -9,6 +9,7 @@ from lmrun.config.schema import DeviceConfig
 from lmrun.errors import PlanError
 from lmrun.plan.described import planned_machine
 from lmrun.plan.plan import check_runnable
+from lmrun.plan.text import plan_text
 
 Bench = Any  # the fixture's class lives in conftest.py
 NAMES = [name for name in paths.options("device") if name != "auto"]
@@ -112,6 +113,7 @@ def test_ranks_on_cpus_share_the_memory_of_the_machine(bench: Bench) -> None:
     one, two = bench.plan(*MODEL), bench.plan(*MODEL, "parallel.tp=2")
     assert two.budget.total_bytes * 2 == one.budget.total_bytes
     assert two.budget.kv_bytes_per_token * 2 == one.budget.kv_bytes_per_token
+    assert "        4 GiB  cpu, installed memory: 8 GiB shared by 2 ranks\n" in plan_text(two)
 
 
 def test_a_degree_that_divides_nothing_is_refused(bench: Bench) -> None:
