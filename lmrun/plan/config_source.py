@@ -7,7 +7,14 @@ from typing import Any
 
 from lmrun.errors import PlanError
 from lmrun.models.checkpoint import INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE
-from lmrun.models.registry import CONFIG_FILE, SERVED, not_served, read_json, read_known_spec
+from lmrun.models.registry import (
+    CONFIG_FILE,
+    SERVED,
+    not_served,
+    read_json,
+    read_known_spec,
+    spec_from_config,
+)
 from lmrun.models.spec import ModelSpec
 from lmrun.quant.layout import WeightQuant
 
@@ -44,6 +51,19 @@ def config_only(folder: Path) -> ConfigOnly | None:
     if not refusals:
         return None
     return ConfigOnly(spec, _stored(config, folder), tuple(refusals))
+
+
+def not_served_only(
+    config: Mapping[str, Any], generation: Mapping[str, Any], folder: Path, where: str
+) -> ConfigOnly | None:
+    """The same for a config.json read elsewhere; None for an architecture that is served.
+
+    ``folder`` is where the file would lie, ``where`` begins the refusal.
+    """
+    spec = spec_from_config(config, where, generation, only_served=False)
+    if spec.architecture in SERVED:
+        return None
+    return ConfigOnly(spec, _stored(config, folder), (not_served(where, spec.architecture),))
 
 
 def _has_weights(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from lmrun.models.checkpoint import (
 from lmrun.models.hub import Hub, Listing
 from lmrun.models.hub_files import DEFAULT_REVISION, HubFile, HubModel, is_commit
 from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE
+from lmrun.plan.config_source import ConfigOnly, not_served_only
 
 _READ = (CONFIG_FILE, GENERATION_FILE, INDEX_FILE)
 """Read by the planner, large or small."""
@@ -32,8 +33,10 @@ class HubCheckpoint:
     """What the planner learns of a model of the hub."""
 
     model: HubModel
-    checkpoint: Checkpoint
-    """Its folder is that of the commit in the hub's cache, complete or not."""
+    found: Checkpoint | ConfigOnly
+    """A checkpoint whose folder is that of the commit in the hub's cache, complete or not; or what
+    can be priced alone, of which nothing is downloaded."""
+    folder: Path
     notes: tuple[str, ...]
 
 
@@ -85,7 +88,7 @@ def _local(
 ) -> HubCheckpoint:
     checkpoint = Checkpoint.open(hub.snapshot(commit))
     model = HubModel(hub.hub_id, hub.revision, commit, files, missing=(), download_bytes=0)
-    return HubCheckpoint(model, checkpoint, notes)
+    return HubCheckpoint(model, checkpoint, checkpoint.path, notes)
 
 
 def _offline(
@@ -117,6 +120,13 @@ def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
     elif SINGLE_FILE not in listing.files:
         raise no_safetensors(where, listing.files, hub.hub_id)
     contents = hub.read(commit, [file for file in small if not file.is_large or file.name in _READ])
+    config = _json(contents, CONFIG_FILE, where)
+    generation = _json(contents, GENERATION_FILE, where) if GENERATION_FILE in contents else {}
+    folder = hub.snapshot(commit)
+    priced = not_served_only(config, generation, folder, f"{hub.where}: {CONFIG_FILE}")
+    if priced is not None:
+        nothing = HubModel(hub.hub_id, hub.revision, commit, (), (), download_bytes=0)
+        return HubCheckpoint(nothing, priced, folder, notes)
     small = [_with_digest(file, contents) for file in small]
     index = _json(contents, INDEX_FILE, where) if has_index else {}
     names = shard_names(index.get("weight_map"), f"{where}: {INDEX_FILE}") if has_index else []
@@ -128,15 +138,14 @@ def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
     missing = [file for file in files if not hub.is_cached(commit, file)]
     if not missing:
         return _local(hub, commit, files, notes)
-    folder = hub.snapshot(commit)
     headers = hub.read_headers(commit, weights)
     tensors = (
         merge_shards(index["weight_map"], headers, folder) if has_index else headers[SINGLE_FILE]
     )
     checkpoint = Checkpoint.assemble(
         folder,
-        _json(contents, CONFIG_FILE, where),
-        _json(contents, GENERATION_FILE, where) if GENERATION_FILE in contents else {},
+        config,
+        generation,
         tensors,
         tuple(folder / file.name for file in files),
     )
@@ -148,7 +157,7 @@ def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
         tuple(file.name for file in missing),
         sum(hub.bytes_left(file) for file in missing),
     )
-    return HubCheckpoint(model, checkpoint, notes)
+    return HubCheckpoint(model, checkpoint, folder, notes)
 
 
 def _side_files(listing: Listing, where: str) -> list[HubFile]:

@@ -93,16 +93,19 @@ def _hub_source(run: RunConfig, home: Path, commit: str | None) -> Source:
     # huggingface_hub costs 0.13 s of CPU: imported where a model comes from the hub
     from lmrun.plan.hub_source import find_on_hub  # noqa: PLC0415
 
-    found = find_on_hub(run.model, home, commit)
-    source = _checkpoint_source(found.checkpoint, run.quant)
-    model = found.model
+    on_hub = find_on_hub(run.model, home, commit)
+    model = on_hub.model
+    if isinstance(on_hub.found, ConfigOnly):
+        source = _config_source(on_hub.folder, on_hub.found, run.quant)
+    else:
+        source = _checkpoint_source(on_hub.found, run.quant)
     stands_for = "" if not model.is_floating else f", {model.revision} is commit"
     note = f"from the hub: {model.hub_id}{stands_for} {model.commit[:12]}"
     return replace(
         source,
         served_name=model.hub_id.rpartition("/")[2],
-        files=tuple(found.checkpoint.path / file.name for file in model.files),
-        notes=(note, *found.notes, *source.notes),
+        files=tuple(on_hub.folder / file.name for file in model.files),
+        notes=(note, *on_hub.notes, *source.notes),
         hub=model,
     )
 

@@ -399,6 +399,23 @@ def test_a_model_that_cannot_be_served_is_refused_by_its_config(desk: Desk) -> N
     assert "architecture OtherForCausalLM is not built yet" in desk.refused(MODEL)
 
 
+def test_a_model_that_is_known_and_not_served_is_priced_before_it_is_downloaded(
+    desk: Desk,
+) -> None:
+    file = desk.repository.folder / "config.json"
+    config = {**json.loads(file.read_text()), "architectures": ["InternLM2ForCausalLM"]}
+    file.write_text(json.dumps(config))
+    plan = desk.plan(MODEL, "device=rtx4090")
+    assert plan["budget"]["weights_bytes"] > 0
+    assert plan["refusals"][0].startswith(
+        "model.hub_id=org/tiny (command line): config.json: architecture InternLM2ForCausalLM is"
+        " not built yet. Supported: "
+    )
+    build = desk.run("build", MODEL, "-q")
+    assert build.status == ExitStatus.REFUSED
+    assert "model.safetensors" not in "".join(desk.hub.requests)
+
+
 def test_a_hub_that_is_down_is_a_failure_and_not_a_refusal(desk: Desk) -> None:
     desk.hub.status = 503
     done = desk.run("plan", MODEL)
