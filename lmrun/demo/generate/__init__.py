@@ -1,0 +1,1 @@
+"""Generators of the demo model's training and test data, from a seed."""

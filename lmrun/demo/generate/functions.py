@@ -1,0 +1,458 @@
+"""Functions with a schema, and requests that one call of them answers."""
+
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.demo.generate import slots, values, words
+from lmrun.demo.generate.lists import Domain, Lists
+from lmrun.demo.generate.values import Sampled, Sampler
+from lmrun.demo.generate.words import Vocabulary
+
+_EXCLUSIVE = (
+    {"city", "origin", "goal", "country"},
+    {"whole", "word", "number", "small", "code", "noun", "path", "symbol"},
+    {"whole", "money", "number", "small", "numbers", "year", "count"},
+    {"person", "names"},
+    {"topic", "language"},
+    {"city", "goal", "email", "phone", "language"},
+    {"word", "tags", "noun", "animal", "food"},
+    {"degrees", "level"},
+    {"minutes", "hours", "days"},
+    {"language", "currency", "color"},
+    {"url", "path", "city"},
+)
+"""Kinds that a listener could take for one another."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a function and how a user gives it."""
+
+    name: str
+    kind: str
+    """A key of `slots.KINDS`; empty for one that stands for nothing else."""
+    sample: Sampler
+    phrases: tuple[str, ...]
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request for one call."""
+
+    text: str
+    """A clause such as "open the door", or a sentence."""
+    is_sentence: bool
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Action:
+    """A function, its parameters, and the way to ask for it."""
+
+    function: dict[str, Any]
+    parameters: tuple[Parameter, ...]
+    opening: str
+    """What a procedural request begins with, "open the door"; else empty."""
+    requests: tuple[str, ...] = ()
+    result: str = ""
+    result_kind: str = ""
+
+    def ask(
+        self,
+        rng: random.Random,
+        vocabulary: Vocabulary,
+        given: Mapping[int, Sampled] | None = None,
+    ) -> Ask:
+        """A request with fresh values; ``given`` fixes those of some parameters by index."""
+        given = given or {}
+        arguments: dict[str, Any] = {}
+        surfaces: list[str] = []
+        mentioned: list[int] = []
+        for index, parameter in enumerate(self.parameters):
+            if not parameter.required and index not in given and rng.random() < 0.5:
+                surfaces.append("")
+                continue
+            value, surface = given.get(index) or parameter.sample(rng, vocabulary)
+            arguments[parameter.name] = value
+            surfaces.append(surface)
+            mentioned.append(index)
+        text = self.opening
+        num_placed = 0
+        is_sentence = False
+        if self.requests:
+            text = slots.pick(rng, self.requests)
+            is_sentence = text[-1] in "?." or text[0].isupper()
+            num_placed = sum(f"{{{index}}}" in text for index in range(len(self.parameters)))
+            text = _fill(text, surfaces)
+        extra = [index for index in mentioned if index >= num_placed]
+        if len(extra) > 1 and rng.random() < 0.8:
+            rng.shuffle(extra)
+        phrases = [
+            _fill(slots.pick(rng, self.parameters[index].phrases), [surfaces[index]])
+            if "{0}" in self.parameters[index].phrases[0]
+            else slots.pick(rng, _flag_phrases(self.parameters[index], arguments)).replace(
+                "{v}", surfaces[index]
+            )
+            for index in extra
+        ]
+        joined = text
+        if phrases:
+            joined = text.rstrip("?.") if is_sentence else text
+            comma = rng.random() < 0.15
+            for phrase in phrases:
+                joined += (", " if comma else " ") + phrase
+            if is_sentence and text[-1] in "?.":
+                joined += text[-1]
+        return Ask(joined, is_sentence, arguments)
+
+
+def _flag_phrases(parameter: Parameter, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """The phrases of a parameter; those of a flag depend on its value."""
+    if parameter.kind != "flag":
+        return parameter.phrases
+    half = len(parameter.phrases) // 2
+    return parameter.phrases[:half] if arguments[parameter.name] else parameter.phrases[half:]
+
+
+def _fill(text: str, surfaces: Sequence[str]) -> str:
+    for index, surface in enumerate(surfaces):
+        text = text.replace(f"{{{index}}}", surface)
+    return text
+
+
+def third_person(verb: str) -> str:
+    """send → sends, put on → puts on."""
+    first, _, rest = verb.partition(" ")
+    if first.endswith(("s", "sh", "ch", "x", "z", "o")):
+        first += "es"
+    elif first.endswith("y") and first[-2:-1] not in "aeiou":
+        first = first[:-1] + "ies"
+    else:
+        first += "s"
+    return f"{first} {rest}" if rest else first
+
+
+def article(noun: str) -> str:
+    """a or an."""
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+def _camel(parts: Sequence[str]) -> str:
+    return parts[0] + "".join(part.capitalize() for part in parts[1:])
+
+
+def style_name(rng: random.Random, parts: Sequence[str]) -> str:
+    """Words joined as programmers do."""
+    draw = rng.random()
+    if draw < 0.62 or len(parts) == 1:
+        return "_".join(parts)
+    if draw < 0.8:
+        return _camel(parts)
+    if draw < 0.86:
+        return "".join(part.capitalize() for part in parts)
+    if draw < 0.91:
+        return "-".join(parts)
+    if draw < 0.96:
+        return parts[0] + "." + "_".join(parts[1:])
+    return "".join(parts)
+
+
+def _function_name(rng: random.Random, verb: str, noun: str) -> str:
+    parts = [*verb.split(), *noun.split()]
+    draw = rng.random()
+    if draw < 0.12:
+        parts = [*noun.split(), *verb.split()]
+    elif draw < 0.18:
+        parts.append(rng.choice(("tool", "api", "service", "v2", "helper", "function", "now")))
+    elif draw < 0.22:
+        parts.insert(0, rng.choice(("do", "run", "my", "api", "tool", "user")))
+    elif draw < 0.27:
+        parts = [words.made_up(rng, 1, 3)]
+        if rng.random() < 0.4:
+            parts.append(str(rng.randrange(100)))
+    return style_name(rng, parts)
+
+
+_GENERIC: tuple[tuple[Mapping[str, Any], Sampler], ...] = (
+    (slots.INTEGER, values.integer),
+    (slots.INTEGER, values.small(0, 999)),
+    (slots.NUMBER, values.number),
+    (slots.STRING, values.word),
+    (slots.STRING, values.title),
+    (slots.STRING, values.code),
+    (slots.STRING, values.first_name),
+    (slots.STRING, values.noun),
+)
+_FLAG_PREFIXES = ("", "", "with", "use", "include", "enable", "allow", "is", "keep")
+
+
+def _flag(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
+    del vocabulary
+    return rng.random() < 0.6, ""
+
+
+def _chosen(choices: Sequence[str]) -> Sampler:
+    def sample(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
+        del vocabulary
+        return values.same(choices[int(rng.random() * len(choices))])
+
+    return sample
+
+
+class Builder:
+    """Builds actions from one set of lists. Draws no name of ``taken``."""
+
+    def __init__(
+        self, lists: Lists, vocabulary: Vocabulary, taken: Collection[str] = frozenset()
+    ) -> None:
+        self.lists = lists
+        self.vocabulary = vocabulary
+        self.taken = taken
+        self._kinds = tuple(lists.wordings)
+
+    def free(self, draw: Callable[[], str]) -> str:
+        """A name that is not taken."""
+        while (name := draw()) in self.taken:
+            pass
+        return name
+
+    def _from_kind(
+        self, rng: random.Random, kind: str, *, name: str = "", required: bool = True
+    ) -> tuple[Parameter, dict[str, Any]]:
+        schema = dict(slots.KINDS[kind].schema)
+        wording = self.lists.wordings.get(kind)
+        if wording is None:  # a domain of the test names it, and its requests place it
+            return Parameter(name, kind, slots.KINDS[kind].sample, ("{0}",), required), schema
+        if rng.random() < 0.75:
+            schema["description"] = _cased(rng, slots.pick(rng, wording.descriptions))
+        phrases = tuple(phrase.replace("{v}", "{0}") for phrase in wording.phrases)
+        name = name or slots.pick(rng, wording.names)
+        sample = slots.KINDS[kind].sample
+        return Parameter(name, kind, sample, phrases, required), schema
+
+    def _generic(
+        self, rng: random.Random, noun: str, required: bool
+    ) -> tuple[Parameter, dict[str, Any]]:
+        """A parameter whose name the request repeats in words."""
+        draw = rng.random()
+        lists = self.lists
+        if draw < 0.2:
+            stem = self.vocabulary.word(rng)
+            prefix = slots.pick(rng, _FLAG_PREFIXES)
+            listed = rng.random() < 0.3 or lists.flags.names != slots.FLAGS.names
+            if listed:
+                name = slots.pick(rng, lists.flags.names)
+                stem = name.removeprefix("is_").removeprefix("with_").replace("_", " ")
+            else:
+                name = style_name(rng, [prefix, stem] if prefix else [stem])
+            schema: dict[str, Any] = {"type": "boolean"}
+            if rng.random() < 0.6:
+                schema["description"] = slots.pick(rng, lists.flags.descriptions)
+            phrases = tuple(
+                phrase.replace("{w}", stem) for phrase in (*lists.flag_on, *lists.flag_off)
+            )
+            return Parameter(name, "flag", _flag, phrases, required), schema
+        if draw < 0.4:
+            if rng.random() < 0.5 or lists.enums is not slots.ENUMS:
+                name = rng.choice(tuple(lists.enums))
+                choices = list(lists.enums[name])
+            else:
+                name = self.free(lambda: style_name(rng, self.vocabulary.noun(rng).split()))
+                choices = [self.vocabulary.word(rng) for _ in range(rng.randint(2, 4))]
+            schema = {"type": "string", "enum": choices}
+            framed = lists.enum_phrases
+            sample = _chosen(choices)
+        else:
+            parts = 2 if rng.random() < 0.35 else 1
+            name = self.free(
+                lambda: style_name(rng, [self.vocabulary.word(rng) for _ in range(parts)])
+            )
+            fixed, sample = rng.choice(_GENERIC)
+            schema = dict(fixed)
+            framed = lists.generic_phrases
+        stem = spoken(name)
+        if rng.random() < 0.7:
+            text = slots.pick(rng, lists.generic_descriptions)
+            schema["description"] = (
+                text.replace("{w}", stem).replace("{W}", stem.capitalize()).replace("{o}", noun)
+            )
+        phrases = tuple(phrase.replace("{w}", stem).replace("{v}", "{0}") for phrase in framed)
+        return Parameter(name, "", sample, phrases, required), schema
+
+    def _extras(
+        self, rng: random.Random, noun: str, count: int, used: set[str], optional: float
+    ) -> list[tuple[Parameter, dict[str, Any]]]:
+        kinds = set(used)
+        made: list[tuple[Parameter, dict[str, Any]]] = []
+        names: set[str] = set()
+        while len(made) < count:
+            required = rng.random() >= optional
+            if rng.random() < 0.58:
+                kind = self._kinds[int(rng.random() * len(self._kinds))]
+                if kind in kinds or any(kind in group and kinds & group for group in _EXCLUSIVE):
+                    continue
+                pair = self._from_kind(rng, kind, required=required)
+                kinds.add(kind)
+            else:
+                pair = self._generic(rng, noun, required)
+            if pair[0].name in names or pair[0].name in self.taken:
+                continue
+            names.add(pair[0].name)
+            made.append(pair)
+        return made
+
+    def _action(
+        self,
+        rng: random.Random,
+        name: str,
+        description: str,
+        pairs: Sequence[tuple[Parameter, dict[str, Any]]],
+        **rest: Any,  # noqa: ANN401 - the other fields of Action
+    ) -> Action:
+        function: dict[str, Any] = {"name": name}
+        if description:
+            function["description"] = description
+        function["parameters"] = {
+            "type": "object",
+            "properties": {parameter.name: schema for parameter, schema in pairs},
+            "required": [parameter.name for parameter, _ in pairs if parameter.required],
+        }
+        return Action(function, tuple(parameter for parameter, _ in pairs), **rest)
+
+    def procedural(
+        self,
+        rng: random.Random,
+        *,
+        verbs: Sequence[str] | None = None,
+        noun: str = "",
+        kind: str = "",
+    ) -> Action:
+        """A function of a verb and a noun; ``kind`` asks for a parameter of that kind."""
+        lists = self.lists
+        verbs = verbs or rng.choice(lists.verb_groups)
+        noun = noun or self.vocabulary.noun(rng)
+        count = rng.choices((0, 1, 2, 3, 4), (5, 33, 34, 19, 9))[0]
+        pairs: list[tuple[Parameter, dict[str, Any]]] = []
+        if kind:
+            pairs.append(self._from_kind(rng, kind))
+            count = max(count - 1, 0)
+        pairs += self._extras(rng, noun, count, {kind} if kind else set(), 0.3)
+        if len({parameter.name for parameter, _ in pairs}) < len(pairs):
+            pairs = pairs[:1]
+        rng.shuffle(pairs)
+        single = [verb for verb in verbs if " " not in verb] or list(verbs)
+        name_verb = rng.choice(verbs[:2])
+        name = _function_name(rng, name_verb, noun)
+        if name in self.taken:
+            name = self.free(lambda: words.made_up(rng, 2, 3))
+        is_opaque = name_verb.replace(" ", "") not in name.lower().replace("_", "")
+        description = ""
+        if is_opaque or rng.random() < 0.85:
+            verb = name_verb if rng.random() < 0.6 else rng.choice(single)
+            the = rng.choice((article(noun), "the", "the", "a new" if rng.random() < 0.3 else "the"))
+            frame = slots.pick(rng, lists.description_frames)
+            many = third_person(verb)
+            description = (
+                frame.replace("{verb}", verb)
+                .replace("{Verb}", verb.capitalize())
+                .replace("{verbs}", many)
+                .replace("{Verbs}", many.capitalize())
+                .replace("{the}", the)
+                .replace("{object}", noun)
+            )
+        said = rng.choice(verbs)
+        how = rng.choice(("the", "the", "the", article(noun), "my", "our", "this"))
+        result, result_kind = "", ""
+        if rng.random() < 0.5:
+            result, result_kind = f"the {self.vocabulary.word(rng)}", rng.choice(_RESULT_KINDS)
+        return self._action(
+            rng, name, description, pairs, opening=f"{said} {how} {noun}", result=result,
+            result_kind=result_kind,
+        )  # fmt: skip
+
+    def domain(self, rng: random.Random, domain: Domain, kind: str = "") -> Action:
+        """A function of a domain; ``kind`` asks that its parameter of that kind be there."""
+        del kind
+        pairs = []
+        for names, kind_name in domain.parameters:
+            pairs.append(self._from_kind(rng, kind_name, name=slots.pick(rng, names)))
+        if rng.random() < 0.2:
+            used = {kind_name for _, kind_name in domain.parameters}
+            taken = {parameter.name for parameter, _ in pairs}
+            for pair in self._extras(rng, "request", rng.randint(1, 2), used, 0.9):
+                if pair[0].name not in taken:
+                    pairs.append(pair)
+        description = slots.pick(rng, domain.descriptions) if rng.random() < 0.9 else ""
+        if description and rng.random() < 0.3:
+            description += "."
+        return self._action(
+            rng, slots.pick(rng, domain.names), description, pairs, opening="",
+            requests=domain.requests, result=domain.result, result_kind=domain.result_kind,
+        )  # fmt: skip
+
+    def lookup(self, rng: random.Random, attribute: str) -> Action:
+        """A function that finds an attribute, ``some_attribute:kind``, of a person or thing."""
+        lists = self.lists
+        underscored, _, kind = attribute.partition(":")
+        spoken_attribute = underscored.replace("_", " ")
+        source = rng.choice(("person", "person", "code"))
+        owner = "person" if source == "person" else self.vocabulary.noun(rng).replace(" ", "_")
+        pair = self._from_kind(rng, source)
+        frame = slots.pick(rng, lists.lookup_names)
+        filled = frame.replace("{a}", underscored).replace("{o}", owner)
+        name = style_name(rng, filled.split("_"))
+        description = slots.pick(rng, lists.lookup_descriptions)
+        description = description.replace("{a}", spoken_attribute).replace("{o}", owner.replace("_", " "))
+        requests = []
+        for line in lists.lookup_frames:
+            value = "{0}" if source == "person" else owner.replace("_", " ") + " {0}"
+            requests.append(line.replace("{a}", spoken_attribute).replace("{v}", value))
+        return self._action(
+            rng, name, description if rng.random() < 0.9 else "", [pair], opening="",
+            requests=tuple(requests), result=f"the {spoken_attribute}", result_kind=kind,
+        )  # fmt: skip
+
+    def any_action(self, rng: random.Random) -> Action:
+        """An action of whatever sort."""
+        draw = rng.random()
+        if draw < 0.62:
+            return self.procedural(rng)
+        if draw < 0.9:
+            return self.domain(rng, rng.choice(self.lists.domains))
+        return self.lookup(rng, rng.choice(self.lists.lookups))
+
+    def taking(self, rng: random.Random, kind: str) -> tuple[Action, int]:
+        """An action with a required parameter of a kind, and that parameter's index."""
+        fitting = [
+            domain
+            for domain in self.lists.domains
+            if any(kind_name == kind for _, kind_name in domain.parameters)
+        ]
+        if fitting and rng.random() < 0.5:
+            action = self.domain(rng, rng.choice(fitting))
+        else:
+            action = self.procedural(rng, kind=kind)
+        index = next(i for i, p in enumerate(action.parameters) if p.kind == kind and p.required)
+        return action, index
+
+
+_RESULT_KINDS = ("word", "whole", "number", "code", "person", "date", "city", "money", "time")
+
+
+def spoken(name: str) -> str:
+    """snake_case, camelCase and others as words in lower case."""
+    parts = "".join(f" {char.lower()}" if char.isupper() else char for char in name)
+    for char in "_-.":
+        parts = parts.replace(char, " ")
+    return " ".join(parts.split())
+
+
+def _cased(rng: random.Random, text: str) -> str:
+    draw = rng.random()
+    if draw < 0.35:
+        text = text[0].upper() + text[1:]
+        return text + "." if draw < 0.15 else text
+    return text

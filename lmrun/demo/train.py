@@ -1,0 +1,225 @@
+"""Trains the demo model: ``python -m lmrun.demo.train --texts DIR --run DIR --out DIR``.
+
+The same command goes on from ``--run``'s checkpoint, written each minute, until ``--steps`` are
+done; ``--minutes`` ends one command early. Data are generated while it trains: batch number i is a
+function of the seed and i.
+"""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
+
+from lmrun.demo import files
+from lmrun.demo.batches import PROMPT_WEIGHT, Batch, Maker, stream
+from lmrun.demo.model import DemoModel, Shape, document_mask, linears, rounded_weight
+from lmrun.demo.optimizer import Muon
+
+logger = logging.getLogger("lmrun.demo.train")
+FOLDER = Path(__file__).parent
+WARM_UP = 100
+COOL_DOWN = 0.45
+"""Part of the steps in which the learning rate falls to zero."""
+
+
+def rate(step: int, steps: int) -> float:
+    """The learning rate of a step, as a part of the highest."""
+    return min((step + 1) / min(WARM_UP, steps), (steps - step) / (COOL_DOWN * steps), 1.0)
+
+
+def _shared_documents(
+    options: argparse.Namespace, device: torch.device
+) -> tuple[Tensor, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]]:
+    """A tensor of document numbers and the mask that reads it."""
+    documents = torch.zeros(options.rows, options.length, dtype=torch.int16, device=device)
+
+    def within(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        del head
+        return (query >= key) & (documents[row, query] == documents[row, key])
+
+    return documents, within
+
+
+class Trainer:
+    """Model, optimizers and the number of steps done."""
+
+    def __init__(self, shape: Shape, options: argparse.Namespace) -> None:
+        torch.manual_seed(options.seed)
+        self.options = options
+        self.device = torch.device(options.device)
+        self.model = DemoModel(shape).to(self.device)
+        matrices = linears(self.model)
+        chosen = {id(parameter) for parameter in matrices}
+        others = [p for p in self.model.parameters() if id(p) not in chosen]
+        self.matrices = matrices
+        self.muon = Muon(matrices)
+        self.adam = torch.optim.AdamW(
+            others, lr=options.embedding_rate, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.step = 0
+        self.is_cuda = self.device.type == "cuda"
+        self._forward: Callable[..., tuple[Tensor, Tensor]] = self.model
+        if self.is_cuda:
+            self._forward = torch.compile(self.model)
+            self._documents, self._within = _shared_documents(options, self.device)
+            self._block_mask = torch.compile(create_block_mask)
+
+    def _mask(self, documents: Tensor) -> Any:  # noqa: ANN401 - BlockMask or Tensor
+        if self.options.attention == "causal":
+            return None
+        if not self.is_cuda:
+            return document_mask(documents)
+        # one tensor and one closure for all steps, so that nothing is compiled again
+        self._documents.copy_(documents)
+        rows, length = documents.shape
+        return self._block_mask(self._within, rows, None, length, length, device=self.device)
+
+    def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One update; the losses are still on the device."""
+        ids = torch.from_numpy(batch.token_ids).to(self.device, non_blocking=True).long()
+        learned = torch.from_numpy(batch.is_learned).to(self.device, non_blocking=True)
+        documents = torch.from_numpy(batch.documents).to(self.device, non_blocking=True)
+        targets = ids[:, 1:].contiguous()
+        weights = torch.where(learned[:, 1:], 1.0, PROMPT_WEIGHT)
+        weights = torch.where(targets == 2, 0.0, weights)
+        mask = self._mask(documents[:, :-1])
+        # a third of the steps see the weights that 4-bit quantization leaves
+        is_rounded = self.step % 3 == 2 and self.step > self.options.steps // 4
+        kept = [p.detach().clone() for p in self.matrices] if is_rounded else []
+        if is_rounded:
+            with torch.no_grad():
+                for parameter in self.matrices:
+                    parameter.copy_(rounded_weight(parameter))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_cuda):
+            loss, answers = self._forward(
+                ids[:, :-1].contiguous(), targets, weights, mask, self.options.rows // 4
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter, value in zip(self.matrices, kept, strict=False):
+                parameter.copy_(value)
+        part = rate(self.step, self.options.steps)
+        self.muon.step(self.options.matrix_rate * part)
+        for group in self.adam.param_groups:
+            group["lr"] = self.options.embedding_rate * part
+        self.adam.step()
+        self.model.zero_grad(set_to_none=True)
+        self.step += 1
+        return loss.detach(), answers
+
+    def save(self, path: Path) -> None:
+        """The checkpoint, written aside and renamed."""
+        state = {
+            "model": self.model.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adam": self.adam.state_dict(),
+            "step": self.step,
+        }
+        aside = path.with_suffix(".part")
+        torch.save(state, aside)
+        aside.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.step = state["step"]
+
+
+def arguments(line: list[str] | None = None) -> argparse.Namespace:
+    """The command line; ``--tiny`` is the reduced size that a CPU trains in seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
+    parser.add_argument("--texts", type=Path, help="folder of public texts")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--minutes", type=float, default=9.0, help="end this command after them")
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--workers", type=int, default=15)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--matrix-rate", type=float, default=0.02)
+    parser.add_argument("--embedding-rate", type=float, default=0.003)
+    parser.add_argument("--attention", choices=("documents", "causal"), default="documents")
+    parser.add_argument("--tiny", action="store_true")
+    return parser.parse_args(line)
+
+
+def shape_of(options: argparse.Namespace) -> Shape:
+    """The sizes to train."""
+    if not options.tiny:
+        return Shape()
+    return replace(
+        Shape(),
+        hidden_size=128,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+    )
+
+
+def train(options: argparse.Namespace) -> Trainer:
+    """Train until the steps or the minutes are over; the model is written at the last step."""
+    started = time.monotonic()
+    options.run.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(shape_of(options), options)
+    checkpoint = options.run / "checkpoint.pt"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    given = (FOLDER, options.texts, options.seed, options.rows, options.length)
+    batches = stream(Maker(*given), given, trainer.step, options.workers)
+    saved = logged = time.monotonic()
+    first = trainer.step
+    with (options.run / "log.jsonl").open("a", encoding="utf-8") as log:
+        while trainer.step < options.steps:
+            loss, answers = trainer.train_step(next(batches))
+            now = time.monotonic()
+            if trainer.step % 50 == 0 or trainer.step in (1, options.steps):
+                line = {
+                    "step": trainer.step,
+                    "loss": round(float(loss), 4),
+                    "answers": round(float(answers), 4),
+                    "seconds": round(now - started, 1),
+                }
+                now = time.monotonic()
+                tokens = (trainer.step - first) * options.rows * options.length
+                line["tokens_per_s"] = round(tokens / (now - logged))
+                logged, first = now, trainer.step
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+                logger.info("%s", json.dumps(line))
+            is_over = now - started > 60 * options.minutes
+            if now - saved > 60 or is_over or trainer.step == options.steps:
+                trainer.save(checkpoint)
+                saved = time.monotonic()
+            if is_over:
+                break
+    batches.close()
+    if trainer.step >= options.steps or trainer.is_cuda:
+        files.save(trainer.model, options.out)
+    return trainer
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_float32_matmul_precision("high")
+    train(arguments())
+
+
+if __name__ == "__main__":
+    main()
+
+
