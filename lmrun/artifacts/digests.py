@@ -14,7 +14,7 @@ from filelock import FileLock
 from lmrun.artifacts.files import sha256, stamp, storage_errors, write_json
 from lmrun.artifacts.manifest import check
 from lmrun.artifacts.shapes import DigestsShape, fits
-from lmrun.errors import ArtifactError
+from lmrun.errors import ArtifactError, StageError
 
 FILE_NAME = "digests.json"
 SCHEMA_VERSION = 1
@@ -67,20 +67,24 @@ class DigestCache:
     ) -> dict[Path, str]:
         """Digests of files, hashing those not known, kept in the cache file.
 
-        A file that changes while it is read is hashed again. ``progress`` is told the bytes of
-        each chunk. ``anew`` hashes every file, whatever is known of it. Where the cache file cannot
-        be written the error comes after the hashing: `lookup` of this object knows the digests.
+        A file that changes while it is read is hashed again; one that cannot be read is a
+        `StageError`. ``progress`` is told the bytes of each chunk. ``anew`` hashes every file,
+        whatever is known of it. Where the cache file cannot be written the error comes after the
+        hashing: `lookup` of this object knows the digests.
         """
         digests: dict[Path, str] = {}
         fresh: dict[str, dict[str, Any]] = {}
         for path in paths:
-            known = None if anew else self.lookup(path)
-            while known is None:
-                before = stamp(path)
-                found = sha256(path, progress)
-                if stamp(path) == before:
-                    known = found
-                    fresh[str(path.resolve())] = {**asdict(before), "sha256": found}
+            try:
+                known = None if anew else self.lookup(path)
+                while known is None:
+                    before = stamp(path)
+                    found = sha256(path, progress)
+                    if stamp(path) == before:
+                        known = found
+                        fresh[str(path.resolve())] = {**asdict(before), "sha256": found}
+            except OSError as error:
+                raise StageError(f"{path}: cannot be read ({error.strerror}).") from error
             digests[path] = known
         if fresh:
             self._known = {**self._known, **fresh}

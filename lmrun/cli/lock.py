@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lmrun import env, log
 from lmrun.artifacts.store import Store
-from lmrun.artifacts.uses import note_lock
+from lmrun.artifacts.uses import Use, note_lock, using
 from lmrun.cli import flags
 from lmrun.config import Composed, compose
 from lmrun.config.located import located
@@ -35,9 +35,11 @@ def run(argv: list[str]) -> ExitStatus:
         check_runnable(plan)
         ready = _hashed if "--no-build" in given else _built
         plan = ready(composed, plan, store)
-        lock = locking.gather(composed, plan, store)
-    sys.stdout.write(_write(path, lock) + "\n")
-    note_lock(store.home, path)
+        artifacts = {stage.name: stage.fingerprint for stage in plan.stages if stage.fingerprint}
+        with using(store.home, Use("lock", artifacts)):
+            lock = locking.gather(composed, plan, store)
+            sys.stdout.write(_write(path, lock) + "\n")
+            note_lock(store.home, path)
     return ExitStatus.OK
 
 

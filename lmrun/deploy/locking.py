@@ -87,7 +87,8 @@ def input_digests(
 ) -> dict[Path, str]:
     """Digests of all external files of a plan that are there; ``anew`` trusts no stamp.
 
-    They are kept in the digest cache, so that a plan made after this knows its fingerprints.
+    They are kept in the digest cache, so that a plan made after this knows its fingerprints; a
+    store that cannot be written is a warning. `StageError` for a file that cannot be read.
     """
     paths = list(external_files(plan).values())
     paths += [path for path in (plan.calibration_text, template_file(composed)) if path]

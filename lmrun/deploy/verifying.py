@@ -9,6 +9,7 @@ from lmrun import log
 from lmrun.artifacts.files import files_under, sha256
 from lmrun.artifacts.manifest import FILE_NAME as MANIFEST
 from lmrun.artifacts.store import Artifact, Store
+from lmrun.artifacts.uses import Use, using
 from lmrun.config import Composed, resolved
 from lmrun.deploy import locking
 from lmrun.errors import ArtifactError, PlanError
@@ -104,7 +105,9 @@ def verify(composed: Composed, locked: Lock, store: Store, path: Path) -> Report
     now = _now(composed, locked, plan, store, found)
     found.drift = [*drifts.inputs_drift(locked, now, composed.origins), *found.drift]
     moved = drifts.moved_stages(locked, now)
-    _check_artifacts(locked, plan, store, moved, found)
+    used = {name: stage.fingerprint for name, stage in locked.stages.items() if stage.files}
+    with using(store.home, Use("verify", used)):
+        _check_artifacts(locked, plan, store, moved, found)
     found.drift += drifts.versions_drift(locked, now)
     if locked.config == now.config:
         found.notes += drifts.sources_notes(locked, now)
@@ -185,11 +188,15 @@ def _is_needed(plan: Plan | None, name: str) -> bool:
 
 
 def _digests(artifact: Artifact, advance: Callable[[int], None]) -> dict[str, str]:
-    return {
-        name: sha256(artifact.path / name, advance)
-        for name in files_under(artifact.path)
-        if name != MANIFEST
-    }
+    """Of every file; for one that cannot be read, why."""
+    found: dict[str, str] = {}
+    for name in files_under(artifact.path):
+        if name != MANIFEST:
+            try:
+                found[name] = sha256(artifact.path / name, advance)
+            except OSError as error:
+                found[name] = f"cannot be read ({error.strerror})"
+    return found
 
 
 def _mark(artifact: Artifact, files: Mapping[str, str], store: Store) -> None:

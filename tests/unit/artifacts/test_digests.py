@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmrun.artifacts.digests import DigestCache
-from lmrun.errors import ArtifactError
+from lmrun.errors import ArtifactError, StageError
 
 
 @pytest.fixture
@@ -89,3 +90,38 @@ def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
         f"store: cannot read {home / 'digests.json'} (Not a directory)."
         " Name another folder by LMRUN_HOME."
     )
+
+
+def test_hashing_anew_trusts_no_stamp_and_keeps_what_it_finds(tmp_path: Path, file: Path) -> None:
+    cache = DigestCache(tmp_path / "home")
+    old = cache.hash_files([file])[file]
+    info = file.stat()
+    with file.open("r+b") as opened:
+        opened.write(b"y")
+    os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert cache.hash_files([file])[file] == old, "the stamp is the old one"
+    found = cache.hash_files([file], anew=True)[file]
+    assert found == hashlib.sha256(file.read_bytes()).hexdigest() != old
+    assert DigestCache(tmp_path / "home").lookup(file) == found
+
+
+def test_digests_that_cannot_be_kept_are_known_all_the_same(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, document: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("lmrun.artifacts.digests.write_json", refuse)
+    cache = DigestCache(tmp_path / "home")
+    with pytest.raises(ArtifactError, match=r"cannot write .*Read-only file system"):
+        cache.hash_files([file])
+    assert cache.lookup(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError) as folder:
+        DigestCache(tmp_path / "home").hash_files([tmp_path])
+    assert str(folder.value) == f"{tmp_path}: cannot be read (Is a directory)."
+    with pytest.raises(StageError) as missing:
+        DigestCache(tmp_path / "home").hash_files([tmp_path / "none"])
+    assert str(missing.value) == f"{tmp_path}/none: cannot be read (No such file or directory)."
