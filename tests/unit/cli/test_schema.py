@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import lmrun
+from lmrun.bench import startup
 from lmrun.cli import main
 from lmrun.cli.schema import SCHEMAS, document
 from lmrun.config import keys, paths, recipe_schema, values
@@ -200,6 +201,39 @@ def test_editor_set_up_writes_the_schema_and_says_which_line_names_it(
     assert out.startswith("recipes/recipe.schema.json\n")
     assert out.endswith("\n# yaml-language-server: $schema=recipe.schema.json\n")
     assert Path("recipes", "recipe.schema.json").is_file()
+
+
+REPORTS = {
+    "plan": ("plan", "+recipe=tiny", "--json"),
+    "explain": ("explain", "kv.bits", "+recipe=tiny", "--json"),
+    "list": ("list", "--json"),
+    "diff": ("diff", "+recipe=tiny", "--", "+recipe=tiny", "kv.bits=8", "--json"),
+    "verify": ("verify", "+recipe=tiny", "--json"),
+    "doctor": ("doctor", "--json"),
+    "store-ls": ("store", "ls", "--json"),
+    "store-verify": ("store", "verify", "--json"),
+    "store-key": ("store", "key", "+recipe=tiny", "--json"),
+    "store-gc": ("store", "gc", "--dry-run", "--json"),
+}
+
+
+def test_what_commands_print_obeys_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("recipes").mkdir()
+    Path("recipes", "tiny.yaml").write_text(
+        "model: {path: 'builtin:random-llama'}\nquant: {method: none}\nbackend: {threads: 1}\n"
+    )
+    assert main.run(["lock", "+recipe=tiny", "-q"]) is ExitStatus.OK
+    capfd.readouterr()
+    for name, argv in REPORTS.items():
+        main.run(argv)
+        printed = json.loads(capfd.readouterr().out)
+        jsonschema.Draft202012Validator(document(name)).validate(printed)
+        assert not jsonschema.Draft202012Validator(document(name)).is_valid({})
+
+
+def test_the_bench_of_starts_obeys_its_schema() -> None:
+    result = startup.Startup(("list",), 0.2, {"hydra": 100.0})
+    jsonschema.validate(startup.document([result], 1), document("bench-startup"))
 
 
 @pytest.fixture
