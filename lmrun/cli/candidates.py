@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
         "templates",
     ),
     "completion": ("bash", "zsh", "install", "uninstall"),
+    "bench": ("startup",),
     "store": ("ls", "verify", "gc", "rm", "export", "import", "key"),
     "export": ("quantize", "convert"),
 }

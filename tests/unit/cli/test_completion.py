@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from lmrun.cli import bench, export, main, store
 from lmrun.cli import help as texts
-from lmrun.cli import main
+from lmrun.cli import list as listing
 from lmrun.cli.candidates import ARGUMENTS, FLAG_VALUES, candidates
 from lmrun.config import keys
 from lmrun.errors import ExitStatus
@@ -83,6 +84,13 @@ def test_only_real_verbs_and_flags_are_described() -> None:
     assert set(ARGUMENTS) - {*main.VERBS, *main.PLANNED} == set()
     everything = "".join([texts.FULL, *texts.VERBS.values()])
     assert [flag for flag in FLAG_VALUES if flag not in everything and flag != "-c"] == []
+
+
+def test_the_words_of_verbs_are_those_that_they_take() -> None:
+    assert set(ARGUMENTS["store"]) == set(store.COMMANDS)
+    assert set(ARGUMENTS["list"]) == set(listing.KINDS)
+    assert set(ARGUMENTS["export"]) == set(export.STAGES)
+    assert set(ARGUMENTS["bench"]) == {bench.STARTUP}
 
 
 def test_a_broken_setting_gives_no_candidates_and_no_error(
