@@ -14,7 +14,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -204,6 +204,13 @@ class Store:
             except ArtifactError as error:
                 _log.warning("%s: cannot be marked as damaged: %s", artifact.path, error)
             raise ArtifactError(f"{artifact.path}: {problem}")
+        try:
+            self._renew(artifact)
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{artifact.path}: removed while it was verified") from error
+
+    def _renew(self, artifact: Artifact) -> None:
+        """Let the stamps be those of the files as they lie there."""
         renewed = {
             name: FileRecord(**asdict(stamp(artifact.path / name)), sha256=record.sha256)
             for name, record in artifact.manifest.files.items()
@@ -222,9 +229,8 @@ class Store:
                 return
         except ArtifactError:
             pass  # what cannot be read is marked too
-        if artifact.path.is_dir():
-            with storage_errors(self.home):
-                write_text(artifact.path / DAMAGED, problem + "\n")
+        with storage_errors(self.home), suppress(FileNotFoundError):  # it is being removed
+            write_text(artifact.path / DAMAGED, problem + "\n")
 
     def verify_in_background(
         self, artifacts: Iterable[Artifact], on_mismatch: Callable[[Artifact, str], None]
