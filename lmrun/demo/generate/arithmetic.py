@@ -76,7 +76,7 @@ def compute(sign: str, left: Number, right: Number) -> Number:
 def operand(rng: random.Random) -> Number:
     """A number of one to five digits, at times with decimals."""
     if rng.random() < 0.1:
-        return round(rng.uniform(0, 10 ** rng.randint(1, 3)), rng.randint(1, 2))
+        return round(rng.uniform(0.1, 10 ** rng.randint(1, 3)), rng.randint(1, 2)) or 1
     return int(rng.random() * 10 ** rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5))) + 1
 
 
@@ -128,7 +128,7 @@ def two_steps(
     assert first.sign in _SIMPLE and second.sign in _SIMPLE
     inner = _step(rng, first)
     other = operand(rng)
-    inner_is_left = rng.random() < 0.6 or inner.value == 0
+    inner_is_left = rng.random() < 0.6 or inner.value == 0  # nothing is divided by zero
     left, right = (inner.value, other) if inner_is_left else (other, inner.value)
     outer = Step(second, left, right, compute(second.sign, left, right))
     space = rng.choice(("", " ", " "))
