@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
         "quantizers",
         "backends",
         "chat-templates",
+        "devices",
         "artifacts",
         "templates",
     ),
