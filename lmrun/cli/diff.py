@@ -96,7 +96,7 @@ def _side(words: list[str], store: Store) -> Side:
             raise UsageError("git: expected a revision, got nothing. Write git:REV, as git:HEAD~1.")
         _check_overrides(overrides)
         with Repository.of(Path.cwd()).places(revision) as places:
-            return from_overrides(overrides, store, places, " ".join(words))
+            return from_overrides(overrides, store, places, words[0])
     _check_overrides(words)
     return from_overrides(words, store)
 
@@ -159,8 +159,8 @@ def _touched(
     """The comparison of one recipe; None where no file of it has changed."""
     if then and now and _files(words, then) == _files(words, now) is not None:
         return None
-    old = from_overrides(words, store, then, then.label.partition(":")[0]) if then else None
-    new = from_overrides(words, store, now, "the working directory") if now else None
+    old = from_overrides(words, store, then, f"{GIT}{then.label[:-1]}") if then else None
+    new = from_overrides(words, store, now) if now else None
     name = words[0].partition("=")[2]
     return compare(old, new, name)
 

@@ -24,16 +24,20 @@ _ERRORS = "relative_output_error"
 
 
 def from_overrides(
-    words: Sequence[str], store: Store, places: Places | None = None, name: str | None = None
+    words: Sequence[str], store: Store, places: Places | None = None, name: str = ""
 ) -> Side:
-    """A side that is composed now; one that cannot be composed or planned says why."""
-    shown = name if name is not None else " ".join(words) or "no overrides"
+    """A side that is composed now; one that cannot be composed or planned says why.
+
+    ``name`` stands before the overrides. The values of a side that cannot be composed are not
+    shown: one of them may be a secret that was refused.
+    """
     try:
         composed = compose(words, places=places)
     except LmrunError as error:
-        side = Side(shown, refusal=str(error))
+        keys = [f"{word.partition('=')[0]}=…" if "=" in word else "…" for word in words]
+        side = Side(_named(name, keys), refusal=str(error))
     else:
-        side = _planned(shown, composed, store)
+        side = _planned(_named(name, words), composed, store)
     return dataclasses.replace(side, label=places.label if places else "")
 
 
@@ -64,6 +68,10 @@ def from_lock(path: Path, store: Store) -> tuple[Side, Lock]:
         ready_s=_ready_s(plan, store),
         quality=quality,
     ), lock
+
+
+def _named(name: str, words: Sequence[str]) -> str:
+    return " ".join([*([name] if name else []), *words]) or "no overrides"
 
 
 def _planned(name: str, composed: Composed, store: Store) -> Side:
