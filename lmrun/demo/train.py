@@ -142,10 +142,11 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoint and log")
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
     parser.add_argument("--texts", type=Path, help="folder of public texts")
+    parser.add_argument("--start", type=Path, help="folder of a model to go on from")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=9.0, help="end this command after them")
-    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--workers", type=int, default=15)
     parser.add_argument("--device", default="cuda")
@@ -178,6 +179,8 @@ def train(options: argparse.Namespace) -> Trainer:
     checkpoint = options.run / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
+    elif options.start is not None:
+        trainer.model.load_state_dict(files.load(options.start).state_dict())
     given = (FOLDER, options.texts, options.seed, options.rows, options.length)
     batches = stream(Maker(*given), given, trainer.step, options.workers)
     saved = logged = time.monotonic()
