@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmrun import env
+from lmrun import env, log
 from lmrun.artifacts.store import Store
 from lmrun.cli.flags import split
 from lmrun.cli.new_recipe import recipe_text
@@ -14,6 +14,8 @@ from lmrun.config.schema import ModelConfig
 from lmrun.errors import ExitStatus, StageError, UsageError
 from lmrun.models import builtin
 from lmrun.plan.choosing import choose
+
+_log = log.get(__name__)
 
 FLAGS = {"--model": True, "--revision": True, "--output": True, "--force": False}
 FOLDER = "recipes"
@@ -86,4 +88,5 @@ def _model(text: str, revision: str | None) -> ModelConfig:
             raise UsageError(f"--revision: belongs to a model of the hub, and {text} is none.")
         is_folder = Path(text).expanduser().is_dir()
         return ModelConfig(path=str(Path(text).expanduser().resolve()) if is_folder else text)
+    _log.info("%s: no such folder here; asking the Hugging Face hub", text)
     return ModelConfig(hub_id=text, revision=revision)

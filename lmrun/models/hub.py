@@ -8,6 +8,7 @@ import errno
 import io
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,13 +34,14 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, 
 
 from lmrun.config.secrets import resolve
 from lmrun.errors import LmrunError, PlanError, StageError
-from lmrun.models.hub_files import HubFile
+from lmrun.models.hub_files import HubFile, is_commit
 from lmrun.models.safetensors_header import TensorEntry, check_header
 
 _CONNECTIONS = 8
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """Base of the errors of the HTTP library below, which differs between versions."""
 _NAME = "lmrun"
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 disable_progress_bars()
 logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -118,18 +120,25 @@ class Hub:
         """Ask the hub what a revision stands for and which files it has."""
         with self._explained():
             info = self._api().model_info(self.hub_id, revision=revision, files_metadata=True)
-        if info.sha is None or info.siblings is None:
-            raise StageError(
-                f"{self.where}: expected a commit and its files from the hub, got none."
-            )
+        if info.sha is None or not is_commit(info.sha) or info.siblings is None:
+            raise self._nonsense("a commit and its files")
         files = {}
         for sibling in info.siblings:
-            if "/" not in sibling.rfilename and sibling.size is not None:
-                sha256 = sibling.lfs.sha256 if sibling.lfs else None
-                files[sibling.rfilename] = HubFile(
-                    sibling.rfilename, sibling.size, sha256, is_large=sibling.lfs is not None
-                )
+            name = sibling.rfilename
+            if "/" in name or sibling.size is None:
+                continue
+            sha256 = sibling.lfs.sha256 if sibling.lfs else None
+            if sha256 is not None and not _SHA256.fullmatch(sha256):
+                raise self._nonsense(f"a SHA-256 of {name}")
+            files[name] = HubFile(name, sibling.size, sha256, is_large=sha256 is not None)
         return Listing(info.sha, files)
+
+    def _nonsense(self, expected: str) -> StageError:
+        """Names of the cache are made of what the hub says: it is not trusted to be harmless."""
+        return StageError(
+            f"{self.where}: expected {expected} from {constants.ENDPOINT}, got something else."
+            " Is that a Hugging Face hub?"
+        )
 
     def read(self, commit: str, files: Sequence[HubFile]) -> dict[str, bytes]:
         """The bytes of small files, from the cache or into memory."""

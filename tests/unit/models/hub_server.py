@@ -93,6 +93,8 @@ class HubServer:
     """Send large files with one byte changed."""
     status: int | None = None
     """Answer everything with this status."""
+    lie: dict[str, Any] = field(default_factory=dict)
+    """Put over what the hub says of a model."""
     closing: threading.Event = field(default_factory=threading.Event)
 
     def add(self, hub_id: str, folder: Path, **more: Any) -> Repository:
@@ -185,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "RevisionNotFound")
             return
         body = {"id": hub_id, "sha": repository.commit, "siblings": repository.siblings()}
+        body |= self.state.lie
         self._send(json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _resolve(self, rest: str) -> None:

@@ -435,6 +435,20 @@ def test_a_hub_that_cannot_be_reached_is_a_failure(desk: Desk) -> None:
     assert done.err.endswith("With model.hub_offline=true the cache alone is used.\n")
 
 
+def test_a_hub_cannot_name_a_place_outside_its_cache(desk: Desk) -> None:
+    sibling = desk.repository.siblings()[-1]
+    lies: list[dict[str, Any]] = [
+        {"sha": "../../../elsewhere"},
+        {"siblings": [{**sibling, "lfs": {"sha256": "../../x", "size": 1, "pointerSize": 1}}]},
+    ]
+    for lie in lies:
+        desk.hub.lie = lie
+        done = desk.run("build", MODEL, "-q")
+        assert done.status == ExitStatus.STAGE_FAILED
+        assert "got something else. Is that a Hugging Face hub?" in done.err
+        assert tree(desk.root / "hf") == []
+
+
 def test_a_model_of_the_hub_is_imported_only_where_one_is_named(desk: Desk) -> None:
     probe = (
         "import sys\nfrom lmrun.cli.plan import run\nrun(sys.argv[1:])\n"
