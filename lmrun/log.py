@@ -70,6 +70,18 @@ def setup(level: str | None = None, style: str = "text", process: str = MAIN_PRO
     handler = _Stderr()
     handler.setFormatter(_JsonFormatter(process) if style == "json" else _TextFormatter())
     logger.addHandler(handler)
+    _take_the_others(handler if style == "json" else None)
+
+
+def _take_the_others(handler: logging.Handler | None) -> None:
+    """Send what other libraries warn of to our handler, so that stderr stays JSON; None: leave
+    them as Python has them."""
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one, _Stderr)]:
+        root.removeHandler(old)
+    if handler is not None:
+        root.addHandler(handler)
+    logging.captureWarnings(handler is not None)
 
 
 def is_json() -> bool:

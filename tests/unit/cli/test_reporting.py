@@ -246,6 +246,25 @@ def test_json_lines_carry_errors_and_bugs(
     assert "ModuleNotFoundError" in line["traceback"]
 
 
+def test_among_json_lines_other_libraries_write_json_too() -> None:
+    code = (
+        "import logging, warnings; from lmrun import log; log.setup('info', 'json', 'stages')\n"
+        "logging.getLogger('urllib3').warning('retrying %s', 1)\n"
+        "warnings.warn('old')\n"
+        "log.get('lmrun.x').info('once')\n"
+        "log.setup('info')\n"
+        "log.get('lmrun.x').info('text')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *lines, last = done.stderr.splitlines()
+    documents = [json.loads(line) for line in lines]
+    assert [document["level"] for document in documents] == ["warning", "warning", "info"]
+    assert [document["logger"] for document in documents] == ["urllib3", "py.warnings", "lmrun.x"]
+    assert {document["process"] for document in documents} == {"stages"}
+    assert "old" in documents[1]["message"]
+    assert last == "INFO lmrun.x: text"
+
+
 def test_a_json_build_prints_nothing_but_json_lines(tmp_path: Path) -> None:
     done = run(tmp_path / "home", *BUILD, "--log-format", "json")
     lines = [json.loads(line) for line in done.stderr.splitlines()]
