@@ -27,7 +27,7 @@ KINDS: Mapping[str, str] = {
         "run where the class is that of the lock, import the artifacts that were built there"
         " (`lmrun store import`), or lock again here"
     ),
-    "artifact": "`lmrun build` with the same overrides builds what is missing or damaged",
+    "artifact": "build what is missing or damaged (`lmrun build`), or lock again",
     "engine build": "install lmrun from the locked sources with the same compiler, or lock again",
     "package version": "install the locked versions, or lock again",
 }
@@ -168,7 +168,8 @@ def _text(locked: Lock, now: Lock) -> Iterator[Drift]:
 
 
 def _stages(locked: Lock, now: Lock) -> Iterator[Drift]:
-    both = [stage.name for stage in STAGES if {stage.name} <= locked.stages.keys() & now.stages]
+    shared = locked.stages.keys() & now.stages.keys()
+    both = [stage.name for stage in STAGES if stage.name in shared]
     classes: dict[tuple[str, str, str], list[str]] = {}
     for name in both:
         old, new = locked.stages[name], now.stages[name]

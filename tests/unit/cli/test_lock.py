@@ -306,7 +306,7 @@ def test_locked_refuses_other_bytes_and_launches_nothing(
     site.edit_lock(built, "d" * 64)
     assert _refusal(run, "recipe=tiny", "--locked") == (
         f"--locked: 1 thing drifted since {FILE}; nothing is launched.\n"
-        "  artifact: `lmrun build` with the same overrides builds what is missing or damaged\n"
+        "  artifact: build what is missing or damaged (`lmrun build`), or lock again\n"
         f"    convert/rank-0.safetensors: dddddddddddd → {built[:12]}"
     )
 

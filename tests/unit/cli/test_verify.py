@@ -25,7 +25,7 @@ MODEL = "  model: bring the locked files back, or lock again\n"
 TOKENIZER = "  tokenizer: bring the locked files back, or lock again\n"
 TEMPLATE = "  chat template: bring the locked file back, or lock again\n"
 CONFIG = "  config: undo the change, or lock again\n"
-ARTIFACT = "  artifact: `lmrun build` with the same overrides builds what is missing or damaged\n"
+ARTIFACT = "  artifact: build what is missing or damaged (`lmrun build`), or lock again\n"
 ALL_MOVED = "  other artifacts would be built: resolve, calibrate, quantize, convert\n"
 
 
