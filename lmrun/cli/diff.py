@@ -14,8 +14,9 @@ from lmrun.config.footprint import footprint
 from lmrun.config.places import Places, existing
 from lmrun.config.revisions import Repository
 from lmrun.errors import ExitStatus, LmrunError, UsageError
-from lmrun.plan.compare import Comparison, Report, Side, compare
+from lmrun.plan.compare import compare
 from lmrun.plan.compare_text import report_markdown, report_text
+from lmrun.plan.comparison import Comparison, Report, Side
 from lmrun.plan.lock import default_path, is_lock_file
 from lmrun.plan.sides import from_lock, from_overrides
 

@@ -4,7 +4,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmrun.plan.compare import NOT_NEEDED, Comparison, Downtime, Figure, Report, StageChange, Status
+from lmrun.plan.comparison import (
+    NOT_NEEDED,
+    Comparison,
+    Downtime,
+    Figure,
+    Report,
+    StageChange,
+    Status,
+)
 from lmrun.plan.sizes import show_bytes, show_seconds
 
 NOT_KNOWN = "not known"
@@ -120,7 +128,7 @@ def _sections(one: Comparison) -> Iterator[_Section]:
         yield _Section("downtime", lines=tuple(_downtime(one.downtime)))
     if one.memory:
         speed = tuple(_rate(figure) for figure in one.speed)
-        lines = () if speed else (f"{NOT_KNOWN}: {one.speed_source}",)
+        lines = () if speed else (f"{NOT_KNOWN} ({one.speed_source})",)
         yield _Section("speed, as estimated", ("", "old", "", "new", ""), speed, lines)
         quality = tuple(_plain(figure) for figure in one.quality)
         lines = () if quality else (NOT_KNOWN,)

@@ -13,7 +13,7 @@ from lmrun.config import Composed, RunConfig, compose, flat
 from lmrun.config.places import Places
 from lmrun.errors import LmrunError
 from lmrun.plan import lock as locks
-from lmrun.plan.compare import Side
+from lmrun.plan.comparison import Side
 from lmrun.plan.lock import Lock
 from lmrun.plan.machine import this_machine
 from lmrun.plan.plan import Action, Plan, StagePlan

@@ -14,7 +14,7 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import main
 from lmrun.config import compose, resolved
 from lmrun.errors import ExitStatus
-from lmrun.plan import compare, lock
+from lmrun.plan import comparison, lock
 from lmrun.plan.planner import make_plan
 
 Capture = pytest.CaptureFixture[str]
@@ -52,7 +52,7 @@ def _out(capfd: Capture, *argv: str, status: ExitStatus = ExitStatus.OK) -> str:
 
 def _report(capfd: Capture, *argv: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(_out(capfd, *argv, "--json"))
-    jsonschema.Draft202012Validator(compare.schema()).validate(document)
+    jsonschema.Draft202012Validator(comparison.schema()).validate(document)
     return document
 
 
