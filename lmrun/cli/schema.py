@@ -23,7 +23,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "lock": ("lmrun.plan.lock:SCHEMA", "a lock file"),
     "explain": ("lmrun.config.explain:SCHEMA", "what `lmrun explain --json` prints"),
     "list": ("lmrun.cli.list:SCHEMA", "what `lmrun list --json` prints"),
-    "diff": ("lmrun.plan.compare:schema", "what `lmrun diff --json` prints"),
+    "diff": ("lmrun.plan.comparison:schema", "what `lmrun diff --json` prints"),
     "store-ls": ("lmrun.cli.report_schemas:STORE_LS", "what `lmrun store ls --json` prints"),
     "store-verify": ("lmrun.cli.report_schemas:STORE_VERIFY", "`lmrun store verify --json`"),
     "store-gc": ("lmrun.cli.report_schemas:STORE_GC", "`lmrun store gc --json`"),
