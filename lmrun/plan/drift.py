@@ -23,10 +23,7 @@ KINDS: Mapping[str, str] = {
     "chat template": "bring the locked file back, or lock again",
     "calibration data": "bring the locked text back, or lock again",
     "code version": "install the lmrun that is locked, or lock again",
-    "numeric class": (
-        "run where the class is that of the lock, import the artifacts that were built there"
-        " (`lmrun store import`), or lock again here"
-    ),
+    "numeric class": "build where the class is that of the lock, or lock again here",
     "artifact": "build what is missing or damaged (`lmrun build`), or lock again",
     "engine build": "install lmrun from the locked sources with the same compiler, or lock again",
     "package version": "install the locked versions, or lock again",

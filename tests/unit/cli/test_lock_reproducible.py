@@ -39,7 +39,7 @@ def _lmrun(
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
 
@@ -63,6 +63,7 @@ def test_two_places_write_the_same_lock_and_hold_each_others(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("recipe", ["w4a16_kv4_server", "stories3m"])
 def test_real_locks_are_equal_on_each_core_and_on_all(
     recipe: str, tmp_path: Path, test_data: Path

@@ -255,8 +255,7 @@ def test_versions_builds_and_classes_are_compared(site: Site, say: Say) -> None:
         ExitStatus.DRIFT,
         _report(
             "3 things",
-            "  numeric class: run where the class is that of the lock, import the artifacts that"
-            " were built there (`lmrun store import`), or lock again here\n",
+            "  numeric class: build where the class is that of the lock, or lock again here\n",
             f"    isa: sse9 → {isa} (of calibrate and quantize)\n",
             "  engine build: install lmrun from the locked sources with the same compiler, or lock"
             " again\n",

@@ -100,7 +100,7 @@ def _run(code: str, folder: Path, home: Path) -> dict[str, object]:
         [sys.executable, "-c", code, str(folder), str(home)],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -112,7 +112,12 @@ def _run(code: str, folder: Path, home: Path) -> dict[str, object]:
     ("config", "at_least"),
     [
         pytest.param(SMALL, 200 << 20, id="228MiB"),
-        pytest.param(LLAMA_8B, int(14.9 * 2**30), id="15GiB", marks=pytest.mark.slow),
+        pytest.param(
+            LLAMA_8B,
+            int(14.9 * 2**30),
+            id="15GiB",
+            marks=[pytest.mark.slow, pytest.mark.timeout(1200)],
+        ),
     ],
 )
 def test_a_second_fingerprinting_reads_no_weights(

@@ -63,7 +63,7 @@ def _build_elsewhere(
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -91,6 +91,7 @@ def test_the_bytes_do_not_depend_on_the_surroundings(project: Project, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("model", ["builtin:random-llama", "stories3m"])
 def test_real_builds_are_equal_to_the_byte(model: str, test_data: Path, tmp_path: Path) -> None:
     overrides = [f"model.path={model}", "quant=awq_w4_g128"]
