@@ -34,6 +34,7 @@ HASH_BYTES_PER_S = 1.2e9
 SAMPLE_TEXT = "builtin:sample"
 TEXT_SUFFIXES = (".txt", ".jsonl")
 CACHED = "cached"
+SHOWN_FILES = 3
 NOT_KNOWN_BEFORE = "an input is not known"
 
 
@@ -228,7 +229,10 @@ class Stages:
         size = sum(stamp(path).size for path in self._unhashed)
         seconds = size / HASH_BYTES_PER_S
         time = f"about {seconds:.0f} s" if seconds >= 1 else "under 1 s"
-        return f"not yet hashed, {show_bytes(size)}, {time}"
+        names = [path.name for path in self._unhashed[:SHOWN_FILES]]
+        if len(self._unhashed) > SHOWN_FILES:
+            names.append(f"{len(self._unhashed) - SHOWN_FILES} more")
+        return f"not yet hashed, {show_bytes(size)}, {time}: {', '.join(names)}"
 
 
 def calibration_text(run: RunConfig) -> Path | None:

@@ -42,11 +42,28 @@ def test_nothing_is_known_before_the_inputs_are_hashed(bench: Bench) -> None:
     }
     size = sum(path.stat().st_size for path in plan.unhashed)
     assert [path.name for path in plan.unhashed] == ["config.json", "model.safetensors", "text.txt"]
-    words = f"not yet hashed, {size / 2**10:.0f} KiB, under 1 s"
+    words = (
+        f"not yet hashed, {size / 2**10:.0f} KiB, under 1 s:"
+        " config.json, model.safetensors, text.txt"
+    )
     assert reasons(plan) == dict.fromkeys(actions(plan), words)
     assert plan.workspace is None
     assert plan.engine.workspace == ""
     assert not bench.store.home.exists()
+
+
+def test_only_the_file_that_changed_is_to_be_hashed(bench: Bench) -> None:
+    bench.plan()
+    (bench.checkpoint / "config.json").touch()
+    plan = bench.plan(hashed=False)
+    assert [path.name for path in plan.unhashed] == ["config.json"]
+    assert reasons(plan)["resolve"].endswith(": config.json")
+    os.utime(bench.text, ns=(1, 1))
+    (bench.checkpoint / "generation_config.json").write_text("{}")
+    (bench.checkpoint / "tokenizer_config.json").write_text("{}")
+    assert reasons(bench.plan(hashed=False))["resolve"].endswith(
+        ": config.json, generation_config.json, tokenizer_config.json, 1 more"
+    )
 
 
 def test_the_whole_plan_is_known_before_anything_is_built(bench: Bench) -> None:
