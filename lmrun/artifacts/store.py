@@ -39,7 +39,7 @@ RESUME = ".resume"
 DAMAGED = ".damaged"
 """Marks an artifact whose bytes were found wrong after a start; holds the reason."""
 
-_ASIDE = re.compile(r"\.(manifest\.json|damaged)\.\d+")
+_ASIDE = re.compile(r"\.(manifest\.json|\.damaged)\.\d+")
 """A manifest or a mark being replaced, by another process or by one that was killed."""
 
 _log = log.get(__name__)
@@ -208,6 +208,8 @@ class Store:
             self._renew(artifact)
         except FileNotFoundError as error:
             raise ArtifactError(f"{artifact.path}: removed while it was verified") from error
+        except ArtifactError as error:
+            _log.warning("%s: right, but hashed again next time: %s", artifact.path, error)
 
     def _renew(self, artifact: Artifact) -> None:
         """Let the stamps be those of the files as they lie there."""

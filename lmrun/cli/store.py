@@ -50,18 +50,22 @@ def run(argv: list[str]) -> ExitStatus:
 def _ls(argv: list[str], store: Store) -> ExitStatus:
     given, words = flags.split(argv, _JSON)
     _no_words("ls", words)
-    order = {stage: index for index, stage in enumerate(BY_NAME)}
-    listed = sorted(entries(store), key=lambda entry: order.get(entry.stage, len(order)))
-    found = (store.home, listed, unfinished(store), uses.needed(store.home, Path.cwd()))
+    found = (store.home, _in_order(store), unfinished(store), uses.needed(store.home, Path.cwd()))
     if "--json" in given:
         return _say_json(store_text.listing(*found))
     sys.stdout.write(store_text.table(*found))
     return ExitStatus.OK
 
 
+def _in_order(store: Store) -> list[Entry]:
+    """Every artifact, by stage as they run."""
+    order = {stage: index for index, stage in enumerate(BY_NAME)}
+    return sorted(entries(store), key=lambda entry: order.get(entry.stage, len(order)))
+
+
 def _verify(argv: list[str], store: Store) -> ExitStatus:
     given, words = flags.split(argv, _JSON)
-    wanted = [chosen(store, word) for word in words] or entries(store)
+    wanted = [chosen(store, word) for word in words] or _in_order(store)
     checked: list[tuple[Entry, str | None]] = []
     for entry in wanted:
         problem = _problem(store, entry)

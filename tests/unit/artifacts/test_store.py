@@ -222,6 +222,46 @@ def test_a_copied_store_is_hashed_once_and_trusted_again(store: Store, artifact:
     assert found.manifest.files["sub/rank-0"].inode == file.stat().st_ino
 
 
+def test_right_bytes_in_a_store_that_cannot_be_written_are_right(
+    store: Store, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store restored from a CI cache, read-only: the stamps moved and cannot be renewed."""
+    os.utime(artifact.path / "model.json")
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("lmrun.artifacts.store.manifests.write", read_only)
+    store.verify(artifact)
+    assert problem(store) is None
+
+
+def test_damage_in_a_store_that_cannot_be_written_is_still_named(
+    store: Store, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    flip_a_bit(artifact.path / "sub" / "rank-0")
+    monkeypatch.setattr("lmrun.artifacts.store.write_text", read_only)
+    with pytest.raises(ArtifactError, match="sub/rank-0: its bytes are not those"):
+        store.verify(artifact)
+
+
+def test_a_manifest_being_replaced_beside_us_is_no_damage(store: Store, artifact: Artifact) -> None:
+    (artifact.path / ".manifest.json.4711").write_text("{")
+    (artifact.path / "..damaged.4711").write_text("wro")
+    assert problem(store) is None
+    (artifact.path / "manifest.json.4711").write_text("{")
+    assert problem(store) == "manifest.json.4711: not in the manifest"
+
+
+def test_a_removed_artifact_is_not_condemned(store: Store, artifact: Artifact) -> None:
+    artifact.path.rename(store.home / "gone")
+    store.condemn(artifact, "wrong")
+    assert not artifact.path.exists()
+
+
 def test_a_stage_that_fills_nothing_is_refused(store: Store) -> None:
     with pytest.raises(ArtifactError, match="expected files, got none"):
         store.build("convert", KEY, lambda _: fields())
