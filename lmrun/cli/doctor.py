@@ -1,6 +1,7 @@
 """`lmrun doctor`: is all there that lmrun needs, and what can this machine do at most."""
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -74,7 +75,14 @@ def _measure() -> None:
         sys.stderr.write(f"measuring: {what}\n")
         sys.stderr.flush()
 
-    save_ceilings(env.home(), measure(this_machine().identity, say=say))
+    machine = this_machine()
+    load = os.getloadavg()[0]
+    save_ceilings(env.home(), measure(machine.identity, say=say))
+    if load > machine.cores / 2:
+        say(
+            f"the machine was busy (load {load:.1f}, {machine.cores} cores), figures may be too"
+            " low. Measure again when it is not: the better ones stay."
+        )
 
 
 def _worst(found: list[Check]) -> Status:

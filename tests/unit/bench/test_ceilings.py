@@ -13,7 +13,7 @@ from lmrun.plan.machine import this_machine
 
 def test_every_ceiling_is_measured_and_in_order() -> None:
     machine, said = this_machine().identity, []
-    found = measure(machine, said.append, Effort(rounds=1, seconds=0.01, requests=2))
+    found = measure(machine, said.append, Effort(1, 0.01, 2, caches=1))
     assert said == ["round 1 of 1"]
     assert found.machine == machine
     assert found.engine_build == build_name(_engine.build_info())

@@ -83,10 +83,16 @@ def test_measuring_keeps_the_ceilings_for_later_plans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LMRUN_HOME", str(tmp_path))
-    monkeypatch.setattr(ceilings, "DEFAULT", ceilings.Effort(1, 0.005, 1))
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (99.5, 1.0, 1.0))
+    monkeypatch.setattr(ceilings, "DEFAULT", ceilings.Effort(1, 0.005, 1, caches=1))
     assert main.run(["doctor", "--measure"]) is ExitStatus.OK
     printed = capfd.readouterr()
     assert printed.err.startswith("measuring: round 1 of 1\n")
+    assert printed.err.splitlines()[1:] == [
+        "measuring: the machine was busy (load 99.5, "
+        f"{this_machine().cores} cores), figures may be too low. Measure again when it is not:"
+        " the better ones stay."
+    ]
     assert load_ceilings(tmp_path, this_machine().identity) is not None
     assert "\nceilings, " in printed.out
 
