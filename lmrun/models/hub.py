@@ -1,6 +1,6 @@
-"""The Hugging Face hub and its cache on this machine, through huggingface_hub.
+"""The Hugging Face hub, through huggingface_hub.
 
-Imported only where a model comes from the hub: the library costs 0.13 s of CPU. It reads HF_HOME,
+Imported only where the hub must be asked: the library costs 0.13 s of CPU. It reads HF_HOME,
 HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN when it is imported.
 """
 
@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
     SafetensorsParsingError,
 )
-from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, not re-exported
     build_hf_headers,
     disable_progress_bars,
@@ -34,7 +34,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, 
 
 from lmrun.config.secrets import resolve
 from lmrun.errors import LmrunError, PlanError, StageError
-from lmrun.models.hub_files import HubFile, is_commit
+from lmrun.models.hub_cache import HubCache
+from lmrun.models.hub_files import HubFile, Listing, is_commit
 from lmrun.models.safetensors_header import TensorEntry, check_header
 
 _CONNECTIONS = 8
@@ -48,52 +49,12 @@ logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What the hub says of one commit."""
-
-    commit: str
-    files: dict[str, HubFile]
-    """By name, those at the top of the repository; ``sha256`` of large files alone."""
-
-
-@dataclass(frozen=True)
-class Hub:
+class Hub(HubCache):
     """One repository: what the hub says of it, and what the cache holds. Planning writes nothing.
 
     Errors: `PlanError` where asking again would not help (no such repository, no access, offline),
     `StageError` where it may (unreachable, broken off).
     """
-
-    hub_id: str
-    revision: str
-    token: str | None
-    """Reference to the access token; None leaves it to huggingface_hub (HF_TOKEN, or a login)."""
-    offline: bool
-
-    @property
-    def is_offline(self) -> bool:
-        """By `model.hub_offline` or HF_HUB_OFFLINE."""
-        return self.offline or bool(constants.HF_HUB_OFFLINE)
-
-    @property
-    def where(self) -> str:
-        """How messages name it."""
-        return f"model.hub_id={self.hub_id}"
-
-    @property
-    def folder(self) -> Path:
-        """The repository's folder in the cache, there or not."""
-        name = repo_folder_name(repo_id=self.hub_id, repo_type="model")
-        return Path(constants.HF_HUB_CACHE).absolute() / name
-
-    def snapshot(self, commit: str) -> Path:
-        """The folder of a commit in the cache, there or not."""
-        return self.folder / "snapshots" / commit
-
-    def cached_commit(self) -> str | None:
-        """What the revision stood for when the cache was last filled under it."""
-        file = self.folder / "refs" / self.revision
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
     def remember_commit(self, commit: str) -> None:
         """Note in the cache what the revision stands for, as the library does."""
@@ -101,20 +62,6 @@ class Hub:
         with self._explained():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(commit, encoding="utf-8")
-
-    def is_cached(self, commit: str, file: HubFile) -> bool:
-        """Whether the cache holds a file of this commit in full length."""
-        path = self.snapshot(commit) / file.name
-        return path.is_file() and path.stat().st_size == file.size
-
-    def bytes_left(self, file: HubFile) -> int:
-        """What a download still has to fetch of a file that is not cached."""
-        if not file.is_large:
-            return file.size
-        if self._blob(file).is_file():
-            return 0
-        partial = self._partial(file)
-        return file.size - (min(partial.stat().st_size, file.size) if partial.is_file() else 0)
 
     def look(self, revision: str) -> Listing:
         """Ask the hub what a revision stands for and which files it has."""
@@ -199,7 +146,7 @@ class Hub:
         huggingface_hub begins again after a kill; this goes on where the last attempt ended.
         ``check`` computes the SHA-256 of a file: bytes that are not those of the hub are dropped.
         """
-        blob, partial = self._blob(file), self._partial(file)
+        blob, partial = self.blob(file), self.partial(file)
         lock = self.folder.parent / ".locks" / self.folder.name / f"{file.sha256}.{_NAME}.lock"
         with self._explained():
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -235,12 +182,6 @@ class Hub:
             )
             opened.flush()
             os.fsync(opened.fileno())
-
-    def _blob(self, file: HubFile) -> Path:
-        return self.folder / "blobs" / str(file.sha256)
-
-    def _partial(self, file: HubFile) -> Path:
-        return self.folder / "blobs" / f"{file.sha256}.{_NAME}.incomplete"
 
     def _url(self, commit: str, file: HubFile) -> str:
         return hf_hub_url(self.hub_id, file.name, revision=commit)

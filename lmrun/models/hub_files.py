@@ -20,6 +20,15 @@ class HubFile:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What the hub says of one commit."""
+
+    commit: str
+    files: dict[str, HubFile]
+    """By name, those at the top of the repository; ``sha256`` of large files alone."""
+
+
+@dataclass(frozen=True)
 class HubModel:
     """Where the model of a plan comes from, and what of it is not on this machine yet."""
 

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmrun.artifacts import hub_lists
 from lmrun.config.schema import ModelConfig
@@ -19,10 +19,13 @@ from lmrun.models.checkpoint import (
     no_safetensors,
     shard_names,
 )
-from lmrun.models.hub import Hub, Listing
-from lmrun.models.hub_files import DEFAULT_REVISION, HubFile, HubModel, is_commit
+from lmrun.models.hub_cache import HubCache
+from lmrun.models.hub_files import DEFAULT_REVISION, HubFile, HubModel, Listing, is_commit
 from lmrun.models.registry import CONFIG_FILE, GENERATION_FILE
 from lmrun.plan.config_source import ConfigOnly, not_served_only
+
+if TYPE_CHECKING:
+    from lmrun.models.hub import Hub
 
 _READ = (CONFIG_FILE, GENERATION_FILE, INDEX_FILE)
 """Read by the planner, large or small."""
@@ -40,11 +43,17 @@ class HubCheckpoint:
     notes: tuple[str, ...]
 
 
-def hub_of(model: ModelConfig) -> Hub:
+def hub_of(model: ModelConfig) -> "Hub":
     """The repository that the `model` group names."""
+    from lmrun.models.hub import Hub  # noqa: PLC0415 - 0.13 s, where the hub must be asked
+
+    return Hub(**asdict(_cache_of(model)))
+
+
+def _cache_of(model: ModelConfig) -> HubCache:
     assert model.hub_id is not None
     revision = model.revision or DEFAULT_REVISION
-    return Hub(model.hub_id, revision, model.hub_token, model.hub_offline)
+    return HubCache(model.hub_id, revision, model.hub_token, model.hub_offline)
 
 
 def find_on_hub(model: ModelConfig, home: Path, commit: str | None = None) -> HubCheckpoint:
@@ -54,26 +63,27 @@ def find_on_hub(model: ModelConfig, home: Path, commit: str | None = None) -> Hu
     not change under it. ``home`` is the store's. What is cached whole and was seen before needs no
     network. Raises `PlanError`, and `StageError` where the hub cannot be reached.
     """
-    hub = hub_of(model)
-    if commit is None and is_commit(hub.revision):
-        commit = hub.revision
+    cache = _cache_of(model)
+    if commit is None and is_commit(cache.revision):
+        commit = cache.revision
     listing = None
     notes: tuple[str, ...] = ()
     if commit is None:
-        if hub.is_offline:
-            commit, notes = _remembered(hub)
+        if cache.is_offline:
+            commit, notes = _remembered(cache)
         else:
-            listing = hub.look(hub.revision)
+            listing = hub_of(model).look(cache.revision)
             commit = listing.commit
-    known = hub_lists.read(home, hub.hub_id, commit)
-    if known is not None and all(hub.is_cached(commit, file) for file in known):
-        return _local(hub, commit, known, notes)
-    if hub.is_offline:
-        return _offline(hub, commit, known, notes)
+    known = hub_lists.read(home, cache.hub_id, commit)
+    if known is not None and all(cache.is_cached(commit, file) for file in known):
+        return _local(cache, commit, known, notes)
+    if cache.is_offline:
+        return _offline(cache, commit, known, notes)
+    hub = hub_of(model)
     return _asked(hub, listing or hub.look(commit), notes)
 
 
-def _remembered(hub: Hub) -> tuple[str, tuple[str, ...]]:
+def _remembered(hub: HubCache) -> tuple[str, tuple[str, ...]]:
     commit = hub.cached_commit()
     if commit is None:
         raise PlanError(
@@ -84,7 +94,7 @@ def _remembered(hub: Hub) -> tuple[str, tuple[str, ...]]:
 
 
 def _local(
-    hub: Hub, commit: str, files: tuple[HubFile, ...], notes: tuple[str, ...]
+    hub: HubCache, commit: str, files: tuple[HubFile, ...], notes: tuple[str, ...]
 ) -> HubCheckpoint:
     checkpoint = Checkpoint.open(hub.snapshot(commit))
     model = HubModel(hub.hub_id, hub.revision, commit, files, missing=(), download_bytes=0)
@@ -92,7 +102,7 @@ def _local(
 
 
 def _offline(
-    hub: Hub, commit: str, known: tuple[HubFile, ...] | None, notes: tuple[str, ...]
+    hub: HubCache, commit: str, known: tuple[HubFile, ...] | None, notes: tuple[str, ...]
 ) -> HubCheckpoint:
     """Without the hub: what the cache holds, where that is a whole checkpoint."""
     folder = hub.snapshot(commit)
@@ -110,7 +120,7 @@ def _offline(
     return _local(hub, commit, files, (*notes, unseen))
 
 
-def _asked(hub: Hub, listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
+def _asked(hub: "Hub", listing: Listing, notes: tuple[str, ...]) -> HubCheckpoint:
     commit = listing.commit
     where = f"{hub.where}@{commit[:12]}"
     small = _side_files(listing, where)

@@ -90,7 +90,7 @@ def find_source(run: RunConfig, home: Path, commit: str | None = None) -> Source
 
 
 def _hub_source(run: RunConfig, home: Path, commit: str | None) -> Source:
-    # huggingface_hub costs 0.13 s of CPU: imported where a model comes from the hub
+    # huggingface_hub is imported where a model comes from the hub alone
     from lmrun.plan.hub_source import find_on_hub  # noqa: PLC0415
 
     on_hub = find_on_hub(run.model, home, commit)

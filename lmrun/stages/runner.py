@@ -81,7 +81,7 @@ def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL
     commit = plan.hub.commit if plan.hub else None
     if plan.unhashed or (plan.hub and plan.hub.missing):
         if plan.hub:
-            # huggingface_hub costs 0.13 s of CPU: imported where a model comes from the hub
+            # huggingface_hub is imported where a model comes from the hub alone
             from_hub = import_module("lmrun.stages.from_hub")
             from_hub.download(plan, store.home)
         resolve.hash_inputs(store.home, plan.unhashed)
