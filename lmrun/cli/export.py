@@ -13,6 +13,7 @@ from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy import building
 from lmrun.errors import ArtifactError, ExitStatus, UsageError
+from lmrun.plan.plan import check_runnable
 from lmrun.plan.planner import make_plan
 
 STAGES = ("quantize", "convert")
@@ -35,6 +36,7 @@ def run(argv: list[str]) -> ExitStatus:
     composed = compose(overrides)
     with located(composed):
         plan = make_plan(composed, store)
+        check_runnable(plan)
         check_has(plan, stage)
         if "--no-build" not in given:
             plan = building.build(composed, store, goal=stage)

@@ -31,7 +31,7 @@ def fingerprint_of(plan: Plan, stage: str) -> str:
     assert planned is not None
     if planned.fingerprint is None:
         raise ArtifactError(
-            f"{stage}: its fingerprint is not known before {plan.unhashed[0]} is hashed."
+            f"{stage}: its fingerprint is not known before the model's files are hashed."
             " `lmrun build` with the same settings does it."
         )
     return planned.fingerprint

@@ -18,8 +18,8 @@ from lmrun.cli.planned_stage import check_has, fingerprint_of, is_override
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.config.suggest import did_you_mean
-from lmrun.errors import ArtifactError, ExitStatus, UsageError
-from lmrun.plan.plan import Plan
+from lmrun.errors import ArtifactError, ExitStatus, PlanError, UsageError
+from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
 from lmrun.plan.sizes import show_bytes
 from lmrun.plan.stage_specs import BY_NAME
@@ -205,6 +205,11 @@ def _key(argv: list[str], store: Store) -> ExitStatus:
     """One line that is equal wherever the offline stages would build the same bytes."""
     given, overrides = flags.split(argv, _JSON)
     plan = _plan(store, overrides)
+    if plan.hub is not None and plan.hub.missing:
+        raise PlanError(
+            f"store key: {plan.hub.hub_id}@{plan.hub.commit} is not downloaded, so that its files"
+            " have no digests yet. `lmrun build` downloads it; keep the hub's cache between CI runs."
+        )
     if plan.unhashed:
         DigestCache(store.home).hash_files(plan.unhashed)
         plan = _plan(store, overrides)
@@ -236,7 +241,9 @@ def _key(argv: list[str], store: Store) -> ExitStatus:
 def _plan(store: Store, overrides: Sequence[str]) -> Plan:
     composed = compose(list(overrides))
     with located(composed):
-        return make_plan(composed, store)
+        plan = make_plan(composed, store)
+        check_runnable(plan)
+    return plan
 
 
 def parse_age(text: str) -> float:
