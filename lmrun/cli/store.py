@@ -208,7 +208,7 @@ def _key(argv: list[str], store: Store) -> ExitStatus:
     if plan.hub is not None and plan.hub.missing:
         raise PlanError(
             f"store key: {plan.hub.hub_id}@{plan.hub.commit} is not downloaded, so that its files"
-            " have no digests yet. `lmrun build` downloads it; keep the hub's cache between CI runs."
+            " have no digests yet. `lmrun build` downloads it: keep the hub's cache between runs."
         )
     if plan.unhashed:
         DigestCache(store.home).hash_files(plan.unhashed)
