@@ -1,5 +1,6 @@
 """The command ``lmrun``: finds the verb, loads its module, maps errors to exit statuses."""
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -68,6 +69,7 @@ _TAKE_A_VALUE = (
 
 def main() -> NoReturn:
     """Entry point of the console script."""
+    gc.set_threshold(50_000, 20, 50)  # imports make many objects, and none of them is garbage
     sys.exit(run(sys.argv[1:]))
 
 

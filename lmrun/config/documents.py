@@ -75,9 +75,12 @@ def read(path: Path, package: str, places: Places) -> Document:
     return document
 
 
-@lru_cache(maxsize=256)
-def _parsed(text: str, shown: str) -> tuple[dict[tuple[str, ...], int], dict[str, Any]]:
-    """Lines and values; kept, since the sides of a diff read the same files."""
+def content(path: Path) -> dict[str, Any]:
+    """The values of a file that `read` has read, its defaults list among them; not checked."""
+    return _container(path.read_bytes().decode("utf-8"), str(path))
+
+
+def _parsed(text: str, shown: str) -> tuple[Mapping[tuple[str, ...], int], dict[str, Any]]:
     return _lines(text, shown), _container(text, shown)
 
 
@@ -145,12 +148,18 @@ def _is_plain_number(text: str) -> bool:
 
 def _container(text: str, shown: str) -> dict[str, Any]:
     """The values as OmegaConf reads them, so that what is checked is what is merged."""
-    if not text.strip():
-        return {}
     try:
-        container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        return _values(text)
     except yaml.YAMLError as error:
         raise ConfigError(_broken(error, shown)) from error
+
+
+@lru_cache(maxsize=256)
+def _values(text: str) -> dict[str, Any]:
+    """Kept: a file is read to be checked and to be merged, and by both sides of a diff."""
+    if not text.strip():
+        return {}
+    container = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     assert isinstance(container, dict)  # `_lines` refused anything but a mapping
     return {str(key): value for key, value in container.items()}
 

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lmrun.config import keys, recipes
+from lmrun.config.documents import content
 from lmrun.config.names import is_name
 from lmrun.config.places import Places
 from lmrun.config.schema import RunConfig
@@ -61,7 +62,7 @@ class RecipeSource(ConfigSource):
         return ConfigResult(
             provider=self.provider,
             path=f"{_SCHEME}://{path}",
-            config=OmegaConf.create(path.read_text("utf-8") or "{}"),
+            config=OmegaConf.create(content(path)),
             header={"package": "_global_"},
         )
 
@@ -81,7 +82,7 @@ class RecipeSource(ConfigSource):
 
 
 class OptionSource(ConfigSource):
-    """The options of the user's own: a file `GROUP/NAME.yaml` below the folder of the path.
+    """Options: a file `GROUP/NAME.yaml` below one of the folders of the path.
 
     The package is the group's, whatever the file's first lines say.
     """
@@ -106,7 +107,7 @@ class OptionSource(ConfigSource):
         return ConfigResult(
             provider=self.provider,
             path=f"{_OPTION_SCHEME}://{path}",
-            config=OmegaConf.create(path.read_text("utf-8") or "{}"),
+            config=OmegaConf.create(content(path)),
             header={"package": None},
         )
 
@@ -114,13 +115,18 @@ class OptionSource(ConfigSource):
         group = config_path.strip("/")
         if group not in keys.groups():
             return [] if results_filter == ObjectType.CONFIG else list(keys.groups())
-        files = (Path(self.path) / group).glob("*.yaml")
-        return [] if results_filter == ObjectType.GROUP else sorted(file.stem for file in files)
+        files = (file for folder in self._folders() for file in (folder / group).glob("*.yaml"))
+        return [] if results_filter == ObjectType.GROUP else sorted({file.stem for file in files})
+
+    def _folders(self) -> tuple[Path, ...]:
+        return tuple(Path(part) for part in self.path.split(os.pathsep) if part)
 
     def _file(self, config_path: str) -> Path | None:
         group, _, name = config_path.strip("/").removesuffix(".yaml").partition("/")
-        path = Path(self.path) / group / f"{name}.yaml"
-        return path if group in keys.groups() and is_name(name) and path.is_file() else None
+        if group not in keys.groups() or not is_name(name):
+            return None
+        files = (folder / group / f"{name}.yaml" for folder in self._folders())
+        return next((file for file in files if file.is_file()), None)
 
 
 class LmrunSearchPath(SearchPathPlugin):
@@ -132,9 +138,9 @@ class LmrunSearchPath(SearchPathPlugin):
             return
         folders = os.pathsep.join(map(str, places.recipe_folders))
         search_path.append(provider="lmrun-recipes", path=f"{_SCHEME}://{folders}")
-        if places.own_configs is not None:
-            path = f"{_OPTION_SCHEME}://{places.own_configs}"
-            search_path.append(provider="lmrun-options", path=path)
+        options = [str(places.configs)] + [str(path) for path in [places.own_configs] if path]
+        path = f"{_OPTION_SCHEME}://{os.pathsep.join(options)}"
+        search_path.prepend(provider="lmrun-options", path=path)
 
 
 @lru_cache(maxsize=32)
@@ -185,7 +191,7 @@ def _session(places: Places) -> Iterator[None]:
 @contextmanager
 def _bare_hydra_node() -> Iterator[None]:
     """Hydra's own settings without its launcher, sweeper, logging and help, which no composition
-    needs: 56 ms of CPU in place of 93."""
+    needs and which would double its cost."""
     group = ConfigStore.instance().repo["hydra"]
     full = group["config.yaml"]
     node = OmegaConf.structured(HydraConf(defaults=[]))
