@@ -34,9 +34,9 @@ DECODE_CONTEXT, PREFILL_CONTEXT = 1024, 256
 class Effort:
     """How long to look. The default takes about 15 s."""
 
-    rounds: int = 3
+    rounds: int = 2
     """Over all figures, a while apart: a busy machine has its quiet moments."""
-    seconds: float = 0.2
+    seconds: float = 0.25
     """For each figure and round."""
     requests: int = 24
     """To each engine process, a round."""
