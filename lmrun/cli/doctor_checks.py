@@ -271,7 +271,7 @@ def measured() -> Check:
     machine = this_machine().identity
     found = load_ceilings(env.home(), machine)
     if found is None:
-        advice = "`lmrun doctor --measure` measures once (15 s when it is quiet); plans then estimate speed."
+        advice = "`lmrun doctor --measure` measures once, in some 15 s; plans then tell speed."
         return warn("ceilings", "not measured on this machine", advice)
     return ok("ceilings", f"measured {found.measured_at}")
 

@@ -56,7 +56,7 @@ def test_the_document_keeps_its_schema_and_tells_the_worst(
         "name": "ceilings",
         "status": "warn",
         "found": "not measured on this machine",
-        "advice": "`lmrun doctor --measure` measures once (15 s when it is quiet); plans then estimate speed.",
+        "advice": "`lmrun doctor --measure` measures once, in some 15 s; plans then tell speed.",
     }
     assert document["ceilings"] is None
 
