@@ -35,13 +35,13 @@ def _run(argv: list[str], cwd: Path, extra: dict[str, str]) -> str:
     return ran.stdout
 
 
-def _install(folder: Path) -> Path:
+def _install(snapshot: Path, folder: Path) -> Path:
     """A copy of the source, installed into an environment of its own; its `lmrun`.
 
     Torch and the other packages are those of the tests: a path file lends them.
     """
     source = folder / "source"
-    shutil.copytree(SOURCE, source, ignore=LEFT_OUT)
+    shutil.copytree(snapshot, source)
     _run([sys.executable, "-m", "venv", "venv"], folder, {})
     python = folder / "venv" / "bin" / "python"
     own = _run(
@@ -58,12 +58,14 @@ def _install(folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_two_clean_installs_write_the_same_lock(tmp_path: Path) -> None:
+    snapshot = tmp_path / "snapshot"
+    shutil.copytree(SOURCE, snapshot, ignore=LEFT_OUT)
     found: list[bytes] = []
     commands: list[Path] = []
     for name, extra in zip(("one", "deeper/two"), SURROUNDINGS, strict=True):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        lmrun = _install(folder)
+        lmrun = _install(snapshot, folder)
         work = lay_out(folder / "work")
         store = {"LMRUN_HOME": str(folder / "home"), "LMRUN_MODELS": str(work / "models")}
         _run([str(lmrun), "lock", "recipe=tiny"], work, {**extra, **store})
