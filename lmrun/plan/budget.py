@@ -20,7 +20,7 @@ from lmrun.plan.sizes import parse_bytes
 from lmrun.plan.weights import Weights
 from lmrun.quant.layout import CPU, KvLayout, rank_kv_heads
 
-PROCESS_BYTES = {"cpu": 128 << 20, "cuda": 512 << 20}
+PROCESS_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
 """The engine process itself where nobody measured it: interpreter, libraries, tokenizer; on CUDA
 the context and the code of kernels."""
 F32_BYTES, F16_BYTES = 4, 2

@@ -27,7 +27,7 @@ stages
 
 memory
         8 GiB  cpu, installed memory
-     -128 MiB  engine process (estimate)
+      -32 MiB  engine process (estimate)
        -2 MiB  weights
                  16 KiB embedding, F16: 8,192 x 16 bits
                50.2 KiB attention, u4 g128: 98,304 x 4.1875 bits
@@ -36,12 +36,12 @@ memory
                  16 KiB head, F16: 8,192 x 16 bits
                1.77 MiB rope table, padding, rounding to whole pages
     -1.79 MiB  activations: steps of 256 tokens, logits of 32 sequences
-     7.87 GiB  left
+     7.97 GiB  left
      1.25 MiB  KV cache: 128 blocks of 10 KiB (64 tokens x 160 B, 4 bits),\
  8,192 tokens
                a token: 2 layers x 2 KV heads x 2 x (16 B + 4 B of scale and zero) = 160 B
                all that is needed: 32 sequences x 4 blocks (256 tokens) = 128;\
- kv.memory_ratio allows 0.8 x 7.87 GiB
+ kv.memory_ratio allows 0.8 x 7.97 GiB
                holds 32 x 256 tokens (4 blocks)
 
 speed     not measured: lmrun doctor --measure
@@ -55,6 +55,6 @@ launch
 
 def test_a_share_of_memory_shows_its_factors(bench: Bench) -> None:
     text = plan_text(bench.plan("kv.memory_ratio=0.0001"))
-    assert "kv.memory_ratio: 0.0001 x 7.87 GiB; full use would be 32 sequences x 4 blocks" in text
+    assert "kv.memory_ratio: 0.0001 x 7.97 GiB; full use would be 32 sequences x 4 blocks" in text
     text = plan_text(bench.plan("kv.memory=1MiB", "backend.context_length=64"))
     assert "kv.memory=1MiB; full use would be 32 sequences x 1 blocks (64 tokens) = 32" in text
