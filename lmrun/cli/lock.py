@@ -13,10 +13,11 @@ from lmrun.deploy import locking
 from lmrun.deploy.building import build
 from lmrun.errors import ConfigError, ExitStatus, UsageError
 from lmrun.plan import lock as locks
-from lmrun.plan.drift import changed_lines, things
+from lmrun.plan.drift import changed_lines
 from lmrun.plan.lock import Lock
 from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
+from lmrun.plan.sizes import things
 
 logger = log.get(__name__)
 

@@ -10,7 +10,7 @@ from lmrun.errors import ArtifactError
 from lmrun.models import chat_template
 from lmrun.plan.choosing import Chosen
 from lmrun.plan.plan import ModelKind
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.sizes import show_bytes, things
 
 _OPTIONS_OF_AWQ = "awq_w4_g{}"
 _GROUPS_OF_RTN = 128
@@ -77,7 +77,7 @@ def _kv(chosen: Chosen) -> Iterator[str]:
     held = budget.sequences_of(engine.context_length)
     yield (
         f"  # {show_bytes(budget.kv_bytes_per_token)} a token; {show_bytes(budget.kv_bytes)} hold"
-        f" {held.sequences} sequence{'s' * (held.sequences != 1)} of {held.length} tokens."
+        f" {things(held.sequences, 'sequence')} of {held.length} tokens."
     )
     yield f"  - override /kv: kv{chosen.run.kv.bits}"
 

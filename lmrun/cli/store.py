@@ -21,7 +21,7 @@ from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ArtifactError, ExitStatus, PlanError, UsageError
 from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.sizes import show_bytes, things
 from lmrun.plan.stage_specs import BY_NAME
 
 KEY_VERSION = 1
@@ -83,7 +83,7 @@ def _verify(argv: list[str], store: Store) -> ExitStatus:
         ]
         _say_json({"schema_version": 1, "damaged": damaged, "artifacts": rows})
     else:
-        sys.stdout.write(f"{_count(len(checked), 'artifact')}, {damaged or 'none'} damaged\n")
+        sys.stdout.write(f"{things(len(checked), 'artifact')}, {damaged or 'none'} damaged\n")
     return ExitStatus.STAGE_FAILED if damaged else ExitStatus.OK
 
 
@@ -257,10 +257,6 @@ def parse_age(text: str) -> float:
 def _no_words(command: str, words: Sequence[str]) -> None:
     if words:
         raise UsageError(f"store {command}: expected flags alone, got {words[0]!r}.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _say_json(document: dict[str, Any]) -> ExitStatus:

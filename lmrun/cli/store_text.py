@@ -8,7 +8,7 @@ from typing import Any
 
 from lmrun.artifacts.inventory import Entry, Unfinished, readers
 from lmrun.artifacts.uses import Needed
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.sizes import show_bytes, things
 
 SCHEMA_VERSION = 1
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -85,9 +85,8 @@ def table(home: Path, entries: Sequence[Entry], parts: Sequence[Unfinished], nee
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
         for row in rows
     ]
-    count = len(entries)
     total = show_bytes(_total(entries, parts))
-    lines.append(f"{count} artifact{'' if count == 1 else 's'}, {total} in {home}")
+    lines.append(f"{things(len(entries), 'artifact')}, {total} in {home}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

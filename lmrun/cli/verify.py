@@ -13,8 +13,8 @@ from lmrun.config.located import located
 from lmrun.deploy.verifying import SCHEMA, Report, verify
 from lmrun.errors import ExitStatus, UsageError
 from lmrun.plan import lock as locks
-from lmrun.plan.drift import counted, drift_text, things
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.drift import counted, drift_text
+from lmrun.plan.sizes import show_bytes, things
 
 
 def run(argv: list[str]) -> ExitStatus:

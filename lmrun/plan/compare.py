@@ -16,6 +16,7 @@ from lmrun.plan.comparison import (
 )
 from lmrun.plan.effects import effect
 from lmrun.plan.plan import Action, Plan, StagePlan
+from lmrun.plan.sizes import things
 from lmrun.plan.speed import SpeedEstimate
 from lmrun.plan.stage_specs import STAGES
 
@@ -203,8 +204,7 @@ def _estimates(plan: Plan | None) -> dict[str, float]:
 def _estimated_what(estimate: SpeedEstimate) -> str:
     if estimate.phase == "prefill":
         return f"prefill, {estimate.context_length} tokens"
-    sequences = "1 sequence" if estimate.num_seqs == 1 else f"{estimate.num_seqs} sequences"
-    return f"decode, {sequences}"
+    return f"decode, {things(estimate.num_seqs, 'sequence')}"
 
 
 def _observed(plan: Plan | None) -> dict[str, float]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lmrun.config.suggest import listed
 from lmrun.plan.comparison import (
     NOT_NEEDED,
     Comparison,
@@ -13,7 +14,7 @@ from lmrun.plan.comparison import (
     StageChange,
     Status,
 )
-from lmrun.plan.sizes import show_bytes, show_seconds
+from lmrun.plan.sizes import show_bytes, show_seconds, things
 
 NOT_KNOWN = "not known"
 _SHOWN_CHARACTERS = 60
@@ -65,10 +66,10 @@ def _consequences(one: Comparison) -> Iterator[str]:
         yield f"refused: {one.new_refusal.splitlines()[0]}"
         return
     if one.changes:
-        yield f"{len(one.changes)} setting{'s' if len(one.changes) > 1 else ''}"
+        yield things(len(one.changes), "setting")
     if one.status is not Status.removed:
         running = [stage.stage for stage in one.stages if _runs(stage)]
-        yield f"{_listed(running)} would run" if running else "no stage would run"
+        yield f"{listed(running, 'and')} would run" if running else "no stage would run"
     if one.downtime is not None:
         yield "restart" if one.downtime.needs_restart else "no restart"
 
@@ -205,7 +206,7 @@ def _downtime(downtime: Downtime) -> Iterator[str]:
     if not downtime.needs_restart:
         yield "restart needed: no"
         return
-    yield f"restart needed: yes ({_listed(downtime.because)})"
+    yield f"restart needed: yes ({listed(downtime.because, 'and')})"
     if "engine" not in downtime.because:
         return
     ready = NOT_KNOWN if downtime.seconds is None else f"about {show_seconds(downtime.seconds)}"
@@ -220,10 +221,6 @@ def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text.replace("\n", " ") or "''"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

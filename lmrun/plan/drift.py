@@ -8,6 +8,7 @@ from lmrun.artifacts.canonical import canonical
 from lmrun.models.checkpoint import SIDE_FILES
 from lmrun.models.registry import GENERATION_FILE
 from lmrun.plan.lock import UNKNOWN, Lock, LockedStage
+from lmrun.plan.sizes import things
 from lmrun.plan.stage_specs import STAGES
 
 NONE = "none"
@@ -97,11 +98,6 @@ def moved_stages(locked: Lock, now: Lock) -> list[str]:
 def counted(drifts: list[Drift]) -> str:
     """`1 thing drifted` or `3 things drifted`."""
     return f"{things(len(drifts), 'thing')} drifted"
-
-
-def things(count: int, name: str) -> str:
-    """`1 artifact`, `2 artifacts`."""
-    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def drift_text(drifts: list[Drift]) -> str:

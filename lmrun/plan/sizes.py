@@ -1,4 +1,4 @@
-"""Sizes in words, and words into sizes."""
+"""Sizes and counts in words, and words into sizes."""
 
 import re
 
@@ -40,6 +40,11 @@ def show_count(amount: float, unit: str) -> str:
             break
         amount, prefix = amount / 1000, larger
     return f"{amount:.3g} {prefix}{unit}"
+
+
+def things(count: int, name: str) -> str:
+    """`1 artifact`, `2 artifacts`."""
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def show_seconds(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """How the weights will be stored: what the quant group asks for, checked against the model."""
 
 from lmrun.config.schema import QuantConfig
+from lmrun.config.suggest import listed
 from lmrun.errors import PlanError
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.spec import LinearSpec, ModelSpec
@@ -58,7 +59,7 @@ def stored_quant(checkpoint: Checkpoint) -> WeightQuant:
     if group_size not in GROUP_SIZES:
         raise PlanError(
             f"{checkpoint.path}: groups of {group_size} are not built yet."
-            f" Supported: {_listed(GROUP_SIZES, 'and')}."
+            f" Supported: {listed(GROUP_SIZES, 'and')}."
         )
     kept = frozenset(
         linear.name for linear in checkpoint.spec.linears if not checkpoint.is_quantized(linear)
@@ -122,9 +123,9 @@ def _check_groups(quant: WeightQuant, spec: ModelSpec) -> None:
         ]
         named = max(wrong, key=_hardness)
         hint = (
-            f"Use {_listed(fitting, 'or')}."
+            f"Use {listed(fitting)}."
             if fitting
-            else f"None of {_listed(GROUP_SIZES, 'and')} does. Use quant.method=none."
+            else f"None of {listed(GROUP_SIZES, 'and')} does. Use quant.method=none."
         )
         raise PlanError(
             f"quant.group_size={quant.group_size}: must divide {named.in_features}"
@@ -141,8 +142,3 @@ def _check_groups(quant: WeightQuant, spec: ModelSpec) -> None:
 def _hardness(linear: LinearSpec) -> int:
     """How many group sizes a linear rules out; `max` keeps the first of equals."""
     return sum(linear.in_features % size != 0 for size in GROUP_SIZES)
-
-
-def _listed(sizes: tuple[int, ...] | list[int], word: str) -> str:
-    texts = [str(size) for size in sizes]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {word} {texts[-1]}"

@@ -1,6 +1,6 @@
 """Speed in lines: each estimate as the sum that it is, and beside what was observed."""
 
-from lmrun.plan.sizes import show_bytes, show_count, show_seconds
+from lmrun.plan.sizes import show_bytes, show_count, show_seconds, things
 from lmrun.plan.speed import Compared, Observed, SpeedEstimate, Speeds, Term
 
 
@@ -30,8 +30,8 @@ def observed_lines(observed: Observed) -> list[str]:
 def _what(estimate: SpeedEstimate) -> str:
     if estimate.phase == "prefill":
         return f"prefill of {estimate.tokens} tokens"
-    plural = "" if estimate.num_seqs == 1 else "s"
-    return f"decode, {estimate.num_seqs} sequence{plural} at context {estimate.context_length}"
+    sequences = things(estimate.num_seqs, "sequence")
+    return f"decode, {sequences} at context {estimate.context_length}"
 
 
 def _sum(estimate: SpeedEstimate) -> str:

@@ -22,7 +22,7 @@ from lmrun.plan.fingerprint import (
 from lmrun.plan.machine import Machine
 from lmrun.plan.numeric_class import numeric_class
 from lmrun.plan.plan import Action, ModelKind, StagePlan
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.sizes import show_bytes, things
 from lmrun.plan.source import Source
 from lmrun.plan.stage_seconds import estimated_seconds
 from lmrun.plan.stage_specs import BY_NAME, CONVERT, STAGES, StageSpec
@@ -254,5 +254,4 @@ def calibration_text(run: RunConfig) -> Path | None:
 
 
 def _download(hub: HubModel) -> str:
-    count = len(hub.missing)
-    return f"download {count} file{'s' * (count > 1)}, {show_bytes(hub.download_bytes)}"
+    return f"download {things(len(hub.missing), 'file')}, {show_bytes(hub.download_bytes)}"
