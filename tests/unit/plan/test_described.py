@@ -124,3 +124,21 @@ def test_a_degree_that_divides_nothing_is_refused(bench: Bench) -> None:
     )
     with pytest.raises(PlanError, match="groups of 128 must divide the 64 input features"):
         bench.plan("parallel.tp=2")
+
+
+@pytest.mark.parametrize(
+    ("name", "gigahertz", "channels", "multiply_adds", "cycles"),
+    [
+        ("xeon_8480", 2.0, 8, 16 * 16 * 32, 16),  # one TDPBF16PS of full tiles
+        ("epyc_9354", 3.25, 12, 512 // 32 * 2, 1),  # one VDPBF16PS of 512 bits
+    ],
+)
+def test_the_peaks_of_a_cpu_are_what_its_cores_do_in_a_cycle(
+    name: str, gigahertz: float, channels: int, multiply_adds: int, cycles: int
+) -> None:
+    device = compose([f"device={name}"]).run.device
+    assert device.cores is not None
+    peak = device.cores * gigahertz * 2 * multiply_adds / cycles
+    assert device.peak_gflop_s == peak
+    assert device.peak_int8_gop_s == 2 * peak
+    assert device.bandwidth_gb_s == pytest.approx(channels * 4800e6 * 8 / 1e9)
