@@ -18,12 +18,12 @@ MOST_RUNS = 1000
 def run(argv: list[str]) -> ExitStatus:
     """Time the start of `--help`, `list`, `explain`, `plan` and `diff` of the overrides."""
     given, words = flags.split(argv, FLAGS)
-    names = [word for word in words if "=" not in word and not word.startswith(("+", "~"))]
+    names, overrides = flags.parted(words)
     if not names:
         raise UsageError("bench: expected what to time, got nothing. Write lmrun bench startup.")
     if names != [STARTUP]:
         raise PlanError(f"bench {' '.join(names)}: not built yet. lmrun bench startup is.")
-    overrides = [word for word in words if word not in names] or list(DEFAULT_OVERRIDES)
+    overrides = overrides or list(DEFAULT_OVERRIDES)
     compose(overrides)  # what is not legal is refused here, in its own words
     runs = _runs(given.get("--runs", str(DEFAULT_RUNS)))
     results = [startup.measure(command, runs) for command in startup.commands(overrides)]

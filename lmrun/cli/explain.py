@@ -14,8 +14,7 @@ FLAGS = {"--all": False, "--json": False}
 def run(argv: list[str]) -> ExitStatus:
     """Explain the bare words in ``argv``, keys or groups, with its overrides; `--all` every key."""
     given, words = flags.split(argv, FLAGS)
-    names = [word for word in words if "=" not in word and not word.startswith(("+", "~"))]
-    overrides = [word for word in words if word not in names]
+    names, overrides = flags.parted(words)
     if not names and "--all" not in given:
         raise UsageError("explain: expected a key such as kv.bits, a group such as kv, or --all.")
     if names and "--all" in given:

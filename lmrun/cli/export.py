@@ -8,7 +8,7 @@ from lmrun.artifacts import uses
 from lmrun.artifacts.handover import check_target, hand_over
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags
-from lmrun.cli.planned_stage import check_has, fingerprint_of, is_override
+from lmrun.cli.planned_stage import check_has, fingerprint_of
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy import building
@@ -24,8 +24,7 @@ USAGE = "Write: lmrun export quantize|convert DIR +recipe=NAME."
 def run(argv: list[str]) -> ExitStatus:
     """Put the artifact of a stage into a folder; stdout gets the folder."""
     given, words = flags.split(argv, FLAGS)
-    bare = [word for word in words if not is_override(word)]
-    overrides = [word for word in words if is_override(word)]
+    bare, overrides = flags.parted(words)
     if len(bare) != 2:
         raise UsageError(f"export: expected a stage and a folder, got {len(bare)} words. {USAGE}")
     stage, folder = bare[0], Path(bare[1]).expanduser()

@@ -1,4 +1,4 @@
-"""Telling a verb's flags from its overrides."""
+"""Telling a verb's flags, its own words and its overrides apart."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -40,6 +40,17 @@ def split(
             value = following
         flags[name] = value
     return flags, rest
+
+
+def parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The bare words, which are the verb's own, and the overrides; both keep their order."""
+    bare = [word for word in words if not is_override(word)]
+    return bare, [word for word in words if is_override(word)]
+
+
+def is_override(word: str) -> bool:
+    """Whether a word is a setting: `key=value`, `+recipe=x`, `~key`; a path may hold a `=` too."""
+    return word.startswith(("+", "~")) or ("=" in word and not word.startswith((".", "/")))
 
 
 def _is_flag(word: str) -> bool:

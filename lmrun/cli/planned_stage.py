@@ -4,11 +4,6 @@ from lmrun.errors import ArtifactError, PlanError
 from lmrun.plan.plan import ModelKind, Plan
 
 
-def is_override(word: str) -> bool:
-    """Whether a word is a setting: `key=value`, `+recipe=x`, `~key`; a path may hold a `=` too."""
-    return word.startswith(("+", "~")) or ("=" in word and not word.startswith((".", "/")))
-
-
 def check_has(plan: Plan, stage: str) -> None:
     """Refuse a stage that this deployment does not have."""
     if plan.stage(stage) is not None:

@@ -14,7 +14,7 @@ from lmrun.artifacts.inventory import Entry, chosen, entries, unfinished
 from lmrun.artifacts.removal import Swept, remove, sweep
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.cli import flags, store_text
-from lmrun.cli.planned_stage import check_has, fingerprint_of, is_override
+from lmrun.cli.planned_stage import check_has, fingerprint_of
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.config.suggest import did_you_mean
@@ -152,8 +152,7 @@ def _rm(argv: list[str], store: Store) -> ExitStatus:
 
 def _export(argv: list[str], store: Store) -> ExitStatus:
     _, words = flags.split(argv, {})
-    bare = [word for word in words if not is_override(word)]
-    overrides = [word for word in words if is_override(word)]
+    bare, overrides = flags.parted(words)
     if len(bare) != 2:
         raise UsageError(
             f"store export: expected an artifact and a file, got {len(bare)} words."
