@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags
+from lmrun.cli import flags, summary
 from lmrun.config import compose, recipes
 from lmrun.config.footprint import footprint
 from lmrun.config.places import Places, existing
@@ -40,6 +40,7 @@ def run(argv: list[str]) -> ExitStatus:
     else:
         text = report_markdown(report) if "--markdown" in given else report_text(report)
     sys.stdout.write(text + "\n")
+    summary.append(report_markdown(report))
     if "--exit-code" in given and report.is_different:
         return ExitStatus.DIFFERENCE
     return ExitStatus.OK

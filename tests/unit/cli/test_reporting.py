@@ -335,3 +335,14 @@ def test_the_plan_joins_the_job_summary(
     shown = capfd.readouterr().out
     written = (tmp_path / "summary").read_text()
     assert written == f"### lmrun plan\n\n```text\n{shown.rstrip()}\n```\n\n"
+
+
+def test_a_comparison_joins_the_job_summary_as_markdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sides = ["model=random_llama", "--", "model=random_llama", "kv.bits=8"]
+    assert main.run(["diff", "--markdown", *sides]) is ExitStatus.OK
+    shown = capfd.readouterr().out
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    assert main.run(["diff", *sides]) is ExitStatus.OK
+    assert (tmp_path / "summary").read_text() == f"{shown}\n"
