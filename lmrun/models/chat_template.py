@@ -86,7 +86,8 @@ class ChatTemplate:
         """The prompt of a conversation; encode it without adding special tokens.
 
         ``tools`` are functions as `{"type": "function", "function": {...}}`. A template that does
-        not know the role `environment` gets `tool` for it. ``special_tokens`` are the names a template may use (`Tokenizer.special_tokens`).
+        not know the role `environment` gets `tool` for it. ``special_tokens`` are the names a
+        template may use (`Tokenizer.special_tokens`).
         `RequestError` when the template refuses the messages.
         """
         try:
