@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from lmrun.demo.generate.mixture import Mixture
 from lmrun.demo.tokenize import read_texts
 
-PROMPT_WEIGHT = 0.1
+PROMPT_WEIGHT = 0.02
 """What a token of the prompt counts beside one that the assistant writes."""
 
 

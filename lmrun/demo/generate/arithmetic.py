@@ -4,7 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.demo.generate import slots
+from lmrun.demo.generate import slots, variety
+from lmrun.demo.generate.functions import Builder, style_name
 from lmrun.demo.generate.lists import Lists, Operation
 
 Number = int | float
@@ -33,17 +34,34 @@ class Expression:
     steps: tuple[Step, ...]
 
 
-def function(rng: random.Random, lists: Lists, operation: Operation) -> dict[str, Any]:
+def function(rng: random.Random, builder: Builder, operation: Operation) -> dict[str, Any]:
     """A function of two numbers for an operation."""
+    lists = builder.lists
     names = rng.choice(lists.operand_names)
+    name = slots.pick(rng, operation.names)
+    described_as = slots.pick(rng, operation.descriptions)
+    if builder.is_varied:
+        vocabulary = builder.vocabulary
+        if rng.random() < 0.65:
+            while set(names := variety.operand_names(rng, vocabulary)) & set(builder.taken):
+                pass
+        if rng.random() < 0.75:
+            described_as = variety.operation_description(rng, operation.sign, names)
+        if rng.random() < 0.6:
+            told = described_as if rng.random() < 0.7 else ""
+            name = builder.free(
+                lambda: style_name(rng, variety.name_parts(rng, told, vocabulary))
+            )
+        if rng.random() < 0.25:
+            described_as = variety.description(rng, described_as, vocabulary)
     described = rng.choice(lists.operand_descriptions) if rng.random() < 0.7 else ("", "")
     kind = rng.choice(("integer", "number", "number"))
     properties: dict[str, Any] = {}
-    for name, text in zip(names, described, strict=True):
-        properties[name] = {"type": kind, **({"description": text} if text else {})}
+    for operand_name, text in zip(names, described, strict=True):
+        properties[operand_name] = {"type": kind, **({"description": text} if text else {})}
     return {
-        "name": slots.pick(rng, operation.names),
-        "description": slots.pick(rng, operation.descriptions),
+        "name": name,
+        "description": described_as,
         "parameters": {"type": "object", "properties": properties, "required": list(names)},
     }
 
@@ -105,16 +123,22 @@ def _signs(rng: random.Random, sign: str) -> str:
     return sign
 
 
-def one_step(rng: random.Random, lists: Lists, operation: Operation) -> Expression:
+def _said(rng: random.Random, builder: Builder, operation: Operation) -> str:
+    if builder.is_varied and rng.random() < 0.7:
+        return variety.operation_phrase(rng, operation.sign) or slots.pick(rng, operation.phrases)
+    return slots.pick(rng, operation.phrases)
+
+
+def one_step(rng: random.Random, builder: Builder, operation: Operation) -> Expression:
     """A request of one operation."""
     step = _step(rng, operation)
     if rng.random() < 0.55:
         space = rng.choice(("", " "))
         text = f"{step.left}{space}{_signs(rng, operation.sign)}{space}{step.right}"
     else:
-        text = slots.pick(rng, operation.phrases)
+        text = _said(rng, builder, operation)
         text = text.replace("{0}", str(step.left)).replace("{1}", str(step.right))
-    frame = slots.pick(rng, lists.expression_frames)
+    frame = builder.frame(rng, "expression")
     return Expression(frame.replace("{e}", text), (step,))
 
 
@@ -122,7 +146,7 @@ _SIMPLE = ("+", "-", "*", "/")
 
 
 def two_steps(
-    rng: random.Random, lists: Lists, first: Operation, second: Operation
+    rng: random.Random, builder: Builder, first: Operation, second: Operation
 ) -> Expression:
     """A request of two nested operations, of the four simple ones."""
     assert first.sign in _SIMPLE and second.sign in _SIMPLE
@@ -149,7 +173,9 @@ def two_steps(
         # without brackets only "the sum of 3 and 5" can stand for a number
         nouns = tuple(phrase for phrase in first.phrases if phrase.startswith("the "))
         in_brackets = draw < 0.7 or not nouns
-        said = slots.pick(rng, first.phrases if in_brackets or draw > 0.9 else nouns)
+        said = _said(rng, builder, first)
+        if not in_brackets and draw <= 0.9:
+            said = slots.pick(rng, nouns)
         said = said.replace("{0}", str(inner.left)).replace("{1}", str(inner.right))
         if draw > 0.9 and not in_brackets:
             text = f"{said}, and then "
@@ -158,9 +184,9 @@ def two_steps(
             text = ""
         said = f"({said})" if in_brackets else said
         parts = (said, str(other)) if inner_is_left else (str(other), said)
-        outer_text = slots.pick(rng, second.phrases)
+        outer_text = _said(rng, builder, second)
         text += outer_text.replace("{0}", parts[0]).replace("{1}", parts[1])
-    frame = slots.pick(rng, lists.expression_frames)
+    frame = builder.frame(rng, "expression")
     return Expression(frame.replace("{e}", text), (inner, outer))
 
 

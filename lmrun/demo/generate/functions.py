@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.demo.generate import slots, values, words
+from lmrun.demo.generate import slots, values, variety, words
 from lmrun.demo.generate.lists import Domain, Lists
 from lmrun.demo.generate.values import Sampled, Sampler
 from lmrun.demo.generate.words import Vocabulary
@@ -211,7 +211,23 @@ class Builder:
         self.lists = lists
         self.vocabulary = vocabulary
         self.taken = taken
+        self.is_varied = not vocabulary.held_out
+        """Whether wordings beyond the lists are put together: in training, not in the test."""
         self._kinds = tuple(lists.wordings)
+
+    def frame(self, rng: random.Random, sort: str) -> str:
+        """A frame of ``request``, ``two_step`` or ``expression``, from the lists or put together."""
+        if self.is_varied and rng.random() < 0.75:
+            if sort == "request":
+                return variety.request_frame(rng)
+            if sort == "two_step":
+                return variety.two_step_frame(rng)
+            return variety.expression_frame(rng)
+        if sort == "request":
+            return slots.pick(rng, self.lists.request_frames)
+        if sort == "two_step":
+            return slots.pick(rng, self.lists.two_step_frames)
+        return slots.pick(rng, self.lists.expression_frames)
 
     def free(self, draw: Callable[[], str]) -> str:
         """A name that is not taken."""
@@ -226,10 +242,25 @@ class Builder:
         wording = self.lists.wordings.get(kind)
         if wording is None:  # a domain of the test names it, and its requests place it
             return Parameter(name, kind, slots.KINDS[kind].sample, ("{0}",), required), schema
-        if rng.random() < 0.75:
-            schema["description"] = _cased(rng, slots.pick(rng, wording.descriptions))
-        phrases = tuple(phrase.replace("{v}", "{0}") for phrase in wording.phrases)
+        is_described = rng.random() < 0.75
+        text = slots.pick(rng, wording.descriptions)
+        if is_described:
+            schema["description"] = _cased(rng, text)
+        listed = wording.phrases
         name = name or slots.pick(rng, wording.names)
+        if self.is_varied:
+            if rng.random() < 0.4:
+                told = text if rng.random() < 0.4 else ""
+                drawn = self.free(
+                    lambda: style_name(rng, variety.name_parts(rng, told, self.vocabulary))
+                )
+                name = drawn
+            draw = rng.random()
+            if draw < 0.25:
+                listed = (variety.named_phrase(rng).replace("{w}", spoken(name)),)
+            elif draw < 0.4 and kind not in ("origin", "goal"):
+                listed = (variety.loose_phrase(rng),)
+        phrases = tuple(phrase.replace("{v}", "{0}") for phrase in listed)
         sample = slots.KINDS[kind].sample
         return Parameter(name, kind, sample, phrases, required), schema
 
@@ -273,6 +304,8 @@ class Builder:
             fixed, sample = rng.choice(_GENERIC)
             schema = dict(fixed)
             framed = lists.generic_phrases
+        if self.is_varied and rng.random() < 0.6:
+            framed = tuple(variety.named_phrase(rng) for _ in range(3))
         stem = spoken(name)
         if rng.random() < 0.7:
             text = slots.pick(rng, lists.generic_descriptions)
@@ -332,6 +365,9 @@ class Builder:
     ) -> Action:
         """A function of a verb and a noun; ``kind`` asks for a parameter of that kind."""
         lists = self.lists
+        if verbs is None and self.is_varied and rng.random() < 0.3:
+            # a verb that nobody knows: only its letters tell
+            verbs = [words.made_up(rng, 1, 3) if rng.random() < 0.5 else self.vocabulary.word(rng)]
         verbs = verbs or rng.choice(lists.verb_groups)
         noun = noun or self.vocabulary.noun(rng)
         count = rng.choices((0, 1, 2, 3, 4), (5, 33, 34, 19, 9))[0]
@@ -367,7 +403,7 @@ class Builder:
         how = rng.choice(("the", "the", "the", article(noun), "my", "our", "this"))
         result, result_kind = "", ""
         if rng.random() < 0.5:
-            result, result_kind = f"the {self.vocabulary.word(rng)}", rng.choice(_RESULT_KINDS)
+            result, result_kind = "the result", rng.choice(_RESULT_KINDS)
         return self._action(
             rng, name, description, pairs, opening=f"{said} {how} {noun}", result=result,
             result_kind=result_kind,
@@ -385,11 +421,21 @@ class Builder:
             for pair in self._extras(rng, "request", rng.randint(1, 2), used, 0.9):
                 if pair[0].name not in taken:
                     pairs.append(pair)
+        if len({parameter.name for parameter, _ in pairs}) < len(pairs):
+            return self.domain(rng, domain)
         description = slots.pick(rng, domain.descriptions) if rng.random() < 0.9 else ""
-        if description and rng.random() < 0.3:
+        name = slots.pick(rng, domain.names)
+        if self.is_varied and description and rng.random() < 0.55:
+            told = description
+            name = self.free(
+                lambda: style_name(rng, variety.name_parts(rng, told, self.vocabulary))
+            )
+        if self.is_varied and description:
+            description = variety.description(rng, description, self.vocabulary)
+        elif description and rng.random() < 0.3:
             description += "."
         return self._action(
-            rng, slots.pick(rng, domain.names), description, pairs, opening="",
+            rng, name, description, pairs, opening="",
             requests=domain.requests, result=domain.result, result_kind=domain.result_kind,
         )  # fmt: skip
 
@@ -397,6 +443,8 @@ class Builder:
         """A function that finds an attribute, ``some_attribute:kind``, of a person or thing."""
         lists = self.lists
         underscored, _, kind = attribute.partition(":")
+        if self.is_varied and rng.random() < 0.5:
+            underscored = self.vocabulary.noun(rng).replace(" ", "_")
         spoken_attribute = underscored.replace("_", " ")
         source = rng.choice(("person", "person", "code"))
         owner = "person" if source == "person" else self.vocabulary.noun(rng).replace(" ", "_")
@@ -405,13 +453,20 @@ class Builder:
         filled = frame.replace("{a}", underscored).replace("{o}", owner)
         name = style_name(rng, filled.split("_"))
         description = slots.pick(rng, lists.lookup_descriptions)
-        description = description.replace("{a}", spoken_attribute).replace("{o}", owner.replace("_", " "))
+        description = description.replace("{a}", spoken_attribute)
+        description = description.replace("{o}", owner.replace("_", " "))
+        if self.is_varied and rng.random() < 0.3:
+            name = self.free(lambda: style_name(rng, variety.name_parts(rng, "", self.vocabulary)))
+            filled = ""
         requests = []
-        for line in lists.lookup_frames:
+        lines = list(lists.lookup_frames)
+        if self.is_varied:
+            lines += [variety.lookup_request(rng, self.vocabulary) for _ in range(12)]
+        for line in lines:
             value = "{0}" if source == "person" else owner.replace("_", " ") + " {0}"
             requests.append(line.replace("{a}", spoken_attribute).replace("{v}", value))
         return self._action(
-            rng, name, description if rng.random() < 0.9 else "", [pair], opening="",
+            rng, name, description if not filled or rng.random() < 0.9 else "", [pair], opening="",
             requests=tuple(requests), result=f"the {spoken_attribute}", result_kind=kind,
         )  # fmt: skip
 

@@ -11,17 +11,17 @@ from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.words import Vocabulary
 
 SHARES: Mapping[str, float] = {
-    "one step": 0.36,
-    "two steps": 0.3,
-    "no tool": 0.05,
-    "several": 0.05,
-    "talk with tools": 0.03,
-    "chat": 0.07,
-    "story": 0.05,
-    "public story": 0.025,
-    "passage": 0.015,
-    "json": 0.05,
-    "long": 0.006,
+    "one step": 0.25,
+    "two steps": 0.24,
+    "no tool": 0.03,
+    "rounds": 0.25,
+    "talk with tools": 0.02,
+    "chat": 0.06,
+    "story": 0.04,
+    "public story": 0.03,
+    "passage": 0.03,
+    "json": 0.04,
+    "long": 0.004,
 }
 """Part of the documents each sort has."""
 
@@ -80,25 +80,14 @@ class Mixture:
         self, rng: random.Random, sort: str, tools: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = []
-        if sort == "several":
-            tasks = [self.tasks.one_step(rng) for _ in range(rng.randint(2, 3))]
-            names: set[str] = set()
-            chosen = []
+        if sort == "rounds":
+            found, tasks = self.tasks.rounds(rng)
+            tools += found
             for task in tasks:
-                new = [tool for tool in task.tools if tool["name"] not in names]
-                # a tool that is there already could answer as well
-                if chosen and any(
-                    call.name in names for call in task.calls
-                ):  # the name means another function here
-                    continue
-                names.update(tool["name"] for tool in new)
-                tools += new[:4]
-                kept = {tool["name"] for tool in tools}
-                if all(call.name in kept for call in task.calls):
-                    chosen.append(task)
-            rng.shuffle(tools)
-            made, _ = tool_tasks.conversation(rng, chosen, tools)
-            return made
+                messages += tool_tasks.conversation(rng, [task], found)[0]
+                if rng.random() < 0.08:
+                    messages += _turn(*chat.turn(rng))
+            return messages
         if sort == "talk with tools":
             tools += self.tasks.one_step(rng).tools
             for _ in range(rng.choice((1, 1, 2, 3))):

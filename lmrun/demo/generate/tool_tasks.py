@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lmrun.demo.generate import arithmetic, slots, words
+from lmrun.demo.generate import arithmetic, slots, variety, words
 from lmrun.demo.generate.functions import Action, Ask, Builder
+from lmrun.demo.generate.lists import Operation
 from lmrun.demo.generate.values import Sampled
 
 Message = dict[str, Any]
@@ -98,7 +99,7 @@ class Tasks:
                 if any(target.opening.startswith(verb + " ") for verb in group):
                     return self.builder.procedural(rng, verbs=group).function
         if draw < 0.55:
-            return arithmetic.function(rng, self.lists, rng.choice(self.lists.operations))
+            return arithmetic.function(rng, self.builder, rng.choice(self.lists.operations))
         return self.builder.any_action(rng).function
 
     # requests
@@ -110,7 +111,7 @@ class Tasks:
             if draw < 0.12:
                 text = rng.choice(("Hi! ", "Hello. ", "Hey, ", "Quick question: ", "So, ")) + text
             return text
-        frame = slots.pick(rng, self.lists.request_frames)
+        frame = self.builder.frame(rng, "request")
         return frame.replace("{c}", text).replace("{C}", text[0].upper() + text[1:])
 
     def _result(self, rng: random.Random, action: Action) -> tuple[str, str, Sampled | None]:
@@ -185,7 +186,7 @@ class Tasks:
         request = self._framed(rng, action.ask(rng, self.vocabulary))
         if rng.random() < 0.15:
             operation = rng.choice(self.lists.operations)
-            request = arithmetic.one_step(rng, self.lists, operation).text
+            request = arithmetic.one_step(rng, self.builder, operation).text
         tools = [
             tool
             for tool in self._with_distractors(rng, [action.function], [action])
@@ -195,28 +196,90 @@ class Tasks:
         tools = tools or [tool for tool in others if not _overlaps(tool, [action.function])]
         return Task(tools, request, (), rng.choice(REFUSALS), "no tool")
 
+    def rounds(self, rng: random.Random) -> tuple[list[dict[str, Any]], list[Task]]:
+        """Tools, and a few requests for one or another of them, or for none."""
+        actions: list[Action] = []
+        tools: list[dict[str, Any]] = []
+        if rng.random() < 0.35:
+            operations = rng.sample(self.lists.operations, rng.randint(1, 4))
+        else:
+            operations = []
+        made = [(item, arithmetic.function(rng, self.builder, item)) for item in operations]
+        for _, tool in made:
+            if not _clashes(tool, tools):
+                tools.append(tool)
+        made = [(item, tool) for item, tool in made if tool in tools]
+        for _ in range(rng.randint(0 if made else 1, 4)):
+            action = self.builder.any_action(rng)
+            if not _overlaps(action.function, tools):
+                actions.append(action)
+                tools.append(action.function)
+        tasks: list[Task] = []
+        for _ in range(rng.choice((2, 2, 3, 3, 4))):
+            draw = rng.random()
+            if draw < 0.07:
+                other = self.builder.any_action(rng)
+                if not _overlaps(other.function, tools):
+                    request = self._framed(rng, other.ask(rng, self.vocabulary))
+                    tasks.append(Task(tools, request, (), rng.choice(REFUSALS), "no tool"))
+            elif made and (draw < 0.5 or not actions):
+                tasks.append(self._computed(rng, made))
+            elif len(actions) > 1 and draw > 0.8:
+                first, second = rng.sample(actions, 2)
+                tasks.append(self._pair(rng, first, second, tools))
+            elif actions:
+                action = rng.choice(actions)
+                ask = action.ask(rng, self.vocabulary)
+                result, answer, _ = self._result(rng, action)
+                call = Call(action.function["name"], ask.arguments, result)
+                tasks.append(Task(tools, self._framed(rng, ask), (call,), answer, "action"))
+        rng.shuffle(tools)
+        return tools, tasks
+
+    def _computed(
+        self, rng: random.Random, made: Sequence[tuple[Operation, dict[str, Any]]]
+    ) -> Task:
+        """A request for the arithmetic functions at hand."""
+        nests = [item for item, _ in made if item.sign in ("+", "-", "*", "/")]
+        if len(nests) > 1 and rng.random() < 0.55:
+            first, second = rng.sample(nests, 2)
+            expression = arithmetic.two_steps(rng, self.builder, first, second)
+        else:
+            expression = arithmetic.one_step(rng, self.builder, rng.choice(made)[0])
+        by_sign = {item.sign: tool for item, tool in made}
+        return self._worked_out(rng, expression, by_sign, [tool for _, tool in made])
+
     def _arithmetic(self, rng: random.Random, steps: int) -> Task:
         lists = self.lists
         if steps == 1:
-            expression = arithmetic.one_step(rng, lists, rng.choice(lists.operations))
+            expression = arithmetic.one_step(rng, self.builder, rng.choice(lists.operations))
         else:
             simple = arithmetic.simple(lists)
             first = rng.choice(simple)
             second = rng.choice([item for item in simple if item != first or rng.random() < 0.3])
-            expression = arithmetic.two_steps(rng, lists, first, second)
+            expression = arithmetic.two_steps(rng, self.builder, first, second)
         needed = {step.operation.sign: step.operation for step in expression.steps}
         made = {
-            sign: arithmetic.function(rng, lists, operation) for sign, operation in needed.items()
+            sign: arithmetic.function(rng, self.builder, operation) for sign, operation in needed.items()
         }
         tools = list(made.values())
         others = [item for item in lists.operations if item.sign not in needed]
         for other in rng.sample(others, min(len(others), rng.choice((0, 0, 1, 1, 2, 3)))):
-            tools.append(arithmetic.function(rng, lists, other))
+            tools.append(arithmetic.function(rng, self.builder, other))
         if rng.random() < 0.4:
             extra = self.builder.any_action(rng).function
             if not _overlaps(extra, tools):
                 tools.append(extra)
         rng.shuffle(tools)
+        return self._worked_out(rng, expression, made, tools)
+
+    def _worked_out(
+        self,
+        rng: random.Random,
+        expression: arithmetic.Expression,
+        made: Mapping[str, dict[str, Any]],
+        tools: list[dict[str, Any]],
+    ) -> Task:
         calls = []
         for step in expression.steps:
             tool = made[step.operation.sign]
@@ -246,9 +309,10 @@ class Tasks:
         ask = first.ask(rng, self.vocabulary)
         value, _ = slots.KINDS[first.result_kind].sample(rng, self.vocabulary)
         noun = first.result.removeprefix("the ")
-        reference = slots.pick(rng, self.lists.references).replace("{a}", noun)
-        if second.result_kind == first.result_kind and "{a}" not in reference:
-            reference = f"that {noun}"
+        reference = slots.pick(rng, self.lists.references)
+        if self.builder.is_varied and rng.random() < 0.7:
+            reference = variety.reference(rng)
+        reference = reference.replace("{a}", noun)
         then = second.ask(rng, self.vocabulary, {index: (value, reference)})
         said = plain(value)
         result = rng.choice(
@@ -272,6 +336,12 @@ class Tasks:
             first, second = self.builder.any_action(rng), self.builder.any_action(rng)
             if not _overlaps(second.function, [first.function]):
                 break
+        tools = self._with_distractors(rng, [first.function, second.function], [first, second])
+        return self._pair(rng, first, second, tools)
+
+    def _pair(
+        self, rng: random.Random, first: Action, second: Action, tools: list[dict[str, Any]]
+    ) -> Task:
         asks = first.ask(rng, self.vocabulary), second.ask(rng, self.vocabulary)
         one, _, _ = self._result(rng, first)
         two, answer, _ = self._result(rng, second)
@@ -279,7 +349,6 @@ class Tasks:
             Call(first.function["name"], asks[0].arguments, one),
             Call(second.function["name"], asks[1].arguments, two),
         )
-        tools = self._with_distractors(rng, [first.function, second.function], [first, second])
         return Task(tools, self._joined(rng, *asks), calls, answer, "sequence")
 
     def _joined(self, rng: random.Random, first: Ask, second: Ask) -> str:
@@ -287,9 +356,13 @@ class Tasks:
             one = first.text[0].upper() + first.text[1:]
             two = second.text if second.is_sentence else "Then " + second.text
             return " ".join(text if text[-1] in "?.!" else text + "." for text in (one, two))
-        frame = slots.pick(rng, self.lists.two_step_frames)
+        frame = self.builder.frame(rng, "two_step")
         text = frame.replace("{C}", first.text[0].upper() + first.text[1:])
         return text.replace("{c}", first.text).replace("{d}", second.text)
+
+
+def _clashes(candidate: dict[str, Any], chosen: Sequence[dict[str, Any]]) -> bool:
+    return any(candidate["name"] == other["name"] for other in chosen)
 
 
 def _overlaps(candidate: dict[str, Any], chosen: Sequence[dict[str, Any]]) -> bool:

@@ -1,0 +1,346 @@
+"""Wordings put together from parts, for training: so many that only reading the prompt helps.
+
+A result that is among the test's wordings is drawn again (`Wordings.free`).
+"""
+
+import random
+from collections.abc import Callable
+
+from lmrun.demo.generate import words
+from lmrun.demo.generate.heldout import LISTS
+from lmrun.demo.generate.words import Vocabulary
+
+_OPENERS = (
+    "", "", "", "", "", "please ", "can you ", "could you ", "could you please ", "I need you to ",
+    "I want to ", "I'd like to ", "I would like you to ", "help me ", "would you ", "let's ", "now ",
+    "hi, ", "hello! can you ", "hey, could you ", "it is time to ", "your job is to ", "quickly ",
+    "time to ", "I want you to ", "you should ", "are you able to ", "thanks! next, ", "we need to ",
+    "how about you ", "it would be nice if you could ", "use a tool to ", "my boss wants me to ",
+    "someone has to ", "I must ", "I am supposed to ", "try to ", "I hope you can ", "do ", "just ",
+    "I forgot to ", "remember to ", "make sure to ", "is there a way to ", "what I want is to ",
+    "so, ", "ok, ", "well, ", "today I want to ", "my plan is to ", "the task: ", "next: ", "first, ",
+    "tell the system to ", "ask the tool to ", "I'd be happy if you could ", "see if you can ",
+    "your turn: ", "again: ", "finally, ", "one more thing: ", "before I leave, ", "let us ",
+    "for my project, ", "since it is late, ", "the customer asked to ", "I was told to ",
+    "there is a request to ", "we have been asked to ", "let me ", "allow me to ", "may I ",
+    "would it be okay to ", "do you think you can ", "I wonder whether you can ", "do me one thing: ",
+    "good evening, ", "dear assistant, ", "assistant, ", "be quick and ", "take a moment to ",
+)  # fmt: skip
+_CLOSERS = (
+    "", "", "", "", "", "", "", " please", ", please", " for me", " now", ", thanks", " today",
+    " at once", " if possible", " when you can", ", would you", " for my team", ", will you",
+    " before lunch", " again", " this time", ", it is important", " without delay", ", okay",
+)  # fmt: skip
+_ENDS = (".", ".", ".", "", "", "!", "?")
+_LEADS = (
+    "what is ", "what's ", "work out ", "calculate ", "evaluate ", "how much is ", "", "", "",
+    "find ", "determine ", "solve ", "please calculate ", "I need ", "what do I get for ",
+    "can you work out ", "do the math: ", "what does this give: ", "I want the result of ",
+    "could you calculate ", "my homework says ", "the result of ", "show me ", "how many is ",
+    "figure out ", "I wonder what is ", "tell us ", "say what ", "quick, ", "what comes out of ",
+    "can you do ", "is it hard to do ", "help me with ", "what number is ", "I am stuck at ",
+    "use the tools for ", "give the value of ", "it says ", "next one: ", "the question is ",
+    "would you calculate ", "please solve ", "what would you get for ", "what might ", "let me see ",
+    "I want to know ", "do you know ", "what will be ", "the value of ", "please find out ",
+)  # fmt: skip
+_TAILS = (
+    "", "", "", "", "", " for me", " please", ", please", " =", " = ?", " is", " be", " equals what",
+    " in the end", " exactly", ", thanks", " now", " come to", " make",
+)  # fmt: skip
+_CONNECTORS = (
+    " and then ", ", then ", ". Then ", " and ", ", and after that ", " and afterwards ",
+    ". After that, ", ". Next, ", "; then ", ", and once that is done, ", ". When you have it, ",
+    " then ", ". Finally, ", ", followed by this: ", " and, when done, ", ". Second, ", ", after which ",
+    " before you ", ". With that, ", " and use it to ", ". Also ", ", and also ", "; afterwards ",
+    " and next ", ". Now ", ". Later ", ", and with the result ", ". Having done this, ", " & ",
+)  # fmt: skip
+_STARTS = (
+    "", "", "", "", "first ", "first, ", "please ", "can you ", "could you ", "I need you to ", "hi! ",
+    "I want to ", "start with this: ", "two tasks: ", "do this: ", "step one: ", "would you ",
+    "my plan: ", "here is what I need: ", "at first ", "let's ", "help me: ", "you should ",
+    "two requests: ", "there are two steps: ", "initially, ",
+)  # fmt: skip
+_REFERENCES = (
+    "that {a}", "it", "this {a}", "the {a} you found", "that", "the {a}", "the {a} from before",
+    "its result", "the result", "the found {a}", "what you get", "the {a} you get", "this",
+    "exactly that {a}", "the same {a}", "the value", "the {a} it returns", "the answer", "that value",
+    "the {a} that was found", "the {a} in question", "what you found", "the new {a}",
+)  # fmt: skip
+_BEFORE = (
+    "with", "with a", "with the", "using", "using the", "where", "for the", "at", "and", "of", "set",
+    "", "", "in", "by", "on", "as to the", "under", "regarding the", "concerning", "plus", "also",
+    "the", "its", "that has", "which has", "when", "if", "while", "including", "featuring", "via",
+    "being", "counting", "let", "make", "choose", "take", "use", "put", "pick", "assume", "note the",
+    "add the", "the right", "my", "our", "your",
+)  # fmt: skip
+_MIDDLE = (
+    " ", " ", " of ", " is ", ": ", " = ", "=", " set to ", " to ", " being ", " equal to ", " as ",
+    " at ", " must be ", " will be ", " was ", " like ", " named ", " exactly ", " - ", " equals ",
+)  # fmt: skip
+_AFTER = (
+    "{v} as {w}", "{v} as the {w}", "{v} for {w}", "{v} {w}", "{v} is the {w}", "{v} ({w})",
+    "{v} being the {w}", "use {v} for the {w}", "with {v} as its {w}", "using {v} as {w}",
+    "set {v} as {w}", "{v} in {w}", "{v} of {w}",
+)  # fmt: skip
+_PREPOSITIONS = (
+    "within", "inside", "through", "during", "until", "against", "under", "over", "behind", "beside",
+    "starting from", "made of", "as of", "down to", "past", "after", "before", "next to", "along",
+    "despite", "except", "like", "near", "off", "onto", "per", "since", "than", "throughout", "upon",
+    "because of", "instead of", "according to", "with respect to", "in view of", "thanks to",
+    "with", "for", "at", "in", "on", "by", "to", "from", "about", "using", "namely", "i.e.",
+)  # fmt: skip
+_DESCRIBED = (
+    "{d}", "{d}", "{d}", "{d}", "{d}.", "{d}.", "This function does: {d}", "{d} Fast and simple.",
+    "Tool. {d}.", "{d} (beta)", "{d}. Use it when the user asks for it.", "{d}, as requested",
+    "{d}. Returns JSON.", "{d} and returns the outcome", "Purpose: {d}", "{d}. Needs all inputs.",
+    "{d} for the user", "{d}. Version 2.", "Does this: {d}", "{d} [{w}]", "{w}: {d}", "{d} - {w}",
+    "{d}. No {w} needed.", "Part of the {w} suite. {d}.", "{d} in the {w} system",
+)  # fmt: skip
+
+_PAIRS = (
+    "two values", "both inputs", "its two arguments", "the given figures", "a pair of figures",
+    "two figures", "both operands", "the two inputs", "the operands", "two given values", "{p} and {q}",
+    "its inputs", "one value and another", "two integers", "two amounts", "the first and second value",
+    "two real numbers", "two whole numbers", "both numbers", "numbers", "any two numbers", "two items",
+)  # fmt: skip
+_GIVES = (
+    "Returns", "Gives", "Finds", "Works out", "Yields", "Provides", "Calculates", "Computes", "Get",
+    "Find", "Return", "Outputs", "Determines", "Evaluate", "Work out", "Tells", "Shows",
+)  # fmt: skip
+_ARITHMETIC: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "+": (
+        ("sum", "total", "addition", "sum total", "plus"),
+        ("Adds", "Sums", "Totals", "Adds up", "Sums up", "Adding", "Summing", "Add", "Sum", "Add up"),
+        ("{p} + {q}", "{p} plus {q}", "Adds {q} to {p}", "plus operation", "Increases {p} by {q}"),
+    ),
+    "-": (
+        ("difference", "subtraction", "remainder after taking away", "minus"),
+        ("Subtracts", "Takes the difference of", "Subtracting", "Subtract", "Deducts", "Takes away"),
+        ("{p} - {q}", "{p} minus {q}", "Subtracts {q} from {p}", "minus operation", "Takes {q} away"
+         " from {p}", "Reduces {p} by {q}", "Deducts {q} from {p}"),
+    ),
+    "*": (
+        ("product", "multiplication", "multiple", "times"),
+        ("Multiplies", "Multiplying", "Multiply", "Takes the product of", "Forms the product of"),
+        ("{p} * {q}", "{p} times {q}", "Multiplies {p} by {q}", "times operation", "Scales {p} by {q}",
+         "{p} multiplied by {q}"),
+    ),
+    "/": (
+        ("quotient", "division", "ratio", "fraction"),
+        ("Divides", "Dividing", "Divide", "Takes the ratio of", "Forms the quotient of"),
+        ("{p} / {q}", "{p} over {q}", "Divides {p} by {q}", "division operation", "{p} divided by {q}",
+         "Splits {p} into {q} parts", "Ratio of {p} to {q}"),
+    ),
+    "**": (
+        ("power", "exponentiation"),
+        ("Exponentiates", "Raises to a power:"),
+        ("{p} ** {q}", "{p} to the power of {q}", "Raises {p} to {q}", "Power with base {p}"),
+    ),
+    "%": (
+        ("remainder of dividing", "modulo", "rest of a division of"),
+        ("Takes the remainder of", "Takes modulo of"),
+        ("{p} % {q}", "{p} modulo {q}", "Remainder of {p} divided by {q}", "Rest of {p} over {q}"),
+    ),
+}  # fmt: skip
+_SAID: dict[str, tuple[str, ...]] = {
+    "+": (
+        "the sum of {0} and {1}", "{0} plus {1}", "the total of {0} and {1}", "{0} and {1} together",
+        "{0} increased by {1}", "adding {0} and {1}", "{0} and {1} summed", "what {0} and {1} add up"
+        " to", "the addition of {0} and {1}", "{0} added to {1}", "{0} with {1} added",
+    ),
+    "-": (
+        "the difference of {0} and {1}", "{0} minus {1}", "{0} less {1}", "{1} taken from {0}",
+        "{0} reduced by {1}", "subtracting {1} from {0}", "{1} subtracted from {0}", "what is left when"
+        " {1} is taken from {0}", "{0} without {1}", "the outcome of taking {1} from {0}",
+    ),
+    "*": (
+        "the product of {0} and {1}", "{0} times {1}", "{0} multiplied by {1}", "{0} lots of {1}",
+        "multiplying {0} and {1}", "multiplying {0} by {1}", "{0} and {1} multiplied", "the outcome of"
+        " multiplying {0} by {1}", "the multiplication of {0} and {1}",
+    ),
+    "/": (
+        "the quotient of {0} and {1}", "{0} divided by {1}", "{0} over {1}", "the ratio of {0} to {1}",
+        "dividing {0} by {1}", "the outcome of dividing {0} by {1}", "{0} split into {1} parts",
+        "the division of {0} by {1}", "{0} shared among {1}",
+    ),
+}  # fmt: skip
+_LETTERS = "cdefghijklmnopqrstuvwxyz"
+
+
+def _held_out() -> frozenset[str]:
+    lists = LISTS
+    found = {
+        *lists.request_frames, *lists.two_step_frames, *lists.expression_frames, *lists.references,
+        *lists.generic_phrases, *lists.lookup_frames, *(p for item in lists.operations for p in item.phrases),
+        *(d for item in lists.operations for d in item.descriptions),
+        *(d for item in lists.domains for d in item.descriptions),
+        *(p for worded in lists.wordings.values() for p in worded.phrases),
+        *(d for worded in lists.wordings.values() for d in worded.descriptions),
+    }  # fmt: skip
+    return frozenset(text.lower().strip(" .?!") for text in found)
+
+
+_HELD_OUT = _held_out()
+
+
+def free(draw: Callable[[], str]) -> str:
+    """A wording that the test does not use."""
+    while True:
+        text = draw()
+        if text.lower().strip(" .?!") not in _HELD_OUT:
+            return text
+
+
+def request_frame(rng: random.Random) -> str:
+    """With ``{c}`` or ``{C}``."""
+
+    def draw() -> str:
+        opener = rng.choice(_OPENERS)
+        text = opener + ("{c}" if opener or rng.random() < 0.3 else "{C}") + rng.choice(_CLOSERS)
+        return _capital(rng, text) + rng.choice(_ENDS)
+
+    return free(draw)
+
+
+def expression_frame(rng: random.Random) -> str:
+    """With ``{e}``."""
+
+    def draw() -> str:
+        return _capital(rng, rng.choice(_LEADS) + "{e}" + rng.choice(_TAILS)) + rng.choice(_ENDS)
+
+    return free(draw)
+
+
+def two_step_frame(rng: random.Random) -> str:
+    """With ``{c}`` or ``{C}`` and ``{d}``."""
+
+    def draw() -> str:
+        start = rng.choice(_STARTS)
+        text = start + ("{c}" if start else "{C}") + rng.choice(_CONNECTORS) + "{d}"
+        return _capital(rng, text + rng.choice(_CLOSERS)) + rng.choice(_ENDS)
+
+    return free(draw)
+
+
+def _capital(rng: random.Random, text: str) -> str:
+    return text[:1].upper() + text[1:] if rng.random() < 0.75 else text
+
+
+_LOOKUPS = (
+    "{verb} the {a} of {v}", "{verb} the {a} of {v}", "{verb} {v}'s {a}", "{verb} what {a} {v} has",
+    "{verb} which {a} belongs to {v}", "{verb} the {a} that {v} has", "{verb} the {a} for {v}",
+    "{verb} what {v}'s {a} is", "{verb} me the {a} of {v}",
+)  # fmt: skip
+_FINDING = (
+    "find", "get", "look up", "fetch", "find out", "check", "ask for", "read", "give", "say", "show",
+    "figure out", "discover", "locate", "obtain", "learn", "search for", "request", "query", "display",
+    "list", "pull", "grab", "report", "name", "need", "want", "know",
+)  # fmt: skip
+
+
+def lookup_request(rng: random.Random, vocabulary: Vocabulary) -> str:
+    """A clause that looks something up, with ``{a}`` and ``{v}``."""
+
+    def draw() -> str:
+        verb = vocabulary.word(rng) if rng.random() < 0.12 else rng.choice(_FINDING)
+        return rng.choice(_LOOKUPS).replace("{verb}", verb)
+
+    return free(draw)
+
+
+def reference(rng: random.Random) -> str:
+    """With ``{a}`` perhaps."""
+    return free(lambda: rng.choice(_REFERENCES))
+
+
+def named_phrase(rng: random.Random) -> str:
+    """How a request gives a parameter by its name: ``{w}`` and ``{v}``."""
+
+    def draw() -> str:
+        if rng.random() < 0.3:
+            return rng.choice(_AFTER)
+        before = rng.choice(_BEFORE)
+        return f"{before} {{w}}{rng.choice(_MIDDLE)}{{v}}".strip()
+
+    return free(draw)
+
+
+def loose_phrase(rng: random.Random) -> str:
+    """A value behind some preposition."""
+    return free(lambda: rng.choice(_PREPOSITIONS) + " {v}")
+
+
+def description(rng: random.Random, text: str, vocabulary: Vocabulary) -> str:
+    """A description said a little differently."""
+
+    def draw() -> str:
+        said = text
+        parts = said.split()
+        if len(parts) > 4 and rng.random() < 0.25:
+            del parts[rng.randrange(1, len(parts))]
+            said = " ".join(parts)
+        if rng.random() < 0.2:
+            said = said[0].lower() + said[1:]
+        frame = rng.choice(_DESCRIBED)
+        return frame.replace("{d}", said).replace("{w}", vocabulary.word(rng))
+
+    return free(draw)
+
+
+def operation_description(rng: random.Random, sign: str, names: tuple[str, str]) -> str:
+    """What an arithmetic function does."""
+
+    def draw() -> str:
+        nouns, verbs, fixed = _ARITHMETIC[sign]
+        pair = rng.choice(_PAIRS).replace("{p}", names[0]).replace("{q}", names[1])
+        kind = rng.random()
+        if kind < 0.4:
+            return f"{rng.choice(_GIVES)} the {rng.choice(nouns)} of {pair}"
+        if kind < 0.7:
+            return f"{rng.choice(verbs)} {pair}"
+        if kind < 0.8:
+            return f"{rng.choice(nouns)} of {pair}".capitalize()
+        return rng.choice(fixed).replace("{p}", names[0]).replace("{q}", names[1])
+
+    return free(draw)
+
+
+def operation_phrase(rng: random.Random, sign: str) -> str:
+    """An operation in words, with ``{0}`` and ``{1}``; empty where there are no more."""
+    if sign not in _SAID:
+        return ""
+    return free(lambda: rng.choice(_SAID[sign]))
+
+
+def operand_names(rng: random.Random, vocabulary: Vocabulary) -> tuple[str, str]:
+    """Names of two numbers."""
+    draw = rng.random()
+    if draw < 0.3:
+        one, other = rng.sample(_LETTERS, 2)
+        return one, other
+    if draw < 0.5:
+        stem = vocabulary.word(rng)
+        joint = rng.choice(("", "_"))
+        ends = rng.choice((("1", "2"), ("_one", "_two"), ("x", "y"), ("0", "1"), ("_left", "_right")))
+        return stem + joint + ends[0], stem + joint + ends[1]
+    return f"{vocabulary.word(rng)}", f"{vocabulary.word(rng)}_{rng.choice(_LETTERS)}"
+
+
+def name_parts(rng: random.Random, text: str, vocabulary: Vocabulary) -> list[str]:
+    """Words for a function's name: some of its description, or any at all."""
+    if text and rng.random() < 0.5:
+        content = [word for word in text.lower().split() if word.isalpha() and len(word) > 2]
+        if len(content) > 1:
+            count = min(len(content), rng.randint(1, 3))
+            start = rng.randrange(len(content) - count + 1)
+            return content[start : start + count]
+    draw = rng.random()
+    if draw < 0.35:
+        return [words.made_up(rng, 1, 3)]
+    if draw < 0.6:
+        return [vocabulary.word(rng), vocabulary.word(rng)]
+    if draw < 0.8:
+        return [vocabulary.word(rng)]
+    if draw < 0.9:
+        return [vocabulary.word(rng), words.made_up(rng, 1, 1)]
+    return [vocabulary.word(rng) for _ in range(3)]
