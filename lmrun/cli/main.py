@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from lmrun import __version__, events, log
 from lmrun.cli import help as texts
-from lmrun.cli import reporting
+from lmrun.cli import output, reporting
 from lmrun.errors import ExitStatus, LmrunError, PlanError, UsageError
 
 logger = log.get("lmrun.cli.main")  # __name__ is __main__ when run with -m
@@ -70,6 +70,7 @@ _TAKE_A_VALUE = (
 def main() -> NoReturn:
     """Entry point of the console script."""
     gc.set_threshold(50_000, 20, 50)  # imports make many objects, and none of them is garbage
+    output.settle()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -78,9 +79,11 @@ def run(argv: Sequence[str]) -> ExitStatus:
     status = ExitStatus.BUG
     try:
         status = _dispatch(list(argv))
+        sys.stdout.flush()
     except LmrunError as error:
         status = error.status
-        _say(str(error))
+        if not (isinstance(error, output.Lost) and error.is_left):
+            _say(str(error))
         _emit_error(error, status)
     except KeyboardInterrupt:
         status = ExitStatus.INTERRUPTED
