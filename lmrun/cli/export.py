@@ -15,6 +15,7 @@ from lmrun.deploy import building
 from lmrun.errors import ArtifactError, ExitStatus, UsageError
 from lmrun.plan.plan import check_runnable
 from lmrun.plan.planner import make_plan
+from lmrun.plan.sizes import things
 
 STAGES = ("quantize", "convert")
 FLAGS = {"--link": False, "--no-build": False}
@@ -26,7 +27,9 @@ def run(argv: list[str]) -> ExitStatus:
     given, words = flags.split(argv, FLAGS)
     bare, overrides = flags.parted(words)
     if len(bare) != 2:
-        raise UsageError(f"export: expected a stage and a folder, got {len(bare)} words. {USAGE}")
+        raise UsageError(
+            f"export: expected a stage and a folder, got {things(len(bare), 'word')}. {USAGE}"
+        )
     stage, folder = bare[0], Path(bare[1]).expanduser()
     if stage not in STAGES:
         raise UsageError(f"export: {stage}: expected quantize or convert. {USAGE}")

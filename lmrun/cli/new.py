@@ -1,5 +1,6 @@
 """`lmrun new`: a recipe for a model, after a look at its checkpoint and at this machine."""
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from lmrun.artifacts.store import Store
 from lmrun.cli.flags import split
 from lmrun.cli.new_recipe import recipe_text
 from lmrun.config import paths, recipe_schema
-from lmrun.config.names import is_name
 from lmrun.config.schema import ModelConfig
 from lmrun.errors import ExitStatus, StageError, UsageError
 from lmrun.models import builtin
@@ -24,6 +24,12 @@ FOLDER = "recipes"
 def run(argv: list[str]) -> ExitStatus:
     """Write the recipe; stdout gets its path and what to do next."""
     given, names = split(argv, FLAGS)
+    settings = [name for name in names if "=" in name]
+    if settings:
+        raise UsageError(
+            f"new: expected a name and a model, got {settings[0]}. The recipe is there to be"
+            " edited: write settings into it."
+        )
     if len(names) != 1 or "--model" not in given:
         raise UsageError("new: expected a name and a model. Write lmrun new NAME --model PATH.")
     target = _Target(names[0], Path(given.get("--output", FOLDER)), "--force" in given)
@@ -66,9 +72,10 @@ class _Target:
 
     def check(self) -> None:
         """Raise `UsageError` for a name that is none, is taken, or hides a shipped recipe."""
-        if not is_name(self.name):
+        if not _is_new_name(self.name):
             raise UsageError(
-                f"{self.name}: expected the name of a recipe, without folder, dot and suffix."
+                f"{self.name or '(nothing)'}: expected the name of a recipe: letters from a to z,"
+                " digits, - and _, not a number alone. Choose another name."
             )
         if self.file.exists() and not self.force:
             raise UsageError(f"{self.file}: is there already. Write --force to replace it.")
@@ -78,6 +85,17 @@ class _Target:
                 f"{self.name}: is a recipe that comes with lmrun, which yours would hide."
                 " Choose another name, or write --force."
             )
+
+
+def _is_new_name(name: str) -> bool:
+    """Whether `+recipe=NAME` can be written without quotes, and names a file anywhere."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}", name) is None:
+        return False
+    try:
+        float(name.replace("_", ""))
+    except ValueError:
+        return name.lower() not in ("null", "true", "false")
+    return False
 
 
 def _model(text: str, revision: str | None) -> ModelConfig:

@@ -31,7 +31,7 @@ def _lines(chosen: Chosen) -> Iterator[str]:
         weights = "weights as they are"
     yield (
         f"# {plan.served_name}: {weights} and a {run.kv.bits}-bit KV cache, which fit the"
-        f" {show_bytes(device.memory_bytes)} of one machine."
+        f" {show_bytes(device.memory_bytes)} of this machine."
     )
     yield recipe_schema.MODELINE
     yield "defaults:"

@@ -155,7 +155,7 @@ def _export(argv: list[str], store: Store) -> ExitStatus:
     bare, overrides = flags.parted(words)
     if len(bare) != 2:
         raise UsageError(
-            f"store export: expected an artifact and a file, got {len(bare)} words."
+            f"store export: expected an artifact and a file, got {things(len(bare), 'word')}."
             " Write: lmrun store export FINGERPRINT FILE.tar, or"
             " lmrun store export STAGE +recipe=NAME FILE.tar."
         )

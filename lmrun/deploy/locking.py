@@ -10,6 +10,7 @@ from lmrun import __version__, log
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed, resolved
+from lmrun.config.suggest import listed
 from lmrun.errors import ArtifactError, DriftError, PlanError
 from lmrun.models.chat_template import NAMED_TEMPLATES
 from lmrun.models.checkpoint import SIDE_FILES, WORKSPACE_FILE
@@ -143,7 +144,7 @@ def gather(composed: Composed, plan: Plan, store: Store) -> Lock:
     absent = unbuilt(plan, store)
     if absent:
         raise PlanError(
-            f"lock: {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not built, and a"
+            f"lock: {listed(absent, 'and')} {'is' if len(absent) == 1 else 'are'} not built, and a"
             " lock holds what was built. Leave out --no-build, and `lmrun lock` builds first."
         )
     stages = dict(now.stages)
@@ -164,7 +165,11 @@ def artifacts(plan: Plan, store: Store) -> list[Artifact]:
 def unbuilt(plan: Plan, store: Store) -> list[str]:
     """Stages without their artifact, those included that nothing else needs any more."""
     there = {artifact.manifest.fields.stage for artifact in artifacts(plan, store)}
-    return [stage.name for stage in plan.stages if _builds(plan, stage) and stage.name not in there]
+    return [
+        stage.name
+        for stage in plan.stages
+        if makes_artifact(plan, stage) and stage.name not in there
+    ]
 
 
 def artifact_drift(locked: Lock, store: Store, names: Sequence[str]) -> list[Drift]:
@@ -233,7 +238,7 @@ def from_flag(value: str | None, composed: Composed, store: Store) -> Locked | N
     return Locked(path, read(path), composed, store)
 
 
-def _builds(plan: Plan, stage: StagePlan) -> bool:
+def makes_artifact(plan: Plan, stage: StagePlan) -> bool:
     """Whether a stage makes an artifact; `resolve` of an external checkpoint makes none."""
     return stage.name != "resolve" or plan.model_kind is ModelKind.builtin
 

@@ -69,7 +69,11 @@ def _consequences(one: Comparison) -> Iterator[str]:
         yield things(len(one.changes), "setting")
     if one.status is not Status.removed:
         running = [stage.stage for stage in one.stages if _runs(stage)]
-        yield f"{listed(running, 'and')} would run" if running else "no stage would run"
+        if running:
+            yield f"{listed(running, 'and')} would run"
+        else:
+            is_built = not any(_is_missing(stage) for stage in one.stages)
+            yield "no stage would run" if is_built else "the same stages would run"
     if one.downtime is not None:
         yield "restart" if one.downtime.needs_restart else "no restart"
 
@@ -165,7 +169,11 @@ def _stage(stage: StageChange) -> tuple[str, ...]:
 
 
 def _runs(stage: StageChange) -> bool:
-    return stage.action in ("run", "unknown") and not stage.is_same
+    return _is_missing(stage) and not stage.is_same
+
+
+def _is_missing(stage: StageChange) -> bool:
+    return stage.action in ("run", "unknown")
 
 
 def _memory(one: Comparison) -> _Section:

@@ -272,7 +272,7 @@ def test_since_finds_every_recipe_that_a_change_touches(capfd: Capture) -> None:
     assert (change["key"], change["old"], change["new"]) == ("backend.threads", 1, 2)
     assert change["old_origin"] == "HEAD:recipes/base.yaml:3"
     out = _out(capfd, "--since", "HEAD")
-    assert "since HEAD\n  base    changed  1 setting; no stage would run; restart\n" in out
+    assert "since HEAD\n  base    changed  1 setting; the same stages would run; restart\n" in out
     assert "  said    same     touched, and nothing differs\n" in out
     assert "recipe  heir (changed)" in out
     assert "still" not in out

@@ -131,7 +131,7 @@ def test_a_folder_that_holds_something_else_is_refused_before_anything_is_built(
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["convert"], ExitStatus.USAGE, "export: expected a stage and a folder, got 1 words."),
+        (["convert"], ExitStatus.USAGE, "export: expected a stage and a folder, got 1 word."),
         (["resolve", "out"], ExitStatus.USAGE, "export: resolve: expected quantize or convert."),
         (
             ["quantize", "out", "model=random_llama", "quant=none"],

@@ -62,7 +62,7 @@ def refusal(argv: list[str], capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_the_recipe_word_for_word(capfd: pytest.CaptureFixture[str]) -> None:
     assert chosen_text("builtin:random-llama-1b", 16 * GIB) == (
-        "# random-llama-1b: BF16 weights and a 16-bit KV cache, which fit the 16 GiB of one"
+        "# random-llama-1b: BF16 weights and a 16-bit KV cache, which fit the 16 GiB of this"
         " machine.\n"
         f"{recipe_schema.MODELINE}\n"
         "defaults:\n"
@@ -207,15 +207,37 @@ def test_a_missing_tokenizer_and_a_broken_template_are_said(
     yaml.safe_load(text)
 
 
-def test_names_that_cannot_be_recipes_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    assert refusal(["new", "a.b", "--model", "builtin:random-llama"], capfd) == (
-        "lmrun: a.b: expected the name of a recipe, without folder, dot and suffix.\n"
+@pytest.mark.parametrize(
+    "name",
+    ["a.b", "../up", "a b", "é", "null", "True", "1", "1_0", "1e5", "inf", "a,b", "[x]"]
+    + ["$x", 'a"b', "x" * 101],
+)
+def test_names_that_no_override_could_say_are_refused(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(["new", name, "--model", "builtin:random-llama"], capfd)
+    assert said == (
+        f"lmrun: {name}: expected the name of a recipe: letters from a to z, digits, - and _, not"
+        " a number alone. Choose another name.\n"
     )
-    assert "without folder, dot and suffix" in refusal(
-        ["new", "../up", "--model", "builtin:random-llama"], capfd
-    )
+    assert not Path("recipes").exists()
+
+
+@pytest.mark.parametrize("name", ["7b-chat", "a_B-1", "w4", "on"])
+def test_a_name_that_is_taken_can_be_planned(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    write(name, "builtin:random-llama", capfd)
+    assert main.run(["plan", f"+recipe={name}"]) is ExitStatus.OK
+    assert f"recipe    {name}\n" in capfd.readouterr().out
+
+
+def test_words_that_new_does_not_take_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert refusal(["new", "mine"], capfd) == (
         "lmrun: new: expected a name and a model. Write lmrun new NAME --model PATH.\n"
+    )
+    said = refusal(["new", "mine", "--model", "builtin:random-llama", "kv.bits=8"], capfd)
+    assert said == (
+        "lmrun: new: expected a name and a model, got kv.bits=8. The recipe is there to be edited:"
+        " write settings into it.\n"
     )
     assert not Path("recipes").exists()
 

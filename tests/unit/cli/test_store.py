@@ -238,7 +238,7 @@ def test_the_key_of_a_folder_hashes_it_and_not_its_path(command: Command, tmp_pa
         (["import"], "store import: expected a file, got none. Write: lmrun store import FILE."),
         (["lss"], "store lss: no such command. Did you mean ls? Commands: ls, verify, gc, rm,"),
         (["gc", "--older-than", "soon"], "--older-than: expected a time such as 7d, 12h or 30m,"),
-        (["export", "convert"], "store export: expected an artifact and a file, got 1 words."),
+        (["export", "convert"], "store export: expected an artifact and a file, got 1 word."),
         (
             ["export", "convrt", "kv.bits=4", "a.tar"],
             "store export: convrt: expected a stage before overrides. Stages: resolve, calibrate,",
