@@ -1,11 +1,11 @@
 """What lies in a store: finished artifacts, what is being built, and who uses what."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmrun.artifacts.files import is_locked
+from lmrun.artifacts.files import files_under, is_locked
 from lmrun.artifacts.manifest import FILE_NAME, Manifest
 from lmrun.artifacts.store import Store, mark_of_damage, read_manifest
 from lmrun.errors import ArtifactError, UsageError
@@ -128,17 +128,15 @@ def chosen(store: Store, prefix: str) -> Entry:
 
 def bytes_under(path: Path) -> int:
     """Bytes of the files below a folder, or of a file; what vanishes meanwhile counts nothing."""
-    return sum(_sizes(path))
+    names = files_under(path) if path.is_dir() else [""]
+    return sum(_size(path / name) for name in names)
 
 
-def _sizes(path: Path) -> Iterator[int]:
-    for place in (path, *path.rglob("*")) if path.is_dir() else (path,):
-        try:
-            info = place.lstat()
-        except FileNotFoundError:
-            continue
-        if not place.is_dir() or place.is_symlink():
-            yield info.st_size
+def _size(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _entry(folder: Path) -> Entry:

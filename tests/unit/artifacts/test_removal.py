@@ -3,11 +3,19 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lmrun.artifacts import uses
-from lmrun.artifacts.inventory import Entry, chosen, entries, readers, unfinished
+from lmrun.artifacts.inventory import (
+    Entry,
+    bytes_under,
+    chosen,
+    entries,
+    readers,
+    unfinished,
+)
 from lmrun.artifacts.manifest import ManifestFields
 from lmrun.artifacts.removal import remove, sweep
 from lmrun.artifacts.store import Store
@@ -245,3 +253,22 @@ def test_looking_while_it_is_removed_finds_nothing_rather_than_damage(
     monkeypatch.setattr(Path, "is_dir", gone_after_the_first_look)
     look = store.look("convert", KEY)
     assert (look.artifact, look.problem) == (None, None)
+
+
+def test_a_folder_that_vanishes_while_it_is_counted_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "partial" / "sub"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("1234")
+    assert bytes_under(tmp_path) == 4
+    real = os.scandir
+
+    def scan(path: Path | str) -> Any:
+        if Path(path) == folder:
+            (folder / "file").unlink()
+            folder.rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert bytes_under(tmp_path) == 0
