@@ -28,7 +28,7 @@ from lmrun.plan.lock import (
     default_path,
     read,
 )
-from lmrun.plan.plan import ModelKind, Plan, StagePlan
+from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.planner import make_plan
 from lmrun.progress import progress_bar
 
@@ -168,7 +168,7 @@ def unbuilt(plan: Plan, store: Store) -> list[str]:
     return [
         stage.name
         for stage in plan.stages
-        if makes_artifact(plan, stage) and stage.name not in there
+        if makes_artifact(plan, stage.name) and stage.name not in there
     ]
 
 
@@ -238,9 +238,11 @@ def from_flag(value: str | None, composed: Composed, store: Store) -> Locked | N
     return Locked(path, read(path), composed, store)
 
 
-def makes_artifact(plan: Plan, stage: StagePlan) -> bool:
-    """Whether a stage makes an artifact; `resolve` of an external checkpoint makes none."""
-    return stage.name != "resolve" or plan.model_kind is ModelKind.builtin
+def makes_artifact(plan: Plan, stage: str) -> bool:
+    """Whether this stage is there and makes an artifact; `resolve` of a checkpoint makes none."""
+    if plan.stage(stage) is None:
+        return False
+    return stage != "resolve" or plan.model_kind is ModelKind.builtin
 
 
 def _model_name(composed: Composed, plan: Plan) -> str:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lmrun import log
-from lmrun.artifacts.files import files_under, sha256
-from lmrun.artifacts.manifest import FILE_NAME as MANIFEST
+from lmrun.artifacts.files import sha256
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.artifacts.uses import Use, using
 from lmrun.config import Composed, resolved
@@ -157,6 +156,8 @@ def _check_artifacts(
     there: dict[str, Artifact] = {}
     for name, stage in locked.stages.items():
         if not stage.files:
+            if plan is not None and name not in moved and locking.makes_artifact(plan, name):
+                found.drift.append(Drift("artifact", f"{name}/*", drifts.NONE, "built"))
             continue
         look = store.look(name, stage.fingerprint)
         if look.artifact is not None:
@@ -190,12 +191,11 @@ def _is_needed(plan: Plan | None, name: str) -> bool:
 def _digests(artifact: Artifact, advance: Callable[[int], None]) -> dict[str, str]:
     """Of every file; for one that cannot be read, why."""
     found: dict[str, str] = {}
-    for name in files_under(artifact.path):
-        if name != MANIFEST:
-            try:
-                found[name] = sha256(artifact.path / name, advance)
-            except OSError as error:
-                found[name] = f"cannot be read ({error.strerror})"
+    for name in artifact.manifest.files:
+        try:
+            found[name] = sha256(artifact.path / name, advance)
+        except OSError as error:
+            found[name] = f"cannot be read ({error.strerror})"
     return found
 
 

@@ -175,11 +175,21 @@ def _stages(locked: Lock, now: Lock) -> Iterator[Drift]:
 
 
 def _unexplained(locked: Lock, now: Lock) -> Iterator[Drift]:
-    """Stages whose fingerprints differ though all that is compared is equal."""
+    """What differs though all that is compared is equal: fingerprints, and parts on one side."""
+    old_text, new_text = locked.calibration, now.calibration
+    if (old_text is None) != (new_text is None):
+        data = [text.data for text in (old_text, new_text) if text is not None]
+        digests = [NONE if text is None else text.sha256 for text in (old_text, new_text)]
+        yield Drift("calibration data", data[0], *digests)
     for name in moved_stages(locked, now):
         old = locked.stages[name].fingerprint
         new = now.stages[name].fingerprint if name in now.stages else None
         yield Drift("code version", f"fingerprint of {name}", _show(old), _show(new))
+    known = {stage.name for stage in STAGES}
+    for name in sorted({*now.stages} - {*locked.stages}):
+        yield Drift("code version", f"stage {name}", NONE, now.stages[name].fingerprint)
+    for name in sorted({*locked.stages} - {*now.stages} - known):
+        yield Drift("code version", f"stage {name}", locked.stages[name].fingerprint, NONE)
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ import yaml
 from lmrun.artifacts.files import write_text
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError, ConfigError, UsageError
+from lmrun.plan import plain_yaml
 
 SCHEMA_VERSION = 1
 UNKNOWN = "0" * 64
@@ -56,6 +57,7 @@ SCHEMA: dict[str, Any] = {
         calibration={"anyOf": [_record(data={"type": "string"}, sha256=_DIGEST), {"type": "null"}]},
         stages={
             "type": "object",
+            "propertyNames": {"pattern": "^[a-z_]+$"},
             "additionalProperties": _record(
                 code_version={"type": "integer", "minimum": 1},
                 fingerprint=_DIGEST,
@@ -194,30 +196,7 @@ def read(path: Path) -> Lock:
         raise ConfigError(f"{path}: expected a lock file, got {error}.") from error
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{path}: expected a lock file of at most 16 MiB, got more.")
-    try:
-        _refuse_aliases(text, path)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "no YAML"
-        raise ConfigError(
-            f"{path}{line}: expected YAML, got {problem}. Write it anew with `lmrun lock`."
-        ) from error
-    return Lock.from_json(document, str(path))
-
-
-def _refuse_aliases(text: str, path: Path) -> None:
-    """A few lines of them can stand for gigabytes."""
-    if "*" not in text:
-        return
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            line = f":{event.start_mark.line + 1}" if event.start_mark else ""
-            raise ConfigError(
-                f"{path}{line}: expected plain values, got an alias."
-                " Write it anew with `lmrun lock`."
-            )
+    return Lock.from_json(plain_yaml.load(text, str(path)), str(path))
 
 
 def write(path: Path, lock: Lock) -> None:

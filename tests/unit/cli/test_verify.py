@@ -11,10 +11,11 @@ import jsonschema
 import pytest
 import yaml
 
+from lmrun.cli import build as build_verb
 from lmrun.cli import lock as lock_verb
 from lmrun.cli import verify as verb
 from lmrun.deploy.verifying import SCHEMA
-from lmrun.errors import ConfigError, ExitStatus, UsageError
+from lmrun.errors import ConfigError, DriftError, ExitStatus, UsageError
 from lmrun.plan.plan import Action
 from lmrun.stages import resolve
 from unit.cli.sites import STAGES, Site, build_all, copy, enter, flip, lay_out
@@ -224,6 +225,11 @@ def test_a_flipped_bit_of_an_artifact_is_found_and_marked(site: Site, say: Say, 
     )
 
 
+def test_a_manifest_that_another_process_renews_is_no_drift(site: Site, say: Say) -> None:
+    (site.artifact("convert") / ".manifest.json.4711").write_text("{")
+    assert say("recipe=tiny")[0] is ExitStatus.OK
+
+
 def test_a_missing_artifact_is_drift_and_nothing_is_built(site: Site, say: Say) -> None:
     shutil.rmtree(site.artifact("convert"))
     assert say("recipe=tiny") == (
@@ -292,6 +298,30 @@ def test_a_fingerprint_that_nothing_explains_is_named(site: Site, say: Say) -> N
             "  other artifacts would be built: convert\n",
         ),
     )
+
+
+def test_what_was_cut_out_of_a_lock_is_named(site: Site, say: Say) -> None:
+    whole = site.lock.read_text(encoding="utf-8")
+    document = yaml.safe_load(whole)
+    convert = document["stages"].pop("convert")
+    document["calibration"] = None
+    document["stages"]["polish"] = {**convert, "files": {}}
+    document["stages"]["quantize"]["files"] = {}
+    site.lock.write_text(yaml.safe_dump(document), encoding="utf-8")
+    status, text = say("recipe=tiny")
+    assert status is ExitStatus.DRIFT
+    assert text == _report(
+        "4 things",
+        "  calibration data: bring the locked text back, or lock again\n",
+        f"    text.txt: none → {_digest(site.folder / 'text.txt')}\n",
+        "  code version: install the lmrun that is locked, or lock again\n",
+        f"    stage convert: none → {convert['fingerprint'][:12]}\n",
+        f"    stage polish: {convert['fingerprint'][:12]} → none\n",
+        ARTIFACT,
+        "    quantize/*: none → built\n",
+    )
+    with pytest.raises(DriftError, match="stage convert: none → "):
+        build_verb.run(["--locked", "recipe=tiny"])
 
 
 def test_everything_that_drifted_comes_at_once(site: Site, say: Say) -> None:

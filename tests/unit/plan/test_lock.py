@@ -176,6 +176,43 @@ def test_a_damaged_lock_is_refused_with_the_place(
     assert str(caught.value).endswith(" Write it anew with `lmrun lock`.")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("quality: {a: 1}\nquality: {}", ":LINE+1: expected each key once, got 'quality' again"),
+        ("quality: {a: 1, a: 2}", ":LINE: expected each key once, got 'a' again"),
+        ("quality: {a: 2026-11-21}", ":LINE: expected plain values, got a timestamp"),
+        ("quality: {a: !!binary aGk=}", ":LINE: expected plain values, got a binary"),
+        ("quality: {a: !!set {b}}", ":LINE: expected plain values, got a set"),
+        ("quality: {a: .nan}", ":LINE: expected a decimal number, got .nan"),
+        ("quality: {a: -.inf}", ":LINE: expected a decimal number, got -.inf"),
+        ("quality: {a: 010}", ":LINE: expected a decimal number, got 010"),
+        (f"quality: {{a: {'9' * 5000}}}", ":LINE: expected a decimal number, got 9999999999"),
+        ("quality: {1: 2}", ":LINE: expected texts as keys, got 1"),
+        ("quality: {~: 2}", ":LINE: expected texts as keys, got ~"),
+        (f"quality: {{a: {'[' * 2000}{']' * 2000}}}", ": expected YAML, got too many levels"),
+    ],
+)
+def test_values_that_a_lock_never_has_are_refused_with_the_line(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    path = tmp_path / "x.lock.yaml"
+    path.write_text(TEXT.replace("quality: {}", line), encoding="utf-8")
+    place = TEXT[: TEXT.index("quality: {}")].count("\n") + 1
+    said = said.replace("LINE+1", str(place + 1)).replace("LINE", str(place))
+    with pytest.raises(ConfigError) as caught:
+        locks.read(path)
+    assert str(caught.value).startswith(f"{path}{said}")
+    assert str(caught.value).endswith(". Write it anew with `lmrun lock`.")
+
+
+def test_a_stage_of_a_lock_has_the_name_of_a_stage(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock.yaml"
+    path.write_text(TEXT.replace("  convert:\n", "  ../../x:\n"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"'\.\./\.\./x' does not match"):
+        locks.read(path)
+
+
 def test_a_lock_that_is_no_lock_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not of type 'string'"):
         locks.write(tmp_path / "x.lock.yaml", replace(LOCK, packages={"torch": 2}))  # type: ignore[dict-item]
