@@ -20,6 +20,10 @@ from lmrun.plan.sizes import things
 from lmrun.plan.speed import SpeedEstimate
 from lmrun.plan.stage_specs import STAGES
 
+KV_TOKENS = "tokens it holds"
+CONTEXT = " at context "
+"""In the name of an estimate: what follows is not the shortest context."""
+
 
 def compare(old: Side | None, new: Side | None, recipe: str | None = None) -> Comparison:
     """The difference; a side that is None was added or removed."""
@@ -108,7 +112,8 @@ def _is_same(
 def _memory(old: Plan | None, new: Plan | None) -> Iterator[Figure]:
     rows = [_sizes(plan) for plan in (old, new)]
     for what in dict.fromkeys([*rows[0], *rows[1]]):
-        yield Figure(what, "B", rows[0].get(what), rows[1].get(what))
+        unit = "tokens" if what == KV_TOKENS else "B"
+        yield Figure(what, unit, rows[0].get(what), rows[1].get(what))
 
 
 def _sizes(plan: Plan | None) -> dict[str, int]:
@@ -118,6 +123,7 @@ def _sizes(plan: Plan | None) -> dict[str, int]:
     return {
         "weights": budget.weights_bytes,
         "KV cache": budget.kv_bytes,
+        KV_TOKENS: budget.num_tokens,
         "all memory": budget.fixed_bytes + budget.kv_bytes,
     }
 
@@ -184,6 +190,7 @@ def _speed(old: Plan | None, new: Plan | None) -> tuple[tuple[Figure, ...], str]
     rows = [
         Figure(what, "tokens/s", estimates[0].get(what), estimates[1].get(what))
         for what in dict.fromkeys([*estimates[0], *estimates[1]])
+        if len(plans) < 2 or CONTEXT not in what or all(what in side for side in estimates)
     ]
     seen = [_observed(plan) for plan in (old, new)]
     rows += [
@@ -194,10 +201,16 @@ def _speed(old: Plan | None, new: Plan | None) -> tuple[tuple[Figure, ...], str]
 
 
 def _estimates(plan: Plan | None) -> dict[str, float]:
-    """The first of each kind and number of sequences: short contexts, which every plan has."""
+    """Of each kind and number of sequences the shortest context, which every plan has, and others.
+
+    The names of the latter have `CONTEXT` in them.
+    """
     found: dict[str, float] = {}
     for estimate in plan.speeds.estimates if plan else ():
-        found.setdefault(_estimated_what(estimate), estimate.tokens_per_s)
+        what = _estimated_what(estimate)
+        if what in found:
+            what += f"{CONTEXT}{estimate.context_length}"
+        found[what] = estimate.tokens_per_s
     return found
 
 

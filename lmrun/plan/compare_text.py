@@ -177,28 +177,33 @@ def _is_missing(stage: StageChange) -> bool:
 
 
 def _memory(one: Comparison) -> _Section:
-    rows = [_bytes(figure) for figure in one.memory]
+    rows = [_amount(figure) for figure in one.memory]
     lines = [
         f"artifacts to write: about {show_bytes(size)}" for size in [one.written_bytes] if size
     ]
     return _Section("memory", ("", "old", "", "new", ""), tuple(rows), tuple(lines))
 
 
-def _bytes(figure: Figure) -> tuple[str, ...]:
-    texts = [NOT_KNOWN if size is None else show_bytes(int(size)) for size in _both(figure)]
+def _amount(figure: Figure) -> tuple[str, ...]:
+    show = show_bytes if figure.unit == "B" else "{:,}".format
+    texts = [NOT_KNOWN if amount is None else show(int(amount)) for amount in _both(figure)]
     delta = ""
     if figure.old is not None and figure.new is not None and figure.old != figure.new:
         more = int(figure.new - figure.old)
-        delta = f"{'+' if more > 0 else '-'}{show_bytes(abs(more))}"
+        delta = f"{'+' if more > 0 else '-'}{show(abs(more))}"
     return (figure.what, texts[0], "→", texts[1], delta)
 
 
 def _rate(figure: Figure) -> tuple[str, ...]:
-    texts = [NOT_KNOWN if rate is None else f"{rate:.3g}" for rate in _both(figure)]
+    texts = [NOT_KNOWN if rate is None else _per_second(rate) for rate in _both(figure)]
     delta = ""
     if figure.old and figure.new is not None and texts[0] != texts[1]:
         delta = f" ({figure.new / figure.old - 1:+.0%})"
     return (figure.what, texts[0], "→", texts[1], f"{figure.unit}{delta}")
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _plain(figure: Figure) -> tuple[str, ...]:

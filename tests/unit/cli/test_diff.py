@@ -155,7 +155,25 @@ def test_memory_moves_by_what_the_plans_say(capfd: Capture) -> None:
     plans = [make_plan(compose([f"kv.bits={bits}"]), store) for bits in (16, 4)]
     rows = {row["what"]: (row["old"], row["new"]) for row in one["memory"]}
     assert rows["KV cache"] == tuple(plan.budget.kv_bytes for plan in plans)
+    assert rows["tokens it holds"] == tuple(plan.budget.num_tokens for plan in plans)
     assert rows["weights"] == tuple(plan.budget.weights_bytes for plan in plans)
+
+
+def test_speed_at_contexts_that_both_sides_have_shows_what_the_cache_costs(capfd: Capture) -> None:
+    out = _out(capfd, "device=rtx4090", "--", "device=rtx4090", "kv.bits=8")
+    assert "  tokens it holds  9,853,824  →  18,548,416  +8,694,592\n" in out
+    speed = out.partition("speed, as estimated\n")[2].splitlines()[:6]
+    assert [line.split(" →")[0].rstrip() for line in speed] == [
+        "  decode, 1 sequence                    202,380",
+        "  decode, 1 sequence at context 2047    109,888",
+        "  decode, 32 sequences                  6,476,151",
+        "  decode, 32 sequences at context 2047  231,836",
+        "  prefill, 256 tokens                   31,497,096",
+        "  prefill, 2048 tokens                  18,530,683",
+    ]
+    assert speed[3].endswith("→  423,035     tokens/s (+82%)")
+    shorter = _out(capfd, "device=rtx4090", "--", "device=rtx4090", "backend.context_length=512")
+    assert "at context" not in shorter
 
 
 def test_a_side_that_is_refused_is_a_finding(capfd: Capture) -> None:
