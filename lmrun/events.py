@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from lmrun import log
 from lmrun.errors import UsageError
+from lmrun.json_schema import DRAFT, TEXT
 
 SCHEMA_VERSION = 1
 _LOGGER = "lmrun.events"
@@ -49,7 +50,7 @@ class PlannedStage:
     """A stage as planned."""
 
     stage: str
-    action: str = field(metadata=_is("run, cached or unknown"))
+    action: str = field(metadata={"json_schema_extra": {"enum": ["run", "cached", "unknown"]}})
     fingerprint: str | None = field(metadata=_is("null while an input is not hashed"))
     why: str
 
@@ -268,17 +269,16 @@ def schema() -> dict[str, Any]:
                 "required": ["event", *body.get("required", [])],
             }
         )
-    text = {"type": "string"}
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "title": "an event of lmrun",
         "description": "One line of the file of --events.",
         "type": "object",
         "properties": {
             "schema_version": {"const": SCHEMA_VERSION},
-            "time": {**text, "format": "date-time"},
-            "run": {**text, "description": "the same for all lines of one command"},
-            "process": {**text, "description": "lmrun, or the name of a child such as stages"},
+            "time": {**TEXT, "format": "date-time"},
+            "run": {**TEXT, "description": "the same for all lines of one command"},
+            "process": {**TEXT, "description": "lmrun, or the name of a child such as stages"},
             "pid": {"type": "integer"},
             "event": {"enum": [event.name for event in EVENTS]},
         },

@@ -11,35 +11,16 @@ from typing import Any
 
 from filelock import FileLock
 
+from lmrun import json_schema
 from lmrun.artifacts.files import sha256, stamp, storage_errors, write_json
-from lmrun.artifacts.manifest import check
+from lmrun.artifacts.manifest import FILE_RECORD, check
 from lmrun.artifacts.shapes import DigestsShape, fits
 from lmrun.errors import ArtifactError, StageError
+from lmrun.json_schema import mapping
 
 FILE_NAME = "digests.json"
 SCHEMA_VERSION = 1
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema_version", "files"],
-    "properties": {
-        "schema_version": {"const": SCHEMA_VERSION},
-        "files": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["size", "mtime_ns", "inode", "sha256"],
-                "properties": {
-                    "size": {"type": "integer"},
-                    "mtime_ns": {"type": "integer"},
-                    "inode": {"type": "integer"},
-                    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-                },
-            },
-        },
-    },
-}
+SCHEMA = json_schema.document("lmrun digest cache", SCHEMA_VERSION, files=mapping(FILE_RECORD))
 
 
 class DigestCache:

@@ -7,38 +7,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from lmrun import json_schema
 from lmrun.artifacts.files import storage_errors, write_json
 from lmrun.artifacts.manifest import check
+from lmrun.json_schema import BOOLEAN, COUNT, DIGEST, TEXT, records
 from lmrun.models.hub_files import HubFile
 
 FOLDER = "hub"
 SCHEMA_VERSION = 1
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema_version", "hub_id", "commit", "files"],
-    "properties": {
-        "schema_version": {"const": SCHEMA_VERSION},
-        "hub_id": {"type": "string"},
-        "commit": {"type": "string"},
-        "files": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["name", "size", "sha256", "is_large"],
-                "properties": {
-                    "name": {"type": "string", "pattern": "^[^/]+$"},
-                    "size": {"type": "integer", "minimum": 0},
-                    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-                    "is_large": {"type": "boolean"},
-                },
-            },
-        },
-    },
-}
+SCHEMA = json_schema.document(
+    "lmrun list of a commit's files",
+    SCHEMA_VERSION,
+    hub_id=TEXT,
+    commit=TEXT,
+    files=records(
+        name={"type": "string", "pattern": "^[^/]+$"}, size=COUNT, sha256=DIGEST, is_large=BOOLEAN
+    ),
+)
 
 
 def read(home: Path, hub_id: str, commit: str) -> tuple[HubFile, ...] | None:

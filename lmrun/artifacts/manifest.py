@@ -6,61 +6,32 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lmrun import json_schema
 from lmrun.artifacts.files import Stamp, write_json
 from lmrun.artifacts.shapes import ManifestShape, fits
 from lmrun.errors import ArtifactError
+from lmrun.json_schema import COUNT, DIGEST, TEXT, mapping, record
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 
-_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_COUNT = {"type": "integer", "minimum": 0}
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "lmrun artifact manifest",
-    "type": "object",
-    "additionalProperties": False,
-    "required": [
-        "schema_version",
-        "stage",
-        "code_version",
-        "fingerprint",
-        "numeric_class",
-        "inputs",
-        "config",
-        "files",
-        "versions",
-        "seconds",
-        "metrics",
-    ],
-    "properties": {
-        "schema_version": {"const": SCHEMA_VERSION},
-        "stage": {"type": "string", "pattern": "^[a-z_]+$"},
-        "code_version": {"type": "integer", "minimum": 1},
-        "fingerprint": _DIGEST,
-        "numeric_class": {"type": ["object", "null"]},
-        "inputs": {"type": "object", "additionalProperties": {"type": "string"}},
-        "config": {"type": "object"},
-        "files": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["size", "mtime_ns", "inode", "sha256"],
-                "properties": {
-                    "size": _COUNT,
-                    "mtime_ns": _COUNT,
-                    "inode": _COUNT,
-                    "sha256": _DIGEST,
-                },
-            },
-        },
-        "versions": {"type": "object", "additionalProperties": {"type": "string"}},
-        "seconds": {"type": "number", "minimum": 0},
-        "metrics": {"type": "object"},
-        "model_name": {"type": "string"},
-    },
-}
+FILE_RECORD = record(size=COUNT, mtime_ns=COUNT, inode=COUNT, sha256=DIGEST)
+"""JSON Schema of `FileRecord`."""
+SCHEMA = json_schema.document(
+    "lmrun artifact manifest",
+    SCHEMA_VERSION,
+    {"model_name": TEXT},
+    stage={"type": "string", "pattern": "^[a-z_]+$"},
+    code_version={"type": "integer", "minimum": 1},
+    fingerprint=DIGEST,
+    numeric_class={"type": ["object", "null"]},
+    inputs=mapping(TEXT),
+    config={"type": "object"},
+    files=mapping(FILE_RECORD),
+    versions=mapping(TEXT),
+    seconds={"type": "number", "minimum": 0},
+    metrics={"type": "object"},
+)
 """JSON Schema of the file; checked on every write and read."""
 
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from lmrun.artifacts.canonical import digest
 from lmrun.artifacts.files import storage_errors, write_json
+from lmrun.json_schema import closed
 
 FILE_NAME = "measurements.json"
 SCHEMA_VERSION = 1
@@ -282,10 +283,8 @@ def _better(old: Rate | None, new: Rate | None) -> Rate | None:
 @cache
 def schema() -> dict[str, Any]:
     """JSON Schema of ``measurements.json``, made from the types above."""
-    document: dict[str, Any] = msgspec.json.schema(_Document)
+    document = closed(msgspec.json.schema(_Document))
     document["$defs"]["_Document"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    for definition in document["$defs"].values():
-        definition["additionalProperties"] = False
     return document
 
 

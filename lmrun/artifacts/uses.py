@@ -18,47 +18,38 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 from filelock import FileLock
 
-from lmrun import log
+from lmrun import json_schema, log
 from lmrun.artifacts.files import is_locked, remove_lock_file, storage_errors, write_json
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError
+from lmrun.json_schema import DIGEST, TEXT, TEXT_OR_NULL, mapping
 
 LOCK_FILES = "lock-files"
 RUNNING = "deployments"
 SCHEMA_VERSION = 1
 MAX_LOCK_BYTES = 64 << 20
 _FINGERPRINT = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_TEXT_OR_NONE = {"type": ["string", "null"]}
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "lmrun deployment record",
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema_version", "id", "verb", "pid", "pid_started", "started", "artifacts"],
-    "properties": {
-        "schema_version": {"const": SCHEMA_VERSION},
-        "id": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
-        "verb": {"type": "string"},
-        "pid": {"type": "integer", "minimum": 1},
-        "pid_started": {"type": "number", "minimum": 0},
-        "started": {"type": "number", "minimum": 0},
-        "artifacts": {
-            "type": "object",
-            "propertyNames": {"pattern": "^[a-z_]+$"},
-            "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        },
-        "workspace": _TEXT_OR_NONE,
-        "host": _TEXT_OR_NONE,
+SCHEMA = json_schema.document(
+    "lmrun deployment record",
+    SCHEMA_VERSION,
+    {
+        "workspace": TEXT_OR_NULL,
+        "host": TEXT_OR_NULL,
         "port": {"type": ["integer", "null"]},
-        "served_name": _TEXT_OR_NONE,
-        "recipe": _TEXT_OR_NONE,
+        "served_name": TEXT_OR_NULL,
+        "recipe": TEXT_OR_NULL,
     },
-}
+    id={"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    verb=TEXT,
+    pid={"type": "integer", "minimum": 1},
+    pid_started={"type": "number", "minimum": 0},
+    started={"type": "number", "minimum": 0},
+    artifacts={**mapping(DIGEST), "propertyNames": {"pattern": "^[a-z_]+$"}},
+)
 """JSON Schema of `deployments/<id>.json`; checked on every write and read."""
 
 _log = log.get(__name__)

@@ -14,8 +14,8 @@ from lmrun.cli import reporting
 from lmrun.cli.main import _TAKE_A_VALUE as TAKE_A_VALUE
 from lmrun.cli.main import VERBS
 from lmrun.config import keys
+from lmrun.config.names import recipe_names
 from lmrun.config.places import Places
-from lmrun.config.recipe_schema import recipe_names
 from lmrun.models import builtin
 
 FLAG_VALUES: dict[str, Sequence[str]] = {
@@ -134,7 +134,7 @@ def _values(name: str, value: str) -> Iterable[str]:
     if name in _RECIPE:
         opened, _, _ = value.rpartition(",") if "," in value else (value[:1], "", "")
         prefix = "" if value[:1] != "[" else f"{opened}," if "," in value else "["
-        return [f"{prefix}{recipe}" for recipe in recipe_names(places)]
+        return [f"{prefix}{recipe}" for recipe in recipe_names(places.recipe_folders)]
     if name in keys.groups():
         return list(places.options(name))
     key = keys.table().get(name)

@@ -9,8 +9,9 @@ from pathlib import Path
 from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary
-from lmrun.config import compose, recipes
+from lmrun.config import compose
 from lmrun.config.footprint import footprint
+from lmrun.config.names import recipe_names
 from lmrun.config.places import Places, existing
 from lmrun.config.revisions import Repository
 from lmrun.errors import ExitStatus, LmrunError, UsageError
@@ -133,8 +134,8 @@ def _since(revision: str, sides: Sequence[list[str]], store: Store) -> Report:
     now = Places.at(Path.cwd().resolve())
     with ExitStack() as stack:
         then = stack.enter_context(repository.places(revision))
-        before = recipes.names(existing(*_inside(then.recipe_folders, then.base)))
-        after = recipes.names(existing(*_inside(now.recipe_folders, repository.top)))
+        before = recipe_names(existing(*_inside(then.recipe_folders, then.base)))
+        after = recipe_names(existing(*_inside(now.recipe_folders, repository.top)))
         found = [
             comparison
             for name in sorted({*before, *after})

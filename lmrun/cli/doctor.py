@@ -14,6 +14,7 @@ from lmrun.artifacts.measurements import Ceilings, load_ceilings, save_ceilings
 from lmrun.cli.doctor_checks import Check, Status, checks
 from lmrun.cli.flags import split
 from lmrun.errors import ExitStatus, UsageError
+from lmrun.json_schema import closed
 from lmrun.plan.machine import this_machine
 
 FLAGS = {"--measure": False, "--json": False}
@@ -38,11 +39,8 @@ class Report:
 @cache
 def schema() -> dict[str, Any]:
     """JSON Schema of the report."""
-    document: dict[str, Any] = msgspec.json.schema(Report)
+    document = closed(msgspec.json.schema(Report))
     document["$defs"]["Report"]["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
-    for definition in document["$defs"].values():
-        if "properties" in definition:
-            definition["additionalProperties"] = False
     return document
 
 

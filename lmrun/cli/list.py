@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from lmrun import deploy, env
+from lmrun import deploy, env, json_schema
 from lmrun.artifacts.store import Store
 from lmrun.cli.flags import split
 from lmrun.config import paths, recipes
+from lmrun.config.names import recipe_names
 from lmrun.config.not_built import is_built
 from lmrun.config.places import Places
 from lmrun.config.schema import BackendConfig, BackendName, QuantConfig, QuantMethod, RunConfig
@@ -22,27 +22,15 @@ from lmrun.plan.stage_specs import STAGES
 
 TEMPLATES = Path(deploy.__file__).parent / "templates"
 SCHEMA_VERSION = 1
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "lmrun list",
+SCHEMA = {
+    **json_schema.document("lmrun list", SCHEMA_VERSION),
     "description": "Kind of thing → what can be named.",
-    "type": "object",
-    "required": ["schema_version"],
-    "properties": {"schema_version": {"const": SCHEMA_VERSION}},
-    "additionalProperties": {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["name", "description", "path", "is_built"],
-            "properties": {
-                "name": {"type": "string", "description": "as on the command line"},
-                "description": {"type": "string"},
-                "path": {"type": ["string", "null"], "description": "the file or folder"},
-                "is_built": {"type": "boolean", "description": "this version can run it"},
-            },
-        },
-    },
+    "additionalProperties": json_schema.records(
+        name={"type": "string", "description": "as on the command line"},
+        description=json_schema.TEXT,
+        path={"type": ["string", "null"], "description": "the file or folder"},
+        is_built={"type": "boolean", "description": "this version can run it"},
+    ),
 }
 _NAME_WIDTH = 34
 
@@ -88,7 +76,7 @@ def _table(kind: str, rows: list[Row]) -> str:
 
 def _recipes() -> Iterable[Row]:
     places = Places.at(Path.cwd())
-    for name in recipes.names(places.recipe_folders):
+    for name in recipe_names(places.recipe_folders):
         path = recipes.find(name, places.recipe_folders)
         assert path is not None
         hides = recipes.shadowed(path, places)

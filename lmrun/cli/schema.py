@@ -11,9 +11,9 @@ from lmrun.cli.flags import split
 from lmrun.config import recipe_schema
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ExitStatus, StageError, UsageError
+from lmrun.json_schema import DRAFT
 
 FLAGS = {"--output": True, "--editor": False}
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 SCHEMAS: Mapping[str, tuple[str, str]] = {
     "recipe": ("lmrun.config.recipe_schema:schema", "a recipe, for editors and checkers"),

@@ -1,59 +1,40 @@
 """Who set a value, and what it beat: the text and JSON forms of `Composed.chain`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lmrun import json_schema
 from lmrun.config import keys
 from lmrun.config.composed import Composed, Origin, Setting
 from lmrun.config.resolved import flat
 from lmrun.config.values import shown
 from lmrun.errors import ConfigError
+from lmrun.json_schema import DIGEST, TEXT, TEXT_OR_NULL, Schema, records
 
 SCHEMA_VERSION = 1
 RECIPE = "recipe"
 Effect = Callable[[str], str]
 """Dotted key → what it changes, in words; planning knows that."""
 
-_ORIGIN: dict[str, Any] = {
-    "source": {"type": "string"},
-    "path": {"type": ["string", "null"]},
-    "line": {"type": ["integer", "null"]},
+_ORIGIN: Mapping[str, Schema] = {
+    "source": TEXT,
+    "path": TEXT_OR_NULL,
+    "line": {"type": ["integer", "null"], "minimum": 1},
 }
 
-
-def _record(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a JSON Schema
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(properties),
-        "properties": properties,
-    }
-
-
-def _list(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a JSON Schema
-    return {"type": "array", "items": _record(**properties)}
-
-
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "lmrun explain",
-    **_record(
-        schema_version={"const": SCHEMA_VERSION},
-        recipes=_list(name={"type": "string"}, path={"type": "string"}, sha256={"type": "string"}),
-        groups=_list(
-            group={"type": "string"},
-            option={"type": "string"},
-            choices=_list(option={"type": "string"}, **_ORIGIN),
-        ),
-        keys=_list(
-            key={"type": "string"},
-            value={},
-            description={"type": "string"},
-            changes={"type": "string"},
-            settings=_list(value={}, **_ORIGIN),
-        ),
+SCHEMA = json_schema.document(
+    "lmrun explain",
+    SCHEMA_VERSION,
+    recipes=records(name=TEXT, path=TEXT, sha256=DIGEST),
+    groups=records(group=TEXT, option=TEXT, choices=records(option=TEXT, **_ORIGIN)),
+    keys=records(
+        key=TEXT,
+        value={},
+        description=TEXT,
+        changes=TEXT,
+        settings=records(value={}, **_ORIGIN),
     ),
-}
+)
 """JSON Schema of `document`. Settings and choices are in the order of merging, the winner last."""
 
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lmrun.config import keys, recipes
 from lmrun.config.documents import content
-from lmrun.config.names import is_name
+from lmrun.config.names import is_name, recipe_names
 from lmrun.config.places import Places
 from lmrun.config.schema import RunConfig
 
@@ -68,7 +68,7 @@ class RecipeSource(ConfigSource):
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path.strip("/") == recipes.GROUP:
-            return [] if results_filter == ObjectType.GROUP else recipes.names(self._folders())
+            return [] if results_filter == ObjectType.GROUP else recipe_names(self._folders())
         return [] if results_filter == ObjectType.CONFIG else [recipes.GROUP]
 
     def _folders(self) -> tuple[Path, ...]:

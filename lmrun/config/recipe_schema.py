@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.config import keys
-from lmrun.config.names import is_name
+from lmrun.config.names import recipe_names
 from lmrun.config.places import Places
 from lmrun.config.schema import RunConfig
 from lmrun.config.secrets import REFERENCE
+from lmrun.json_schema import DRAFT
 
 FILE_NAME = "recipe.schema.json"
 MODELINE = f"# yaml-language-server: $schema={FILE_NAME}"
@@ -40,7 +41,7 @@ def schema(cwd: Path) -> dict[str, Any]:
             group["additionalProperties"] = False
     _refuse_literal_secrets(definitions)
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "description": "A recipe of lmrun: the options it picks, and the keys it sets over them.",
         "type": "object",
         "additionalProperties": False,
@@ -55,19 +56,6 @@ def schema(cwd: Path) -> dict[str, Any]:
 def text(cwd: Path) -> str:
     """The schema as it is written to a file."""
     return json.dumps(schema(cwd), indent=1, ensure_ascii=False) + "\n"
-
-
-def write(folder: Path) -> Path:
-    """Write or refresh the schema beside the recipes of `folder`; its path."""
-    path = folder / FILE_NAME
-    path.write_text(text(folder.parent), encoding="utf-8")
-    return path
-
-
-def recipe_names(places: Places) -> list[str]:
-    """All recipes that can be named, sorted; without OmegaConf, for shells that complete."""
-    files = (path for folder in places.recipe_folders for path in folder.glob("*.yaml"))
-    return sorted({path.stem for path in files if path.is_file() and is_name(path.stem)})
 
 
 def _defaults(places: Places) -> dict[str, Any]:
@@ -92,7 +80,7 @@ def _defaults(places: Places) -> dict[str, Any]:
                     "minProperties": 1,
                     "maxProperties": 1,
                 },
-                {"enum": [*recipe_names(places), "_self_"]},
+                {"enum": [*recipe_names(places.recipe_folders), "_self_"]},
                 {"type": "string", "pattern": RECIPE_NAME, "description": "another recipe"},
             ]
         },

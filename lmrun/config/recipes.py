@@ -7,7 +7,7 @@ from pathlib import Path
 from lmrun.config import keys
 from lmrun.config.composed import COMMAND_LINE, Origin
 from lmrun.config.documents import Document, read
-from lmrun.config.names import is_name
+from lmrun.config.names import is_name, recipe_names
 from lmrun.config.places import Places
 from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ConfigError
@@ -22,12 +22,6 @@ def find(name: str, folders: Sequence[Path]) -> Path | None:
         return None
     candidates = (folder / f"{name}{_SUFFIX}" for folder in folders)
     return next((path for path in candidates if path.is_file()), None)
-
-
-def names(folders: Sequence[Path]) -> list[str]:
-    """All recipes that can be named, sorted."""
-    files = (path for folder in folders for path in folder.glob(f"*{_SUFFIX}") if path.is_file())
-    return sorted({path.stem for path in files if is_name(path.stem)})
 
 
 def shadowed(path: Path, places: Places) -> Path | None:
@@ -83,7 +77,7 @@ def _visit(name: str, where: Origin, walked: _Walk) -> None:
 
 
 def _missing(name: str, where: Origin, walked: _Walk) -> str:
-    known = names(walked.places.recipe_folders)
+    known = recipe_names(walked.places.recipe_folders)
     if not is_name(name):
         bare = Path(name).stem
         advice = f"Write recipe={bare}." if bare in known else f"Recipes: {', '.join(known)}."

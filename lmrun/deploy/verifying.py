@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lmrun import log
+from lmrun import json_schema, log
 from lmrun.artifacts.files import sha256
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.artifacts.uses import Use, using
 from lmrun.config import Composed, resolved
 from lmrun.deploy import locking
 from lmrun.errors import ArtifactError, PlanError
+from lmrun.json_schema import BOOLEAN, COUNT, TEXT, TEXTS, record, records
 from lmrun.plan import drift as drifts
 from lmrun.plan.drift import Drift
 from lmrun.plan.lock import Lock
@@ -22,41 +23,18 @@ from lmrun.progress import progress_bar
 logger = log.get(__name__)
 
 SCHEMA_VERSION = 1
-_TEXT = {"type": "string"}
-_TEXTS = {"type": "array", "items": _TEXT}
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "lmrun verify report",
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["schema_version", "lock", "holds", "drift", "moved_stages", "notes", "checked"],
-    "properties": {
-        "schema_version": {"const": SCHEMA_VERSION},
-        "lock": _TEXT,
-        "holds": {"type": "boolean"},
-        "drift": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["kind", "name", "locked", "now", "where"],
-                "properties": {
-                    "kind": {"enum": list(drifts.KINDS)},
-                    "name": _TEXT,
-                    "locked": _TEXT,
-                    "now": _TEXT,
-                    "where": _TEXT,
-                },
-            },
-        },
-        "moved_stages": _TEXTS,
-        "notes": _TEXTS,
-        "checked": {
-            "type": "object",
-            "additionalProperties": {"type": "integer"},
-        },
-    },
-}
+SCHEMA = json_schema.document(
+    "lmrun verify report",
+    SCHEMA_VERSION,
+    lock=TEXT,
+    holds=BOOLEAN,
+    drift=records(kind={"enum": list(drifts.KINDS)}, name=TEXT, locked=TEXT, now=TEXT, where=TEXT),
+    moved_stages=TEXTS,
+    notes=TEXTS,
+    checked=record(
+        settings=COUNT, model_files=COUNT, artifacts=COUNT, packages=COUNT, hashed_bytes=COUNT
+    ),
+)
 """JSON Schema of `lmrun verify --json`."""
 
 
@@ -201,8 +179,8 @@ def _digests(artifact: Artifact, advance: Callable[[int], None]) -> dict[str, st
 
 def _mark(artifact: Artifact, files: Mapping[str, str], store: Store) -> None:
     """Condemn an artifact whose bytes are not those of its own manifest."""
-    for name, record in artifact.manifest.files.items():
-        if files.get(name) != record.sha256:
+    for name, written in artifact.manifest.files.items():
+        if files.get(name) != written.sha256:
             try:
                 store.condemn(artifact, f"{name}: its bytes are not those that were written")
             except ArtifactError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from lmrun.json_schema import closed
 from lmrun.plan.plan import Plan
 
 SCHEMA_VERSION = 1
@@ -72,7 +73,7 @@ class Figure:
 
     what: str
     unit: str
-    """`B`, `tokens/s`, or "" for a plain number."""
+    """`B`, `tokens`, `tokens/s`, or "" for a plain number."""
     old: float | None
     """None where it is not known."""
     new: float | None
@@ -157,14 +158,11 @@ class Report:
 @cache
 def schema() -> dict[str, Any]:
     """JSON Schema of `Report.to_json`, made from the types above."""
-    document: dict[str, Any] = msgspec.json.schema(Report)
+    document = closed(msgspec.json.schema(Report))
     report = document["$defs"]["Report"]
     report["properties"] |= {
         "schema_version": {"const": SCHEMA_VERSION},
         "differs": {"type": "boolean"},
     }
     report["required"] += ["schema_version", "differs"]
-    for definition in document["$defs"].values():
-        if definition.get("type") == "object":
-            definition["additionalProperties"] = False
     return document

@@ -10,6 +10,7 @@ import msgspec
 
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError, PlanError
+from lmrun.json_schema import TEXT, closed
 from lmrun.models.hub_files import HubModel
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.costs import Budget, Device
@@ -152,13 +153,10 @@ def check_runnable(plan: Plan) -> None:
 @cache
 def schema() -> dict[str, Any]:
     """JSON Schema of a plan document, made from the types above."""
-    document = msgspec.json.schema(Plan, schema_hook=lambda _: {"type": "string"})
+    document = closed(msgspec.json.schema(Plan, schema_hook=lambda _: TEXT))
     plan = document["$defs"]["Plan"]
     plan["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
     plan["required"].append("schema_version")
-    for definition in document["$defs"].values():
-        if "properties" in definition:
-            definition["additionalProperties"] = False
     return document
 
 

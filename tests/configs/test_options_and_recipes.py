@@ -6,13 +6,14 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from lmrun.config import compose, keys, paths, recipes
+from lmrun.config import compose, keys, paths
+from lmrun.config.names import recipe_names
 from lmrun.config.not_built import is_built
 from lmrun.config.schema import RunConfig
 
 REPOSITORY = Path(__file__).parents[2]
 OPTIONS = [(group, option) for group in keys.groups() for option in paths.options(group)]
-RECIPES = recipes.names([paths.shipped("recipes")])
+RECIPES = recipe_names([paths.shipped("recipes")])
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=str)

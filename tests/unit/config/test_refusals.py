@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.config import compose, recipes
+from lmrun.config import compose
+from lmrun.config.names import recipe_names
 from lmrun.errors import ConfigError, PlanError
 
 QUANT_OPTIONS = "awq_w4_g128, awq_w4_g32, awq_w4_g64, none, rtn"
@@ -254,7 +255,7 @@ def test_a_folder_or_a_dead_link_is_no_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "recipes"
     (folder / "folder.yaml").mkdir(parents=True)
     (folder / "dead.yaml").symlink_to(tmp_path / "nowhere")
-    assert recipes.names([folder]) == []
+    assert recipe_names([folder]) == []
     with pytest.raises(ConfigError, match=f"no such recipe. Recipes: {RECIPES}"):
         compose(["+recipe=dead"], cwd=tmp_path)
 
