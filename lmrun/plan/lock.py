@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 
+from lmrun import json_schema
 from lmrun.artifacts.files import write_text
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError, ConfigError, UsageError
+from lmrun.json_schema import DIGEST, TEXT, TEXT_OR_NULL, TEXTS, mapping, or_null, record
 from lmrun.plan import plain_yaml
 
 SCHEMA_VERSION = 1
@@ -24,52 +26,37 @@ SUFFIX = ".lock.yaml"
 MAX_BYTES = 16 << 20
 HEADER = "# Written by `lmrun lock`, checked by `lmrun verify`. Do not edit: lock again.\n"
 
-_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_DIGESTS = {"type": "object", "additionalProperties": _DIGEST}
-_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-
-
-def _record(**properties: Any) -> dict[str, Any]:  # noqa: ANN401 - parts of a JSON Schema
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": sorted(properties),
-        "properties": properties,
-    }
-
-
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "lmrun lock",
-    **_record(
-        schema_version={"const": SCHEMA_VERSION},
-        recipe={"type": ["string", "null"]},
-        overrides={"type": "array", "items": {"type": "string"}},
-        config={"type": "object", "additionalProperties": {"type": "object"}},
-        interpolations=_TEXTS,
-        sources=_DIGESTS,
-        model=_record(
-            name={"type": "string"},
-            kind={"enum": ["builtin", "checkpoint", "quantized", "workspace"]},
-            files=_DIGESTS,
-            chat_template={"anyOf": [_DIGEST, {"type": "null"}]},
-        ),
-        calibration={"anyOf": [_record(data={"type": "string"}, sha256=_DIGEST), {"type": "null"}]},
-        stages={
-            "type": "object",
-            "propertyNames": {"pattern": "^[a-z_]+$"},
-            "additionalProperties": _record(
+_DIGESTS, _TEXTS = mapping(DIGEST), mapping(TEXT)
+SCHEMA = json_schema.document(
+    "lmrun lock",
+    SCHEMA_VERSION,
+    recipe=TEXT_OR_NULL,
+    overrides=TEXTS,
+    config=mapping({"type": "object"}),
+    interpolations=_TEXTS,
+    sources=_DIGESTS,
+    model=record(
+        name=TEXT,
+        kind={"enum": ["builtin", "checkpoint", "quantized", "workspace"]},
+        files=_DIGESTS,
+        chat_template=or_null(DIGEST),
+    ),
+    calibration=or_null(record(data=TEXT, sha256=DIGEST)),
+    stages={
+        **mapping(
+            record(
                 code_version={"type": "integer", "minimum": 1},
-                fingerprint=_DIGEST,
+                fingerprint=DIGEST,
                 numeric_class={"type": ["object", "null"]},
                 files=_DIGESTS,
-            ),
-        },
-        engine=_TEXTS,
-        packages=_TEXTS,
-        quality={"type": "object"},
-    ),
-}
+            )
+        ),
+        "propertyNames": {"pattern": "^[a-z_]+$"},
+    },
+    engine=_TEXTS,
+    packages=_TEXTS,
+    quality={"type": "object"},
+)
 """JSON Schema of the file; checked on every write and read."""
 
 
