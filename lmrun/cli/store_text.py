@@ -8,6 +8,7 @@ from typing import Any
 
 from lmrun.artifacts.inventory import Entry, Unfinished, readers
 from lmrun.artifacts.uses import Needed
+from lmrun.columns import columns
 from lmrun.plan.sizes import show_bytes, things
 
 SCHEMA_VERSION = 1
@@ -80,14 +81,10 @@ def table(home: Path, entries: Sequence[Entry], parts: Sequence[Unfinished], nee
         state = "being built" if part.is_being_built else "unfinished; the next build goes on"
         size, age = show_bytes(part.num_bytes), ago(now - part.changed)
         rows.append((part.stage, part.fingerprint[:12], size, age, "", state))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[5]])
-        for row in rows
-    ]
+    lines = list(columns(rows))
     total = show_bytes(_total(entries, parts))
     lines.append(f"{things(len(entries), 'artifact')}, {total} in {home}")
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def ago(seconds: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lmrun import json_schema
+from lmrun.columns import columns
 from lmrun.config import keys
 from lmrun.config.composed import Composed, Origin, Setting
 from lmrun.config.resolved import flat
@@ -13,6 +14,7 @@ from lmrun.json_schema import DIGEST, TEXT, TEXT_OR_NULL, Schema, records
 
 SCHEMA_VERSION = 1
 RECIPE = "recipe"
+_GAP = "   "
 Effect = Callable[[str], str]
 """Dotted key → what it changes, in words; planning knows that."""
 
@@ -160,7 +162,7 @@ def _group(composed: Composed, group: str, effect: Effect) -> str:
         )
         for leaf in keys.groups()[group]
     ]
-    return "\n".join([*lines, *("  " + row for row in _columns(rows))])
+    return "\n".join([*lines, *("  " + row for row in columns(rows, _GAP))])
 
 
 def _beats(settings: Sequence[Setting]) -> str:
@@ -173,17 +175,10 @@ def _beats(settings: Sequence[Setting]) -> str:
 
 def _ladder(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """Rows in the order of merging, the last one marked."""
-    lines = list(_columns(rows))
+    lines = list(columns(rows, _GAP))
     for line in lines[:-1]:
         yield f"    {line}"
     yield f"  > {lines[-1]}"
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "   ".join(cells).rstrip()
 
 
 def _shown(value: object) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lmrun.columns import columns
 from lmrun.config.suggest import listed
 from lmrun.plan.comparison import (
     NOT_NEEDED,
@@ -37,7 +38,7 @@ def report_text(report: Report) -> str:
     if not report.comparisons:
         return f"no recipe is touched by what changed since {report.since}"
     summary = [f"since {report.since}"]
-    summary += [f"  {line}" for line in _columns([_summary(one) for one in report.comparisons])]
+    summary += [f"  {line}" for line in columns([_summary(one) for one in report.comparisons])]
     details = [_text(one) for one in report.comparisons if one.is_different]
     return "\n\n".join(["\n".join(summary), *details])
 
@@ -84,7 +85,7 @@ def _text(one: Comparison) -> str:
     parts = ["\n".join(_head(one))]
     for section in _sections(one):
         lines = [section.title]
-        lines += [f"  {line}" for line in _columns(section.rows)]
+        lines += [f"  {line}" for line in columns(section.rows)]
         lines += [f"  {line}" for line in section.lines]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -234,15 +235,6 @@ def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text.replace("\n", " ") or "''"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    used = [
-        index for index in range(len(rows[0]) if rows else 0) if any(row[index] for row in rows)
-    ]
-    widths = {index: max(len(row[index]) for row in rows) for index in used}
-    for row in rows:
-        yield "  ".join(row[index].ljust(widths[index]) for index in used).rstrip()
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
