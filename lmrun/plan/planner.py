@@ -1,9 +1,9 @@
 """Run config + model + machine + store → `Plan`. Reads, and writes nothing."""
 
 import dataclasses
-from enum import Enum
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from lmrun.artifacts.measurements import Ceilings, find_observation, load_ceilings, observation_key
 from lmrun.artifacts.store import Store
@@ -125,7 +125,7 @@ def plan_run(
         ),
         recipe=recipe,
         notes=source.notes,
-        config=_plain(dataclasses.asdict(run)),
+        config=msgspec.to_builtins(run),
         refusals=refusals,
         hub=source.hub,
     )
@@ -202,14 +202,6 @@ def _device(machine: Machine) -> Device:
         source=machine.source,
         is_this_machine=machine.is_here,
     )
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a nested document
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.value if isinstance(value, Enum) else value
 
 
 def _context_length(run: RunConfig, source: Source) -> int:
