@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from lmrun.artifacts import uses
+from lmrun.artifacts import hub_lists, uses
 from lmrun.artifacts.files import is_locked, remove_lock_file, storage_errors
 from lmrun.artifacts.inventory import Entry, Unfinished, bytes_under, entries, unfinished
 from lmrun.artifacts.store import Store
@@ -206,7 +206,8 @@ def _leftovers(store: Store) -> Iterable[Path]:
     known = {part.path for part in unfinished(store)}
     places = [path for path in (store.home / "partial").glob("*") if path not in known]
     places += store.home.glob(".*.json.*")
-    places += (store.home / uses.LOCK_FILES).glob(".*")
+    for folder in (uses.LOCK_FILES, hub_lists.FOLDER):
+        places += (store.home / folder).glob(".*")
     return sorted(path for path in places if _age_s(path) > LEFTOVER_AGE_S)
 
 

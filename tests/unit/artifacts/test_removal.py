@@ -151,12 +151,17 @@ def test_what_killed_processes_left_goes(store: Store, tmp_path: Path) -> None:
     stale, fresh = store.home / ".digests.json.1", store.home / ".digests.json.2"
     stale.write_text("{")
     fresh.write_text("{")
-    os.utime(stale, (1, 1))
+    listed = store.home / "hub" / ".org--tiny@0.json.1"
+    listed.parent.mkdir()
+    listed.write_text("{}")
+    for old in (stale, listed):
+        os.utime(old, (1, 1))
     _lock(tmp_path, KEY).write_text(f"{KEY} {OTHER}")
     swept = sweep(store, tmp_path)
     assert [(one.title, one.num_bytes) for one in swept.removed] == [
         ("trash old", 4),
         ("leftover .digests.json.1", 1),
+        ("leftover .org--tiny@0.json.1", 2),
         (f"lock convert-{KEY}.lock", 0),
     ]
     assert not stale.exists()
