@@ -20,6 +20,7 @@ from e2e.deployment import TINY, free_port, wait_until
 import lmrun
 import lmrun.api
 from lmrun.errors import ConfigError, ExitStatus, PlanError, StageError, UsageError
+from unit.processes import is_running
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_a_deployment_serves_and_leaves_no_process_behind() -> None:
         assert reply.json()["usage"]["completion_tokens"] == 2
     assert len(family) >= 3
     assert deployment.stop() is ExitStatus.OK
-    wait_until(lambda: not any(alive(process) for process in family))
+    wait_until(lambda: not any(is_running(process.pid) for process in family))
 
 
 def test_the_body_of_the_block_may_fail() -> None:
@@ -142,7 +143,7 @@ def test_a_dropped_deployment_stops() -> None:
     deployment = lmrun.up(*TINY, f"frontend.port={free_port()}")
     supervisor = psutil.Process(deployment.pid)
     del deployment
-    wait_until(lambda: not alive(supervisor))
+    wait_until(lambda: not is_running(supervisor.pid))
 
 
 def test_it_works_in_a_thread_that_ends_and_under_a_running_loop() -> None:
@@ -199,7 +200,7 @@ def test_the_end_of_the_program_is_the_end_of_the_deployment(end: str) -> None:
     if "sleep" in end:
         program.send_signal(signal.SIGINT)
     _, said = program.communicate(timeout=60)
-    wait_until(lambda: not any(alive(process) for process in family))
+    wait_until(lambda: not any(is_running(process.pid) for process in family))
     assert ("KeyboardInterrupt" in said) == ("sleep" in end)
 
 
@@ -223,7 +224,7 @@ def test_a_notebook_that_is_interrupted_while_it_waits_leaves_nothing(tmp_path: 
     family = program.children(recursive=True)
     program.send_signal(signal.SIGINT)
     program.communicate(timeout=60)
-    wait_until(lambda: not any(alive(process) for process in family))
+    wait_until(lambda: not any(is_running(process.pid) for process in family))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("lmrun-")] == []
 
 
@@ -231,11 +232,3 @@ def test_a_child_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(StageError, match=r"lmrun up: cannot be started: .*/nowhere/python"):
         lmrun.up(*TINY)
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie does not."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

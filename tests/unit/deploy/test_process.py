@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from lmrun.deploy.process import Children
+from unit.processes import PATIENCE_S, is_running, wait_gone
 
 CHILD = "lmrun_test_child"
 
@@ -31,27 +31,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 
 def wait_for_pid(path: Path) -> int:
     """The process id that a child writes into a file."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not path.exists() or not path.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return int(path.read_text())
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_gone(pid: int) -> None:
-    """Until a process has ended."""
-    deadline = time.monotonic() + 10
-    while is_running(pid):
-        assert time.monotonic() < deadline, f"{pid} still runs"
-        time.sleep(0.02)
 
 
 def test_a_child_reads_its_document_and_its_output_carries_its_name(
@@ -149,7 +133,7 @@ def test_a_child_dies_when_its_parent_is_killed(
     pid = wait_for_pid(pid_file)
     assert is_running(pid)
     parent.send_signal(signal.SIGKILL)
-    parent.wait(10)
+    parent.wait(PATIENCE_S)
     wait_gone(pid)
 
 

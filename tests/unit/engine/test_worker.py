@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,6 +30,7 @@ from lmrun.engine.messages import (
 )
 from lmrun.errors import EngineError, RequestError
 from lmrun.plan.engine_settings import EngineSettings
+from unit.processes import wait_gone
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24)
 ENDLESS = SamplingParams(temperature=0, max_tokens=4000)
@@ -308,15 +307,7 @@ def test_the_worker_dies_with_its_parent(engine_settings: EngineSettings, tmp_pa
         pid = int(parent.stdout.readline())
         assert probe(path) is not None
         parent.kill()
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            return
-        time.sleep(0.02)
-    raise AssertionError("the worker outlived its parent")
+    wait_gone(pid)
 
 
 @pytest.mark.parametrize(

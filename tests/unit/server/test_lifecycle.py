@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from lmrun.engine.launch import start_worker
 from lmrun.plan.engine_settings import EngineSettings
+from unit.processes import PATIENCE_S, wait_gone
 
 LONG = {"model": "tiny", "prompt": "hello", "max_tokens": 4000, "ignore_eos": True}
 
@@ -85,7 +85,7 @@ def test_kill_9_of_the_engine_ends_streams_with_an_error_and_leaves_the_server_u
     )
     waiting.start()
     with streaming(deployment) as lines:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while deployment.metric("lmrun_requests_running") < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         deployment.worker.process.kill()
@@ -135,7 +135,7 @@ def test_a_drain_refuses_new_requests_and_lets_running_ones_finish(
     with streaming(deployment, prompt=["hello"] * 4, max_tokens=1500) as lines:
         deployment.server.send_signal(signal.SIGTERM)
         reply = httpx.Response(200)
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + PATIENCE_S
         while reply.status_code == 200 and time.monotonic() < deadline:
             reply = deployment.get("/health/ready")
         assert reply.json()["error"]["message"] == "not ready: stopping."
@@ -145,7 +145,7 @@ def test_a_drain_refuses_new_requests_and_lets_running_ones_finish(
         rest = list(lines)
     assert rest[-1] == "[DONE]"
     assert json.loads(rest[-2])["choices"][0]["finish_reason"] == "length"
-    assert deployment.server.wait(10) == 0
+    assert deployment.server.wait(PATIENCE_S) == 0
 
 
 def test_an_idle_server_stops_at_once(launch: Callable[..., Any]) -> None:
@@ -160,7 +160,7 @@ def test_after_drain_s_what_still_runs_ends_with_an_error(launch: Callable[..., 
         deployment.server.send_signal(signal.SIGTERM)
         rest = list(lines)
     assert json.loads(rest[-1])["error"]["message"] == "engine: the server is stopping."
-    assert deployment.server.wait(10) == 0
+    assert deployment.server.wait(PATIENCE_S) == 0
 
 
 def test_ctrl_c_of_the_group_and_the_supervisors_sigterm_are_one_wish_but_twice_is_now(
@@ -266,15 +266,7 @@ def test_the_server_dies_with_its_parent(launch: Callable[..., Any], tmp_path: P
         pid = int(parent.stdout.readline())
         _first_reply(deployment, "/health/live")
         parent.kill()
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            return
-        time.sleep(0.02)
-    raise AssertionError("the server outlived its parent")
+    wait_gone(pid)
 
 
 def test_a_port_in_use_ends_the_server_with_one_sentence(deployment: Any) -> None:

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from lmrun.models.tokenizer import Tokenizer
+from unit.processes import PATIENCE_S
 
 MESSAGES = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]
 GREEDY = {"temperature": 0, "max_tokens": 24}
@@ -231,7 +232,7 @@ def test_two_hundred_random_disconnects_leave_no_block_in_use(deployment: Any) -
 
     aborted = deployment.metric('lmrun_requests_total{outcome="abort"}')
     asyncio.run(run())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while deployment.metric("lmrun_kv_blocks_used") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert deployment.metric("lmrun_kv_blocks_used") == 0
