@@ -25,6 +25,7 @@ from lmrun.artifacts import manifest as manifests
 from lmrun.artifacts.files import (
     CHUNK_BYTES,
     fsync_path,
+    parse_json,
     stamp,
     storage_errors,
 )
@@ -115,8 +116,8 @@ class _Reader:
         if size > MAX_MANIFEST_BYTES:
             raise self._wrong(f"a manifest of {size} bytes")
         try:
-            document = json.loads(self._take(size))
-        except (ValueError, RecursionError) as error:
+            document = parse_json(self._take(size))
+        except ValueError as error:
             raise self._wrong(f"a manifest that is no JSON ({error})") from error
         self._padding(size)
         where = f"{self._where}: {manifests.FILE_NAME}"
@@ -242,6 +243,11 @@ def _copy(path: Path, record: FileRecord, out: IO[bytes]) -> None:
 @contextmanager
 def _aside(file: Path) -> Iterator[Path]:
     """A path beside the file, renamed to it when the block ends well, removed otherwise."""
+    if file.exists() and not file.is_file():
+        raise ArtifactError(
+            f"{file}: expected the name of a file to write, got a folder or device."
+            " Name another file."
+        )
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         yield aside

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -95,6 +96,21 @@ def remove_lock_file(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """JSON as lmrun writes it; `ValueError` for NaN, infinities and too many levels too."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def write_json(path: Path, document: Any) -> None:  # noqa: ANN401 - any JSON value

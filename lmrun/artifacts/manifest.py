@@ -15,7 +15,7 @@ from lmrun.json_schema import COUNT, DIGEST, TEXT, mapping, record
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 
-FILE_RECORD = record(size=COUNT, mtime_ns=COUNT, inode=COUNT, sha256=DIGEST)
+FILE_RECORD = record(size=COUNT, mtime_ns={"type": "integer"}, inode=COUNT, sha256=DIGEST)
 """JSON Schema of `FileRecord`."""
 SCHEMA = json_schema.document(
     "lmrun artifact manifest",

@@ -16,7 +16,7 @@ class FileShape(msgspec.Struct, forbid_unknown_fields=True):
     """A file with its stamp and digest."""
 
     size: _Count
-    mtime_ns: _Count
+    mtime_ns: int
     inode: _Count
     sha256: _Digest
 

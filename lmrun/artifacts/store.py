@@ -7,7 +7,6 @@
 Looking up writes nothing and creates nothing. `inventory` lists what is there, `removal` removes.
 """
 
-import json
 import os
 import re
 import secrets
@@ -25,6 +24,7 @@ from lmrun.artifacts import manifest as manifests
 from lmrun.artifacts.files import (
     files_under,
     fsync_path,
+    parse_json,
     remove_lock_file,
     sha256,
     stamp,
@@ -321,7 +321,7 @@ def read_manifest(folder: Path, fingerprint: str | None) -> Manifest:
     """
     file = folder / manifests.FILE_NAME
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{manifests.FILE_NAME}: missing") from None
     except OSError as error:

@@ -49,10 +49,10 @@ def _path(output: str | None, composed: Composed) -> Path:
         recipe = composed.recipe.name if composed.recipe else None
         return locks.default_path(recipe, "lock", f"Name it: --output NAME{locks.SUFFIX}")
     if not locks.is_lock_file(output):
+        better = Path(output).with_suffix("") if Path(output).name else "NAME"
         raise UsageError(
             f"--output={output}: expected a name that ends in {locks.SUFFIX}, by which other"
-            f" commands know a lock file. Write --output {Path(output).with_suffix('')}"
-            f"{locks.SUFFIX}."
+            f" commands know a lock file. Write --output {better}{locks.SUFFIX}."
         )
     return Path(output)
 

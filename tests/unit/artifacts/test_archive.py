@@ -238,6 +238,29 @@ def test_extended_headers_are_refused_unread(file: Path, other: Store, tmp_path:
     assert "where manifest.json was due" in _refused(other, bad)
 
 
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "[" * 5000 + "]" * 5000])
+def test_a_manifest_with_numbers_that_are_none_is_refused(
+    file: Path, other: Store, tmp_path: Path, value: str
+) -> None:
+    members = _members(file)
+    text = members[0][1].decode().replace('"metrics": {}', f'"metrics": {{"a": {value}}}')
+    _write(tmp_path / "b.tar", [(members[0][0], text.encode()), *members[1:]])
+    assert "got a manifest that is no JSON (" in _refused(other, tmp_path / "b.tar")
+
+
+def test_only_files_are_replaced_by_an_export(artifact: Artifact, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for target, shown in ((pipe, str(pipe)), (tmp_path, str(tmp_path)), (Path(), ".")):
+        with pytest.raises(ArtifactError) as caught:
+            archive.pack(artifact, target)
+        assert str(caught.value) == (
+            f"{shown}: expected the name of a file to write, got a folder or device."
+            " Name another file."
+        )
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize("extra", ["model.json", "more"])
 def test_members_beyond_the_manifest_are_refused(
     file: Path, other: Store, tmp_path: Path, extra: str

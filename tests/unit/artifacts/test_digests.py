@@ -51,6 +51,12 @@ def test_a_touched_or_replaced_file_is_unknown(tmp_path: Path, file: Path) -> No
     assert cache.lookup(file) is None
 
 
+def test_a_file_may_be_older_than_the_epoch(tmp_path: Path, file: Path) -> None:
+    os.utime(file, ns=(-5, -5))
+    digests = DigestCache(tmp_path / "home").hash_files([file])
+    assert DigestCache(tmp_path / "home").lookup(file) == digests[file]
+
+
 def test_a_link_and_its_target_are_one_file(tmp_path: Path, file: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)

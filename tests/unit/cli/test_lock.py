@@ -179,6 +179,8 @@ def test_another_file_can_be_named(site: Site, capsys: pytest.CaptureFixture[str
         "--output=locks/tiny.yaml: expected a name that ends in .lock.yaml, by which other commands"
         " know a lock file. Write --output locks/tiny.lock.yaml."
     )
+    with pytest.raises(UsageError, match=r" Write --output NAME\.lock\.yaml\.$"):
+        verb.run([*without_recipe, "--output", "."])
 
 
 def test_the_store_keeps_what_a_lock_names(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
