@@ -1,5 +1,6 @@
 """A Hugging Face checkpoint folder: its files and the headers of its safetensors, no data."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,8 +200,12 @@ def find_model(name: str) -> Path:
     if not given.is_absolute() and len(given.parts) == 1:
         places += [folder / name for folder in env.model_folders()]
     for place in places:
-        if place.is_dir():
+        if os.path.isdir(place):  # noqa: PTH112 - False also for a name that no file can have
             return place.resolve()
+    if os.path.exists(given):  # noqa: PTH110
+        raise PlanError(
+            f"model.path={name}: expected a folder, got a file. Name the folder that it lies in."
+        )
     hint = "" if env.model_folders() else " $LMRUN_MODELS is not set."
     raise PlanError(
         f"model.path={name}: no such folder. Searched {', '.join(map(str, places))}.{hint}"

@@ -29,16 +29,22 @@ def from_overrides(
     """A side that is composed now; one that cannot be composed or planned says why.
 
     ``name`` stands before the overrides. The values of a side that cannot be composed are not
-    shown: one of them may be a secret that was refused.
+    shown, but for its recipe: one of them may be a secret that was refused.
     """
     try:
         composed = compose(words, places=places)
     except LmrunError as error:
-        keys = [f"{word.partition('=')[0]}=…" if "=" in word else "…" for word in words]
-        side = Side(_named(name, keys), refusal=str(error))
+        side = Side(_named(name, [_without_value(word) for word in words]), refusal=str(error))
     else:
         side = _planned(_named(name, words), composed, store)
     return dataclasses.replace(side, label=places.label if places else "")
+
+
+def _without_value(word: str) -> str:
+    key, sign, _ = word.partition("=")
+    if key.lstrip("+") == "recipe":
+        return word
+    return f"{key}=…" if sign else "…"
 
 
 def from_lock(path: Path, store: Store) -> tuple[Side, Lock]:

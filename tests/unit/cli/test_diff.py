@@ -143,6 +143,13 @@ def test_a_change_of_the_port_needs_no_engine_and_no_stage(capfd: Capture) -> No
     }
 
 
+def test_a_refused_side_is_named_by_its_recipe_and_shows_no_other_value(capfd: Capture) -> None:
+    _write("recipes/mine.yaml", MINE)
+    out = _out(capfd, "+recipe=mine", "--", "+recipe=mine", "frontend.api_keys=[abc123]")
+    assert "new     +recipe=mine frontend.api_keys=…\n" in out
+    assert "abc123" not in out
+
+
 def test_what_is_never_launched_needs_no_restart(capfd: Capture) -> None:
     (one,) = _report(capfd, "kv.bits=8", "--", "kv.bits=8", "calibration.seed=3")["comparisons"]
     assert one["status"] == "changed"

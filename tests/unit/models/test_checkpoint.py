@@ -260,6 +260,18 @@ def test_a_bare_name_is_searched_in_the_model_folders(
     assert find_model("model") == work / "model"
 
 
+def test_a_path_that_is_no_folder_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    with pytest.raises(PlanError) as caught:
+        find_model(f"{tmp_path}/model.gguf")
+    assert str(caught.value) == (
+        f"model.path={tmp_path}/model.gguf: expected a folder, got a file. Name the folder that it"
+        " lies in."
+    )
+    with pytest.raises(PlanError, match="no such folder"):
+        find_model("x" * 5000)
+
+
 def test_a_workspace_is_told_from_a_checkpoint(folder: Path) -> None:
     assert not is_workspace(folder)
     (folder / "model.json").write_text('{"format": "lmrun-workspace"}')
