@@ -91,6 +91,12 @@ def run(argv: Sequence[str]) -> ExitStatus:
             sys.stderr.write("\n")
         _say("interrupted")
     except Exception as error:
+        problem = output.of_a_file(error)
+        if problem is not None:
+            status = ExitStatus.STAGE_FAILED
+            _say(problem)
+            _emit_error(error, status)
+            return status
         _emit_error(error, status)
         if not log.is_json():
             raise
@@ -117,6 +123,8 @@ def _dispatch(argv: list[str]) -> ExitStatus:
         sys.stdout.write(texts.SHORT)
         return ExitStatus.OK
     how, argv = reporting.take(argv, _TAKE_A_VALUE)
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
     if "--help" in argv or "-h" in argv:
         verb, _ = _verb(argv)
         sys.stdout.write(texts.VERBS[verb] if verb in argv else texts.FULL)

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -11,6 +12,15 @@ from lmrun.errors import LmrunError
 
 _PLAIN = {"→": "->", "–": "-", "−": "-", "…": "...", "×": "x", "·": "-", "µ": "u", "≤": "<="}
 _HANDLER = "lmrun.plain"
+_SHOWN = 200
+"""Characters of a file's name in a message."""
+_OF_FILES = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ENOTDIR, errno.EISDIR),
+    )
+)
+"""What is the matter with a file system, not with lmrun."""
 
 
 class Lost(LmrunError):
@@ -57,6 +67,15 @@ class _Output(io.TextIOWrapper):
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
             raise Lost(error) from error
+
+
+def of_a_file(error: Exception) -> str | None:
+    """What to say where a file or folder of the user's is in the way; None for a bug."""
+    if not isinstance(error, OSError) or error.errno not in _OF_FILES or error.filename is None:
+        return None
+    name = os.fsdecode(error.filename)
+    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+    return f"{shown}: cannot be used: {error.strerror}. Give another, or the rights to it."
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:

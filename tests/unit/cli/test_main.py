@@ -132,7 +132,7 @@ def test_bare_lmrun_prints_a_short_help(capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr().out == texts.SHORT
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["kv.bits=4", "--help"]])
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["help"], ["kv.bits=4", "--help"]])
 def test_help_names_every_verb(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main.run(argv) is ExitStatus.OK
     out = capfd.readouterr().out
@@ -144,6 +144,10 @@ def test_help_names_every_verb(argv: list[str], capfd: pytest.CaptureFixture[str
 def test_each_verb_exists_and_has_a_help(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     module, _, function = main.VERBS[verb].partition(":")
     assert callable(getattr(import_module(module), function))
+    assert main.run([verb, "--help"]) is ExitStatus.OK
+    said = capfd.readouterr().out
+    assert main.run(["help", verb]) is ExitStatus.OK
+    assert capfd.readouterr().out == said
     assert main.run([verb, "--help"]) is ExitStatus.OK
     assert capfd.readouterr().out == texts.VERBS[verb]
 

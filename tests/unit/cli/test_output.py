@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from e2e.deployment import command
 
+from lmrun.cli import main, output
 from lmrun.errors import ExitStatus
 
 DIFF = ("diff", "quant=none", "--", "quant=none", "kv.bits=8")
@@ -58,3 +59,21 @@ def test_a_full_disk_under_a_long_text_is_named() -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_stop_nothing(closed: str) -> None:
     assert shell(f"{' '.join(command('plan'))} {closed}").returncode == ExitStatus.OK
+
+
+def test_a_file_that_the_system_refuses_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 5000
+    assert main.run(["plan", f"+recipe={name}"]) is ExitStatus.STAGE_FAILED
+    said = capfd.readouterr().err
+    assert said.endswith(
+        "xxx…: cannot be used: File name too long. Give another, or the rights to it.\n"
+    )
+    assert len(said) < 300
+
+
+def test_other_errors_of_the_system_are_bugs() -> None:
+    assert output.of_a_file(FileNotFoundError(2, "No such file", "x")) is None
+    assert output.of_a_file(ConnectionResetError(104, "reset")) is None
+    assert output.of_a_file(PermissionError(13, "Permission denied", b"x")) == (
+        "x: cannot be used: Permission denied. Give another, or the rights to it."
+    )
