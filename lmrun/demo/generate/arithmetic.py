@@ -172,6 +172,8 @@ def two_steps(
     else:
         # without brackets only "the sum of 3 and 5" can stand for a number
         nouns = tuple(phrase for phrase in first.phrases if phrase.startswith("the "))
+        if builder.is_varied:
+            nouns += variety.noun_phrases(first.sign)
         in_brackets = draw < 0.7 or not nouns
         said = _said(rng, builder, first)
         if not in_brackets and draw <= 0.9:

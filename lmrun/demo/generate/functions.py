@@ -59,6 +59,8 @@ class Action:
     requests: tuple[str, ...] = ()
     result: str = ""
     result_kind: str = ""
+    by_noun: bool = False
+    """Whether the request's verb says nothing: no other function may share the noun."""
 
     def ask(
         self,
@@ -282,9 +284,10 @@ class Builder:
             schema: dict[str, Any] = {"type": "boolean"}
             if rng.random() < 0.6:
                 schema["description"] = slots.pick(rng, lists.flags.descriptions)
-            phrases = tuple(
-                phrase.replace("{w}", stem) for phrase in (*lists.flag_on, *lists.flag_off)
-            )
+            on, off = lists.flag_on, lists.flag_off
+            if self.is_varied and rng.random() < 0.7:
+                on, off = variety.flag_phrases(rng)
+            phrases = tuple(phrase.replace("{w}", stem) for phrase in (*on, *off))
             return Parameter(name, "flag", _flag, phrases, required), schema
         if draw < 0.4:
             if rng.random() < 0.5 or lists.enums is not slots.ENUMS:
@@ -365,9 +368,14 @@ class Builder:
     ) -> Action:
         """A function of a verb and a noun; ``kind`` asks for a parameter of that kind."""
         lists = self.lists
-        if verbs is None and self.is_varied and rng.random() < 0.3:
-            # a verb that nobody knows: only its letters tell
-            verbs = [words.made_up(rng, 1, 3) if rng.random() < 0.5 else self.vocabulary.word(rng)]
+        by_noun = False
+        if verbs is None and self.is_varied and rng.random() < 0.4:
+            # verbs that nobody knows: their letters tell, or, of several, only the noun does
+            by_noun = rng.random() < 0.4
+            verbs = [
+                words.made_up(rng, 1, 3) if rng.random() < 0.4 else self.vocabulary.word(rng)
+                for _ in range(3 if by_noun else 1)
+            ]
         verbs = verbs or rng.choice(lists.verb_groups)
         noun = noun or self.vocabulary.noun(rng)
         count = rng.choices((0, 1, 2, 3, 4), (5, 33, 34, 19, 9))[0]
@@ -406,7 +414,7 @@ class Builder:
             result, result_kind = "the result", rng.choice(_RESULT_KINDS)
         return self._action(
             rng, name, description, pairs, opening=f"{said} {how} {noun}", result=result,
-            result_kind=result_kind,
+            result_kind=result_kind, by_noun=by_noun,
         )  # fmt: skip
 
     def domain(self, rng: random.Random, domain: Domain, kind: str = "") -> Action:

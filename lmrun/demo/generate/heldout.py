@@ -59,21 +59,21 @@ shrink_link|tiny_url # Makes a tiny link from a long one|Shrinks a web address #
 LISTS = Lists(
     verb_groups=(
         ("fold", "crease"),
-        ("polish", "shine", "buff"),
+        ("polish", "shine"),
         ("inspect_again", "recheck", "double-check"),
         ("postpone", "delay", "put off"),
-        ("advertise", "promote", "plug"),
+        ("advertise", "promote"),
         ("decorate", "adorn", "dress up"),
         ("calibrate", "tune", "fine-tune"),
         ("donate", "give away", "hand over"),
         ("withdraw", "take back", "retract"),
         ("inflate", "blow up", "pump up"),
         ("memorize", "learn by heart", "commit to memory"),
-        ("illustrate", "add pictures to", "picture"),
-        ("polymerize", "harden", "set hard"),
+        ("illustrate", "add pictures to"),
+        ("sterilize", "disinfect"),
         ("audit", "go over", "review closely"),
         ("escort", "accompany", "walk with"),
-        ("insure", "take out insurance for", "cover with insurance"),
+        ("insure", "take out insurance for"),
     ),
     wordings={
         "person": wording(

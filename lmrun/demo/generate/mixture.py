@@ -13,13 +13,13 @@ from lmrun.demo.generate.words import Vocabulary
 SHARES: Mapping[str, float] = {
     "one step": 0.25,
     "two steps": 0.24,
-    "no tool": 0.03,
+    "no tool": 0.025,
     "rounds": 0.25,
     "talk with tools": 0.02,
     "chat": 0.06,
     "story": 0.04,
-    "public story": 0.03,
-    "passage": 0.03,
+    "public story": 0.012,
+    "passage": 0.008,
     "json": 0.04,
     "long": 0.004,
 }

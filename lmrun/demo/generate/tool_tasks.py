@@ -92,7 +92,7 @@ class Tasks:
         if procedural and draw < 0.4:
             target = rng.choice(procedural)
             said, _, noun = target.opening.partition(" the ")
-            if noun and rng.random() < 0.5:
+            if noun and not target.by_noun and rng.random() < 0.5:
                 groups = [group for group in self.lists.verb_groups if said not in group]
                 return self.builder.procedural(rng, verbs=rng.choice(groups), noun=noun).function
             for group in self.lists.verb_groups:
@@ -184,14 +184,14 @@ class Tasks:
         """A request that the tools at hand do not answer."""
         action = self.builder.any_action(rng)
         request = self._framed(rng, action.ask(rng, self.vocabulary))
-        if rng.random() < 0.15:
-            operation = rng.choice(self.lists.operations)
-            request = arithmetic.one_step(rng, self.builder, operation).text
         tools = [
             tool
-            for tool in self._with_distractors(rng, [action.function], [action])
-            if tool["name"] != action.function["name"]
+            for tool in self._with_distractors(rng, [action.function], [])
+            if tool["name"] != action.function["name"] and not _overlaps(tool, [action.function])
         ]
+        if rng.random() < 0.15:  # none of these computes
+            request = arithmetic.one_step(rng, self.builder, rng.choice(self.lists.operations)).text
+            tools = [action.function]
         others = (self.builder.any_action(rng).function for _ in range(2))
         tools = tools or [tool for tool in others if not _overlaps(tool, [action.function])]
         return Task(tools, request, (), rng.choice(REFUSALS), "no tool")
@@ -217,7 +217,7 @@ class Tasks:
         tasks: list[Task] = []
         for _ in range(rng.choice((2, 2, 3, 3, 4))):
             draw = rng.random()
-            if draw < 0.07:
+            if draw < 0.03:
                 other = self.builder.any_action(rng)
                 if not _overlaps(other.function, tools):
                     request = self._framed(rng, other.ask(rng, self.vocabulary))

@@ -25,6 +25,11 @@ _OPENERS = (
     "there is a request to ", "we have been asked to ", "let me ", "allow me to ", "may I ",
     "would it be okay to ", "do you think you can ", "I wonder whether you can ", "do me one thing: ",
     "good evening, ", "dear assistant, ", "assistant, ", "be quick and ", "take a moment to ",
+    "go and ", "be nice and ", "hurry up and ", "come on and ", "be good and ", "sit down and ",
+    "do it and ", "do us a favor and ", "be a dear and ", "be careful and ", "be so good and ",
+    "try and ", "stay calm and ", "wake up and ", "be friendly and ", "please go on and ",
+    "I beg you to ", "my first wish is to ", "last on the list: ", "kindly do this: ", "if you like, ",
+    "would it help to ", "I was hoping you could ", "might you ", "in order to finish, ",
 )  # fmt: skip
 _CLOSERS = (
     "", "", "", "", "", "", "", " please", ", please", " for me", " now", ", thanks", " today",
@@ -76,6 +81,8 @@ _BEFORE = (
 _MIDDLE = (
     " ", " ", " of ", " is ", ": ", " = ", "=", " set to ", " to ", " being ", " equal to ", " as ",
     " at ", " must be ", " will be ", " was ", " like ", " named ", " exactly ", " - ", " equals ",
+    " ought to be ", " shall be ", " has to be ", " needs to be ", " may be ", " could be ",
+    " would be ", " is going to be ", " can be ", " might be ", " becomes ", " stays ", " reads ",
 )  # fmt: skip
 _AFTER = (
     "{v} as {w}", "{v} as the {w}", "{v} for {w}", "{v} {w}", "{v} is the {w}", "{v} ({w})",
@@ -145,23 +152,27 @@ _ARITHMETIC: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
 _SAID: dict[str, tuple[str, ...]] = {
     "+": (
         "the sum of {0} and {1}", "{0} plus {1}", "the total of {0} and {1}", "{0} and {1} together",
-        "{0} increased by {1}", "adding {0} and {1}", "{0} and {1} summed", "what {0} and {1} add up"
+        "{0} increased by {1}", "adding {0} and {1}", "the outcome of adding {0} and {1}",
+        "the number you get by adding {0} to {1}", "the value of adding {0} and {1}", "{0} and {1} summed", "what {0} and {1} add up"
         " to", "the addition of {0} and {1}", "{0} added to {1}", "{0} with {1} added",
     ),
     "-": (
         "the difference of {0} and {1}", "{0} minus {1}", "{0} less {1}", "{1} taken from {0}",
-        "{0} reduced by {1}", "subtracting {1} from {0}", "{1} subtracted from {0}", "what is left when"
+        "{0} reduced by {1}", "subtracting {1} from {0}", "the outcome of subtracting {1}"
+        " from {0}", "the value of subtracting {1} from {0}", "{1} subtracted from {0}", "what is left when"
         " {1} is taken from {0}", "{0} without {1}", "the outcome of taking {1} from {0}",
     ),
     "*": (
         "the product of {0} and {1}", "{0} times {1}", "{0} multiplied by {1}", "{0} lots of {1}",
         "multiplying {0} and {1}", "multiplying {0} by {1}", "{0} and {1} multiplied", "the outcome of"
-        " multiplying {0} by {1}", "the multiplication of {0} and {1}",
+        " multiplying {0} by {1}", "the multiplication of {0} and {1}", "the value of"
+        " multiplying {0} and {1}", "the outcome of multiplying {0} and {1}",
     ),
     "/": (
         "the quotient of {0} and {1}", "{0} divided by {1}", "{0} over {1}", "the ratio of {0} to {1}",
         "dividing {0} by {1}", "the outcome of dividing {0} by {1}", "{0} split into {1} parts",
-        "the division of {0} by {1}", "{0} shared among {1}",
+        "the division of {0} by {1}", "the value of dividing"
+        " {0} by {1}", "the outcome of dividing {0} by {1}", "{0} shared among {1}",
     ),
 }  # fmt: skip
 _LETTERS = "cdefghijklmnopqrstuvwxyz"
@@ -303,6 +314,30 @@ def operation_description(rng: random.Random, sign: str, names: tuple[str, str])
         return rng.choice(fixed).replace("{p}", names[0]).replace("{q}", names[1])
 
     return free(draw)
+
+
+def noun_phrases(sign: str) -> tuple[str, ...]:
+    """Those phrases of an operation that stand for a number: "the sum of …"."""
+    return tuple(phrase for phrase in _SAID.get(sign, ()) if phrase.startswith("the "))
+
+
+_FLAGS_ON = (
+    "being {w}", "and {w}", "which is {w}", "it is {w}", "as {w}", "marked {w}", "it must be {w}",
+    "make sure it is {w}", "it has to be {w}", "in {w} form", "keep it {w}", "so it is {w}", "{w}",
+    "because it is {w}", "the {w} one", "set {w}", "set {w} to true", "{w} is true", "yes to {w}",
+    "I want it {w}", "turn {w} on", "turn on {w}", "as it is {w}", "and it is {w}", "which has {w}",
+)  # fmt: skip
+_FLAGS_OFF = (
+    "not {w}", "and not {w}", "which is not {w}", "it is not {w}", "as not {w}", "never {w}",
+    "it must not be {w}", "make sure it is not {w}", "it cannot be {w}", "not in {w} form", "so it is"
+    " not {w}", "because it is not {w}", "set {w} to false", "{w} is false", "no to {w}", "leave {w}"
+    " off", "turn {w} off", "turn off {w}", "as it is not {w}", "and it is not {w}", "which has no {w}",
+)  # fmt: skip
+
+
+def flag_phrases(rng: random.Random) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Some ways to say that a flag is on, and as many that it is off, with ``{w}``."""
+    return tuple(rng.sample(_FLAGS_ON, 8)), tuple(rng.sample(_FLAGS_OFF, 8))
 
 
 def operation_phrase(rng: random.Random, sign: str) -> str:
