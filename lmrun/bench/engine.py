@@ -11,7 +11,6 @@ bandwidth measured in the same run. The last line is one JSON document.
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -21,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from lmrun import _engine, env
+from lmrun.artifacts.measurements import cpu_name
 from lmrun.artifacts.store import Store
 from lmrun.config import compose
+from lmrun.engine.process import rss
 from lmrun.plan.engine_settings import EngineSettings
 from lmrun.plan.plan import Plan
 from lmrun.plan.planner import make_plan
@@ -86,7 +86,7 @@ def _run(args: argparse.Namespace) -> dict[str, object]:
     _print_table(rows, batch, bandwidth, args.threads)
     return {
         "schema_version": 1,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "isa": _engine.supported_isas()[0],
         "threads": args.threads,
         "read_bandwidth_gb_per_s": bandwidth,
@@ -200,7 +200,7 @@ def _decode_native(settings: EngineSettings) -> dict[str, float]:
         "tokens_per_s": rate,
         "weight_bytes": _weight_bytes(Path(settings.workspace)),
         "workspace_bytes": (Path(settings.workspace) / "rank-0.safetensors").stat().st_size,
-        "peak_rss_bytes": _peak_rss(),
+        "peak_rss_bytes": rss().peak,
     }
 
 
@@ -241,7 +241,7 @@ def _decode_transformers(model: str, threads: int) -> dict[str, float]:
     return {
         "tokens_per_s": (len(stamps) - 1) / (stamps[-1] - stamps[0]),
         "weight_bytes": weight_bytes,
-        "peak_rss_bytes": _peak_rss(),
+        "peak_rss_bytes": rss().peak,
     }
 
 
@@ -258,25 +258,11 @@ def _weight_bytes(workspace: Path) -> int:
     )
 
 
-def _peak_rss() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return psutil.Process().memory_info().rss
-
-
-def _cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def _print_table(
     rows: list[DecodeResult], batch: dict[str, float], bandwidth: float, threads: int
 ) -> None:
     out = sys.stderr.write
-    out(f"{_cpu_name()}, {threads} threads, isa {_engine.supported_isas()[0]}, ")
+    out(f"{cpu_name()}, {threads} threads, isa {_engine.supported_isas()[0]}, ")
     out(f"read bandwidth {bandwidth:.1f} GB/s\n\n")
     out(f"{'decode, batch 1':20} {'tokens/s':>9} {'GB/s':>7} {'of peak':>8} {'peak RSS MiB':>13}\n")
     for row in rows:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -109,8 +109,8 @@ def _seconds_a_step(stream: socket.socket, number: int) -> float:
     return (after.busy_seconds - before.busy_seconds) / (after.num_steps - before.num_steps)
 
 
-def _asked(stream: socket.socket, what: str, kind: type[_Kind]) -> _Kind:
-    stream.sendall(wire.pack(Ask(what="stats" if what == "stats" else "memory")))
+def _asked(stream: socket.socket, what: Literal["stats", "memory"], kind: type[_Kind]) -> _Kind:
+    stream.sendall(wire.pack(Ask(what=what)))
     return _next(stream, kind)
 
 

@@ -14,9 +14,8 @@ from lmrun.config import Composed
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
-from lmrun.errors import ArtifactError, ExitStatus, LmrunError, PlanError, StageError
-from lmrun.models import chat_template
-from lmrun.models.tokenizer import Tokenizer
+from lmrun.errors import ArtifactError, ExitStatus, LmrunError, StageError
+from lmrun.models import chat_template, text_files
 from lmrun.plan.plan import ModelKind, Plan, check_runnable
 from lmrun.plan.planner import make_plan
 from lmrun.plan.text import plan_text
@@ -186,12 +185,7 @@ def check_text_files(plan: Plan) -> None:
         if plan.chat_template != "auto":
             chat_template.load(plan.chat_template, Path())
         return
-    folder = Path(plan.model_path)
-    try:
-        Tokenizer.from_folder(folder)
-    except ArtifactError as error:
-        raise PlanError(str(error)) from error
-    chat_template.load(plan.chat_template, folder)
+    text_files.check_text_files(Path(plan.model_path), plan.chat_template)
 
 
 def _failure(status: int, end: str) -> LmrunError:

@@ -10,11 +10,10 @@ from lmrun.artifacts import hub_lists
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.files import sha256
 from lmrun.config.schema import ModelConfig
-from lmrun.errors import ArtifactError, PlanError, StageError
-from lmrun.models import chat_template
+from lmrun.errors import StageError
 from lmrun.models.hub import Hub
 from lmrun.models.hub_files import HubFile, HubModel
-from lmrun.models.tokenizer import Tokenizer
+from lmrun.models.text_files import check_text_files
 from lmrun.plan.hub_source import hub_of
 from lmrun.plan.plan import Plan
 from lmrun.plan.sizes import show_bytes
@@ -54,7 +53,7 @@ def download(plan: Plan, home: Path) -> None:
             hub.remember_commit(model.commit)
         hub_lists.write(home, model.hub_id, model.commit, files)
     if missing:
-        _check_text_files(plan, hub.snapshot(model.commit))
+        check_text_files(hub.snapshot(model.commit), plan.chat_template)
 
 
 def _fetch(
@@ -91,15 +90,6 @@ def _checked(hub: Hub, model: HubModel, digests: DigestCache) -> list[HubFile]:
             )
         files.append(HubFile(file.name, file.size, found[path], file.is_large))
     return files
-
-
-def _check_text_files(plan: Plan, folder: Path) -> None:
-    """Refuse now the tokenizer or chat template that would fail after the build."""
-    try:
-        Tokenizer.from_folder(folder)
-    except ArtifactError as error:
-        raise PlanError(str(error)) from error
-    chat_template.load(plan.chat_template, folder)
 
 
 class _Said:
