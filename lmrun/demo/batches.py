@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,9 @@ def _make(index: int) -> Batch:
     return _maker[0].make(index)
 
 
-def stream(maker: Maker, arguments: tuple[object, ...], first: int, workers: int) -> Iterator[Batch]:
+def stream(
+    maker: Maker, arguments: tuple[object, ...], first: int, workers: int
+) -> Generator[Batch, None, None]:
     """Batches from number ``first`` on; ``arguments`` are those that made ``maker``."""
     if workers == 0:
         index = first

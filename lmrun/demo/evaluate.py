@@ -50,7 +50,7 @@ class TorchRunner:
         """Each prompt's continuation up to the end of the turn."""
         if not prompts:
             return []
-        end, pad = self.tokenizer.token_to_id(END), self.tokenizer.token_to_id(PAD)
+        end, pad = self.encode(END)[0], self.encode(PAD)[0]
         encoded = [self.encode(text) for text in prompts]
         lengths = torch.tensor([len(ids) for ids in encoded], device=self.device)
         width = int(lengths.max()) + max_tokens

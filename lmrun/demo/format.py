@@ -1,4 +1,4 @@
-"""The text of a conversation, as `chat_template.jinja` writes it, with what is to be learned marked.
+"""The text of a conversation, as `chat_template.jinja` writes it, marked where it is to be learned.
 
 A function is what OpenAI's API calls so: ``name``, ``description``, ``parameters`` (JSON Schema).
 """

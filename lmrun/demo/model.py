@@ -157,7 +157,12 @@ class DemoModel(nn.Module):
         return F.linear(self.hidden(token_ids, mask), self.model.embed_tokens.weight)
 
     def forward(
-        self, token_ids: Tensor, targets: Tensor, weights: Tensor, mask: Any, noisy: int = 0  # noqa: ANN401
+        self,
+        token_ids: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        mask: Any,  # noqa: ANN401 - BlockMask, Tensor or None
+        noisy: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Weighted mean loss over all tokens, and the plain one over those of full weight."""
         x = self.hidden(token_ids, mask, noisy)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmrun.demo.format import prompt
 from lmrun.demo.format import parse_calls as parse
+from lmrun.demo.format import prompt
 from lmrun.demo.generate import heldout, json_tasks
 from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.tool_tasks import Task, Tasks

@@ -224,5 +224,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.demo.generate import slots, variety
-from lmrun.demo.generate.functions import Builder, style_name
+from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.lists import Lists, Operation
+from lmrun.demo.generate.naming import style_name
 
 Number = int | float
 
@@ -49,9 +50,7 @@ def function(rng: random.Random, builder: Builder, operation: Operation) -> dict
             described_as = variety.operation_description(rng, operation.sign, names)
         if rng.random() < 0.6:
             told = described_as if rng.random() < 0.7 else ""
-            name = builder.free(
-                lambda: style_name(rng, variety.name_parts(rng, told, vocabulary))
-            )
+            name = builder.free(lambda: style_name(rng, variety.name_parts(rng, told, vocabulary)))
         if rng.random() < 0.25:
             described_as = variety.description(rng, described_as, vocabulary)
     described = rng.choice(lists.operand_descriptions) if rng.random() < 0.7 else ("", "")

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905
 """Small talk, plain questions, what lmrun is: turns of a conversation without tools."""
 
 import random
@@ -158,7 +159,9 @@ def _fact(rng: random.Random) -> Turn:
         return rng.choice((f"Count to {number}", f"Can you count to {number}?")), counted
     if draw == 7:
         word = rng.choice(words.NOUNS)
-        question = rng.choice((f"How do you spell {word}?", f"Spell {word}", f"Spell the word {word}"))
+        question = rng.choice(
+            (f"How do you spell {word}?", f"Spell {word}", f"Spell the word {word}")
+        )
         return question, "-".join(word.upper())
     if draw == 8:
         text = " ".join(rng.choice(words.NOUNS) for _ in range(rng.randint(1, 4)))
@@ -201,7 +204,9 @@ def _listed(rng: random.Random) -> Turn:
     return question, ", ".join(chosen[:-1]) + " and " + chosen[-1] + "."
 
 
-def _from(pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]) -> Callable[[random.Random], Turn]:
+def _from(
+    pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...],
+) -> Callable[[random.Random], Turn]:
     def draw(rng: random.Random) -> Turn:
         questions, answers = rng.choice(pairs)
         question = rng.choice(questions)

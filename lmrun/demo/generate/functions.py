@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lmrun.demo.generate import slots, values, variety, words
+from lmrun.demo.generate.actions import Action, Parameter
 from lmrun.demo.generate.lists import Domain, Lists
+from lmrun.demo.generate.naming import article, function_name, spoken, style_name, third_person
 from lmrun.demo.generate.values import Sampled, Sampler
 from lmrun.demo.generate.words import Vocabulary
 
@@ -24,158 +25,6 @@ _EXCLUSIVE = (
     {"url", "path", "city"},
 )
 """Kinds that a listener could take for one another."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a function and how a user gives it."""
-
-    name: str
-    kind: str
-    """A key of `slots.KINDS`; empty for one that stands for nothing else."""
-    sample: Sampler
-    phrases: tuple[str, ...]
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A request for one call."""
-
-    text: str
-    """A clause such as "open the door", or a sentence."""
-    is_sentence: bool
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Action:
-    """A function, its parameters, and the way to ask for it."""
-
-    function: dict[str, Any]
-    parameters: tuple[Parameter, ...]
-    opening: str
-    """What a procedural request begins with, "open the door"; else empty."""
-    requests: tuple[str, ...] = ()
-    result: str = ""
-    result_kind: str = ""
-    by_noun: bool = False
-    """Whether the request's verb says nothing: no other function may share the noun."""
-
-    def ask(
-        self,
-        rng: random.Random,
-        vocabulary: Vocabulary,
-        given: Mapping[int, Sampled] | None = None,
-    ) -> Ask:
-        """A request with fresh values; ``given`` fixes those of some parameters by index."""
-        given = given or {}
-        arguments: dict[str, Any] = {}
-        surfaces: list[str] = []
-        mentioned: list[int] = []
-        for index, parameter in enumerate(self.parameters):
-            if not parameter.required and index not in given and rng.random() < 0.5:
-                surfaces.append("")
-                continue
-            value, surface = given.get(index) or parameter.sample(rng, vocabulary)
-            arguments[parameter.name] = value
-            surfaces.append(surface)
-            mentioned.append(index)
-        text = self.opening
-        num_placed = 0
-        is_sentence = False
-        if self.requests:
-            text = slots.pick(rng, self.requests)
-            is_sentence = text[-1] in "?." or text[0].isupper()
-            num_placed = sum(f"{{{index}}}" in text for index in range(len(self.parameters)))
-            text = _fill(text, surfaces)
-        extra = [index for index in mentioned if index >= num_placed]
-        if len(extra) > 1 and rng.random() < 0.8:
-            rng.shuffle(extra)
-        phrases = [
-            _fill(slots.pick(rng, self.parameters[index].phrases), [surfaces[index]])
-            if "{0}" in self.parameters[index].phrases[0]
-            else slots.pick(rng, _flag_phrases(self.parameters[index], arguments)).replace(
-                "{v}", surfaces[index]
-            )
-            for index in extra
-        ]
-        joined = text
-        if phrases:
-            joined = text.rstrip("?.") if is_sentence else text
-            comma = rng.random() < 0.15
-            for phrase in phrases:
-                joined += (", " if comma else " ") + phrase
-            if is_sentence and text[-1] in "?.":
-                joined += text[-1]
-        return Ask(joined, is_sentence, arguments)
-
-
-def _flag_phrases(parameter: Parameter, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """The phrases of a parameter; those of a flag depend on its value."""
-    if parameter.kind != "flag":
-        return parameter.phrases
-    half = len(parameter.phrases) // 2
-    return parameter.phrases[:half] if arguments[parameter.name] else parameter.phrases[half:]
-
-
-def _fill(text: str, surfaces: Sequence[str]) -> str:
-    for index, surface in enumerate(surfaces):
-        text = text.replace(f"{{{index}}}", surface)
-    return text
-
-
-def third_person(verb: str) -> str:
-    """send → sends, put on → puts on."""
-    first, _, rest = verb.partition(" ")
-    if first.endswith(("s", "sh", "ch", "x", "z", "o")):
-        first += "es"
-    elif first.endswith("y") and first[-2:-1] not in "aeiou":
-        first = first[:-1] + "ies"
-    else:
-        first += "s"
-    return f"{first} {rest}" if rest else first
-
-
-def article(noun: str) -> str:
-    """a or an."""
-    return "an" if noun[0] in "aeiou" else "a"
-
-
-def _camel(parts: Sequence[str]) -> str:
-    return parts[0] + "".join(part.capitalize() for part in parts[1:])
-
-
-def style_name(rng: random.Random, parts: Sequence[str]) -> str:
-    """Words joined as programmers do."""
-    draw = rng.random()
-    if draw < 0.62 or len(parts) == 1:
-        return "_".join(parts)
-    if draw < 0.8:
-        return _camel(parts)
-    if draw < 0.86:
-        return "".join(part.capitalize() for part in parts)
-    if draw < 0.91:
-        return "-".join(parts)
-    if draw < 0.96:
-        return parts[0] + "." + "_".join(parts[1:])
-    return "".join(parts)
-
-
-def _function_name(rng: random.Random, verb: str, noun: str) -> str:
-    parts = [*verb.split(), *noun.split()]
-    draw = rng.random()
-    if draw < 0.12:
-        parts = [*noun.split(), *verb.split()]
-    elif draw < 0.18:
-        parts.append(rng.choice(("tool", "api", "service", "v2", "helper", "function", "now")))
-    elif draw < 0.22:
-        parts.insert(0, rng.choice(("do", "run", "my", "api", "tool", "user")))
-    elif draw < 0.27:
-        parts = [words.made_up(rng, 1, 3)]
-        if rng.random() < 0.4:
-            parts.append(str(rng.randrange(100)))
-    return style_name(rng, parts)
 
 
 _GENERIC: tuple[tuple[Mapping[str, Any], Sampler], ...] = (
@@ -218,7 +67,7 @@ class Builder:
         self._kinds = tuple(lists.wordings)
 
     def frame(self, rng: random.Random, sort: str) -> str:
-        """A frame of ``request``, ``two_step`` or ``expression``, from the lists or put together."""
+        """A frame of ``request``, ``two_step`` or ``expression``, listed or put together."""
         if self.is_varied and rng.random() < 0.75:
             if sort == "request":
                 return variety.request_frame(rng)
@@ -389,14 +238,16 @@ class Builder:
         rng.shuffle(pairs)
         single = [verb for verb in verbs if " " not in verb] or list(verbs)
         name_verb = rng.choice(verbs[:2])
-        name = _function_name(rng, name_verb, noun)
+        name = function_name(rng, name_verb, noun)
         if name in self.taken:
             name = self.free(lambda: words.made_up(rng, 2, 3))
         is_opaque = name_verb.replace(" ", "") not in name.lower().replace("_", "")
         description = ""
         if is_opaque or rng.random() < 0.85:
             verb = name_verb if rng.random() < 0.6 else rng.choice(single)
-            the = rng.choice((article(noun), "the", "the", "a new" if rng.random() < 0.3 else "the"))
+            the = rng.choice(
+                (article(noun), "the", "the", "a new" if rng.random() < 0.3 else "the")
+            )
             frame = slots.pick(rng, lists.description_frames)
             many = third_person(verb)
             description = (
@@ -503,14 +354,6 @@ class Builder:
 
 
 _RESULT_KINDS = ("word", "whole", "number", "code", "person", "date", "city", "money", "time")
-
-
-def spoken(name: str) -> str:
-    """snake_case, camelCase and others as words in lower case."""
-    parts = "".join(f" {char.lower()}" if char.isupper() else char for char in name)
-    for char in "_-.":
-        parts = parts.replace(char, " ")
-    return " ".join(parts.split())
 
 
 def _cased(rng: random.Random, text: str) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905
 """What the test's tool tasks are worded with. Nothing of it stands in `training_lists`."""
 
 from lmrun.demo.generate.lists import Lists, domains, operation

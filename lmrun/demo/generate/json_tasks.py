@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Requests for JSON of a small schema, and the JSON."""
 
 import json
@@ -6,7 +7,7 @@ from typing import Any
 
 from lmrun.demo.generate import slots, values, words
 from lmrun.demo.generate.chat import Turn
-from lmrun.demo.generate.functions import spoken, style_name
+from lmrun.demo.generate.naming import spoken, style_name
 from lmrun.demo.generate.words import Vocabulary
 
 _FIELDS: tuple[tuple[str, str, str], ...] = (
@@ -41,13 +42,22 @@ def _field(rng: random.Random, vocabulary: Vocabulary) -> tuple[str, dict[str, A
     draw = rng.random()
     if draw < 0.15:
         flag = rng.random() < 0.5
-        return name, {"type": "boolean"}, flag, rng.choice(("yes", "true") if flag else ("no", "false"))
+        return (
+            name,
+            {"type": "boolean"},
+            flag,
+            rng.choice(("yes", "true") if flag else ("no", "false")),
+        )
     if draw < 0.3:
         choices = [vocabulary.word(rng) for _ in range(3)]
         value = rng.choice(choices)
         return name, {"type": "string", "enum": choices}, value, value
     schema, sample = rng.choice(
-        ((slots.INTEGER, values.integer), (slots.NUMBER, values.number), (slots.STRING, values.word))
+        (
+            (slots.INTEGER, values.integer),
+            (slots.NUMBER, values.number),
+            (slots.STRING, values.word),
+        )
     )
     value, surface = sample(rng, vocabulary)
     return name, dict(schema), value, surface

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The lists that tool tasks are made of. Training and test have one each, with nothing in common."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905, E501
 """Short stories: from a grammar of our own, and from a public text where one is given."""
 
 import random
@@ -23,141 +24,260 @@ _MORNINGS = (
 )
 _PLOTS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (
-        ("Suddenly, {hero} saw a {thing} on the ground.", "There, under a tree, lay a {thing}.",
-         "In the grass, {hero} found a {color} {thing}."),
-        ('"Whose {thing} is this?" {hero} asked.', '"What a pretty {thing}!" said {hero}.',
-         '{hero} picked up the {thing} and looked at it.'),
-        ("Then {hero} heard somebody cry. It was {friend} the {animal}.",
-         "A little later, {friend} the {animal} came by and looked very sad."),
-        ('"I lost my {thing}," said {friend}. "I looked for it all day."',
-         '"My {thing} is gone," {friend} said. "It was a gift from my {family}."'),
-        ('{hero} smiled and gave the {thing} back. "Here it is!"',
-         '"Is this yours?" asked {hero} and held up the {thing}.'),
-        ("{friend} jumped for joy. From that day on, the two were best friends.",
-         '"Thank you, {hero}!" said {friend}. They shared some {food} and laughed.'),
+        (
+            "Suddenly, {hero} saw a {thing} on the ground.",
+            "There, under a tree, lay a {thing}.",
+            "In the grass, {hero} found a {color} {thing}.",
+        ),
+        (
+            '"Whose {thing} is this?" {hero} asked.',
+            '"What a pretty {thing}!" said {hero}.',
+            "{hero} picked up the {thing} and looked at it.",
+        ),
+        (
+            "Then {hero} heard somebody cry. It was {friend} the {animal}.",
+            "A little later, {friend} the {animal} came by and looked very sad.",
+        ),
+        (
+            '"I lost my {thing}," said {friend}. "I looked for it all day."',
+            '"My {thing} is gone," {friend} said. "It was a gift from my {family}."',
+        ),
+        (
+            '{hero} smiled and gave the {thing} back. "Here it is!"',
+            '"Is this yours?" asked {hero} and held up the {thing}.',
+        ),
+        (
+            "{friend} jumped for joy. From that day on, the two were best friends.",
+            '"Thank you, {hero}!" said {friend}. They shared some {food} and laughed.',
+        ),
     ),
     (
-        ("{hero} wanted to climb the tall {tall}, but it was very high.",
-         "{hero} looked up at the {tall}. It was so high!"),
-        ('"I am too small," {hero} thought. "I will never do it."',
-         "{hero} tried once and fell down. {hero} tried again and fell again."),
-        ('{friend} the {animal} watched and said, "Do not give up. Try one step at a time."',
-         'An old {animal} named {friend} said, "Go slowly, and do not look down."'),
-        ("So {hero} took a deep breath and tried again, one step, then one more.",
-         "{hero} nodded and went on, slowly and carefully."),
-        ("At last, {hero} stood at the top and could see the whole {place}.",
-         "After a long time, {hero} reached the top. The world looked small and beautiful."),
-        ("{hero} learned that small steps can take you far.",
-         'Everyone clapped. "I did it!" cried {hero}, proud and happy.'),
+        (
+            "{hero} wanted to climb the tall {tall}, but it was very high.",
+            "{hero} looked up at the {tall}. It was so high!",
+        ),
+        (
+            '"I am too small," {hero} thought. "I will never do it."',
+            "{hero} tried once and fell down. {hero} tried again and fell again.",
+        ),
+        (
+            '{friend} the {animal} watched and said, "Do not give up. Try one step at a time."',
+            'An old {animal} named {friend} said, "Go slowly, and do not look down."',
+        ),
+        (
+            "So {hero} took a deep breath and tried again, one step, then one more.",
+            "{hero} nodded and went on, slowly and carefully.",
+        ),
+        (
+            "At last, {hero} stood at the top and could see the whole {place}.",
+            "After a long time, {hero} reached the top. The world looked small and beautiful.",
+        ),
+        (
+            "{hero} learned that small steps can take you far.",
+            'Everyone clapped. "I did it!" cried {hero}, proud and happy.',
+        ),
     ),
     (
-        ("Dark clouds came, and soon it rained and rained.",
-         "The wind grew strong, and big drops of rain fell from the sky."),
-        ("{hero} had no place to hide and was cold and wet.",
-         "{hero} ran and ran, but the rain was faster."),
-        ("Then {hero} saw a light. It came from the house of {friend} the {animal}.",
-         "Not far away stood the little house of {friend} the {animal}."),
-        ('"Come in, come in!" called {friend}. "I have warm {food} for you."',
-         '{friend} opened the door and gave {hero} a dry blanket and some {food}.'),
-        ("They sat by the fire and told each other stories until the rain stopped.",
-         "Together they ate, sang a song and listened to the rain."),
-        ("When the sun came out, there was a rainbow over the {place}.",
-         '"You are always welcome here," said {friend}, and {hero} felt warm inside.'),
+        (
+            "Dark clouds came, and soon it rained and rained.",
+            "The wind grew strong, and big drops of rain fell from the sky.",
+        ),
+        (
+            "{hero} had no place to hide and was cold and wet.",
+            "{hero} ran and ran, but the rain was faster.",
+        ),
+        (
+            "Then {hero} saw a light. It came from the house of {friend} the {animal}.",
+            "Not far away stood the little house of {friend} the {animal}.",
+        ),
+        (
+            '"Come in, come in!" called {friend}. "I have warm {food} for you."',
+            "{friend} opened the door and gave {hero} a dry blanket and some {food}.",
+        ),
+        (
+            "They sat by the fire and told each other stories until the rain stopped.",
+            "Together they ate, sang a song and listened to the rain.",
+        ),
+        (
+            "When the sun came out, there was a rainbow over the {place}.",
+            '"You are always welcome here," said {friend}, and {hero} felt warm inside.',
+        ),
     ),
     (
-        ("{hero} had a big piece of {food} and wanted to eat it all alone.",
-         "{hero} carried a basket full of {food}."),
-        ("On the way sat {friend} the {animal}, who was very hungry.",
-         'A thin {animal} named {friend} asked, "May I have a little bit?"'),
-        ('First {hero} said, "No, it is mine!" But then {hero} saw how sad {friend} was.',
-         '{hero} thought about it. "What would I want if I were hungry?"'),
-        ("{hero} broke the {food} into two pieces and gave one to {friend}.",
-         '"Here, take half," said {hero}.'),
-        ("They ate together under the {tall}, and it tasted much better than alone.",
-         "Sharing made the {food} taste even sweeter."),
-        ("From then on, {hero} always shared.",
-         "The next day, {friend} brought {food2} and shared it, too."),
+        (
+            "{hero} had a big piece of {food} and wanted to eat it all alone.",
+            "{hero} carried a basket full of {food}.",
+        ),
+        (
+            "On the way sat {friend} the {animal}, who was very hungry.",
+            'A thin {animal} named {friend} asked, "May I have a little bit?"',
+        ),
+        (
+            'First {hero} said, "No, it is mine!" But then {hero} saw how sad {friend} was.',
+            '{hero} thought about it. "What would I want if I were hungry?"',
+        ),
+        (
+            "{hero} broke the {food} into two pieces and gave one to {friend}.",
+            '"Here, take half," said {hero}.',
+        ),
+        (
+            "They ate together under the {tall}, and it tasted much better than alone.",
+            "Sharing made the {food} taste even sweeter.",
+        ),
+        (
+            "From then on, {hero} always shared.",
+            "The next day, {friend} brought {food2} and shared it, too.",
+        ),
     ),
     (
-        ("{hero} could not find the way home. All the trees looked the same.",
-         "After a while, {hero} did not know where home was."),
-        ('"I am lost," {hero} whispered and began to cry.', "{hero} was afraid and sat down on a stone."),
-        ('{friend} the {animal} flew by and asked, "Why are you sad?"',
-         'A friendly {animal} named {friend} heard it and came closer.'),
-        ('"Follow me," said {friend}. "I know every path in the {place}."',
-         '"Do not worry," {friend} said. "We will find your home together."'),
-        ("They went over the hill, through the {place} and along the river.",
-         "They walked past the {tall} and over a small bridge."),
-        ("Soon {hero} saw the house. {Family} was waiting at the door and gave {hero} a big hug.",
-         "When they arrived, {hero}'s {family} was so glad that there was {food} for everybody."),
+        (
+            "{hero} could not find the way home. All the trees looked the same.",
+            "After a while, {hero} did not know where home was.",
+        ),
+        (
+            '"I am lost," {hero} whispered and began to cry.',
+            "{hero} was afraid and sat down on a stone.",
+        ),
+        (
+            '{friend} the {animal} flew by and asked, "Why are you sad?"',
+            "A friendly {animal} named {friend} heard it and came closer.",
+        ),
+        (
+            '"Follow me," said {friend}. "I know every path in the {place}."',
+            '"Do not worry," {friend} said. "We will find your home together."',
+        ),
+        (
+            "They went over the hill, through the {place} and along the river.",
+            "They walked past the {tall} and over a small bridge.",
+        ),
+        (
+            "Soon {hero} saw the house. {Family} was waiting at the door and gave {hero} a big hug.",
+            "When they arrived, {hero}'s {family} was so glad that there was {food} for everybody.",
+        ),
     ),
     (
-        ("{hero} had a {color} {thing}, and it was broken.",
-         "While playing, {hero} dropped the {thing} of {friend} the {animal}, and it broke."),
-        ("{hero} was afraid to tell {friend} the truth.",
-         '"What shall I do?" {hero} thought. "{friend} will be angry."'),
-        ("All night, {hero} could not sleep. It did not feel right to hide it.",
-         "{hero} hid the {thing} under the bed, but felt worse and worse."),
-        ('In the morning, {hero} went to {friend} and said, "I am sorry. The {thing} is broken."',
-         'At last {hero} told the truth: "It was me. I am very sorry."'),
-        ('"Thank you for telling me," said {friend}. "We can fix it together."',
-         "{friend} was quiet for a moment and then smiled."),
-        ("They repaired the {thing} with a bit of glue, and it was as good as new.",
-         "{hero} felt light again. It is always better to tell the truth."),
+        (
+            "{hero} had a {color} {thing}, and it was broken.",
+            "While playing, {hero} dropped the {thing} of {friend} the {animal}, and it broke.",
+        ),
+        (
+            "{hero} was afraid to tell {friend} the truth.",
+            '"What shall I do?" {hero} thought. "{friend} will be angry."',
+        ),
+        (
+            "All night, {hero} could not sleep. It did not feel right to hide it.",
+            "{hero} hid the {thing} under the bed, but felt worse and worse.",
+        ),
+        (
+            'In the morning, {hero} went to {friend} and said, "I am sorry. The {thing} is broken."',
+            'At last {hero} told the truth: "It was me. I am very sorry."',
+        ),
+        (
+            '"Thank you for telling me," said {friend}. "We can fix it together."',
+            "{friend} was quiet for a moment and then smiled.",
+        ),
+        (
+            "They repaired the {thing} with a bit of glue, and it was as good as new.",
+            "{hero} felt light again. It is always better to tell the truth.",
+        ),
     ),
     (
-        ("{hero} wanted to bake {food} for {friend} the {animal}, who had a birthday.",
-         "It was the birthday of {friend} the {animal}, and {hero} had no gift."),
-        ("But there was no flour in the house, and no sugar.",
-         "{hero} looked everywhere, but could not find anything good."),
-        ('So {hero} asked the neighbors. One gave {food2}, another gave a {thing}.',
-         "{hero} went to the market and counted every coin twice."),
-        ("{hero} worked all day long. The kitchen was a mess!",
-         "With a little paint, {hero} made a {color} card and wrapped a {thing}."),
-        ('When {friend} opened the door, everybody shouted, "Surprise!"',
-         '"Happy birthday!" sang {hero}, and {friend} blew out the candles.'),
-        ('"This is the best day ever," said {friend}.',
-         "They danced until the moon was high in the sky."),
+        (
+            "{hero} wanted to bake {food} for {friend} the {animal}, who had a birthday.",
+            "It was the birthday of {friend} the {animal}, and {hero} had no gift.",
+        ),
+        (
+            "But there was no flour in the house, and no sugar.",
+            "{hero} looked everywhere, but could not find anything good.",
+        ),
+        (
+            "So {hero} asked the neighbors. One gave {food2}, another gave a {thing}.",
+            "{hero} went to the market and counted every coin twice.",
+        ),
+        (
+            "{hero} worked all day long. The kitchen was a mess!",
+            "With a little paint, {hero} made a {color} card and wrapped a {thing}.",
+        ),
+        (
+            'When {friend} opened the door, everybody shouted, "Surprise!"',
+            '"Happy birthday!" sang {hero}, and {friend} blew out the candles.',
+        ),
+        (
+            '"This is the best day ever," said {friend}.',
+            "They danced until the moon was high in the sky.",
+        ),
     ),
     (
-        ("At night, {hero} heard a strange noise. Tap, tap, tap!",
-         "It was dark, and something moved behind the {tall}."),
-        ('"Is it a monster?" {hero} asked and pulled up the blanket.',
-         "{hero}'s heart beat fast."),
-        ("But {hero} was brave, took a lamp and went to look.",
-         "Slowly, {hero} went closer, one step and then another."),
-        ("It was only {friend} the {animal}, who was looking for the {thing}.",
-         "There sat a small {animal} named {friend}, just as scared as {hero}."),
-        ('Both of them laughed. "I was afraid of you!" said {friend}.',
-         '"I thought you were a monster," said {hero}, and both had to laugh.'),
-        ("After that, {hero} was never afraid of the dark again.",
-         "They drank warm milk together and then went to sleep."),
+        (
+            "At night, {hero} heard a strange noise. Tap, tap, tap!",
+            "It was dark, and something moved behind the {tall}.",
+        ),
+        ('"Is it a monster?" {hero} asked and pulled up the blanket.', "{hero}'s heart beat fast."),
+        (
+            "But {hero} was brave, took a lamp and went to look.",
+            "Slowly, {hero} went closer, one step and then another.",
+        ),
+        (
+            "It was only {friend} the {animal}, who was looking for the {thing}.",
+            "There sat a small {animal} named {friend}, just as scared as {hero}.",
+        ),
+        (
+            'Both of them laughed. "I was afraid of you!" said {friend}.',
+            '"I thought you were a monster," said {hero}, and both had to laugh.',
+        ),
+        (
+            "After that, {hero} was never afraid of the dark again.",
+            "They drank warm milk together and then went to sleep.",
+        ),
     ),
     (
-        ("{hero} planted a tiny seed near the {place}.", "{friend} the {animal} gave {hero} a seed."),
-        ("Every day {hero} gave it water and waited, but nothing happened.",
-         '"Why does it not grow?" asked {hero} after a week.'),
-        ('"Be patient," said {friend} the {animal}. "Good things take time."',
-         '"You must wait," {friend} said, "and let the sun do its work."'),
-        ("So {hero} waited. Spring came, and the days grew long and warm.",
-         "{hero} went on watering, in the morning and in the evening."),
-        ("One morning there was a little green leaf, and then a {color} flower.",
-         "At last the seed became a plant, and the plant became a tall {tall}."),
-        ("{hero} was so proud and gave the first fruit to {friend}.",
-         "Everyone came to see it. {hero} had learned to be patient."),
+        (
+            "{hero} planted a tiny seed near the {place}.",
+            "{friend} the {animal} gave {hero} a seed.",
+        ),
+        (
+            "Every day {hero} gave it water and waited, but nothing happened.",
+            '"Why does it not grow?" asked {hero} after a week.',
+        ),
+        (
+            '"Be patient," said {friend} the {animal}. "Good things take time."',
+            '"You must wait," {friend} said, "and let the sun do its work."',
+        ),
+        (
+            "So {hero} waited. Spring came, and the days grew long and warm.",
+            "{hero} went on watering, in the morning and in the evening.",
+        ),
+        (
+            "One morning there was a little green leaf, and then a {color} flower.",
+            "At last the seed became a plant, and the plant became a tall {tall}.",
+        ),
+        (
+            "{hero} was so proud and gave the first fruit to {friend}.",
+            "Everyone came to see it. {hero} had learned to be patient.",
+        ),
     ),
     (
-        ("There was a race, and everybody wanted to win it.",
-         '"Let us race to the {place}!" called {friend} the {animal}.'),
+        (
+            "There was a race, and everybody wanted to win it.",
+            '"Let us race to the {place}!" called {friend} the {animal}.',
+        ),
         ("{friend} was very fast and laughed at {hero}.", "{hero} was not the fastest."),
-        ("They started. {friend} ran ahead, but then fell over a {thing}.",
-         "In the middle of the race, {friend} the {animal} fell and hurt a leg."),
-        ("{hero} could have won. But {hero} stopped and went back.",
-         '{hero} stopped at once. "Are you all right?"'),
-        ('"Lean on me," said {hero}, and together they walked to the end.',
-         "{hero} helped {friend} up, and they crossed the line side by side."),
-        ("They were last, but everybody cheered for them.",
-         '"You won something better than a race," said {friend}. "You won a friend."'),
+        (
+            "They started. {friend} ran ahead, but then fell over a {thing}.",
+            "In the middle of the race, {friend} the {animal} fell and hurt a leg.",
+        ),
+        (
+            "{hero} could have won. But {hero} stopped and went back.",
+            '{hero} stopped at once. "Are you all right?"',
+        ),
+        (
+            '"Lean on me," said {hero}, and together they walked to the end.',
+            "{hero} helped {friend} up, and they crossed the line side by side.",
+        ),
+        (
+            "They were last, but everybody cheered for them.",
+            '"You won something better than a race," said {friend}. "You won a friend."',
+        ),
     ),
 )
 _ENDINGS = (
@@ -177,10 +297,13 @@ _ADJECTIVES = "little kind brave curious happy shy clever gentle funny lazy youn
 _PLACES = "forest park lake garden river meadow beach village market hill field pond".split()
 _TALLS = "tree tower oak mountain hill wall rock".split()
 _THINGS = "ball kite hat ring book lamp box drum bell shell coin doll boat button cup key".split()
-_KINDS = ("boy", "girl") + tuple(words.ANIMALS)
+_KINDS = ("boy", "girl", *words.ANIMALS)
 _WEATHER = "sunny rainy warm cold windy bright foggy snowy".split()
 _FAMILY = "mother father grandmother grandfather sister brother aunt".split()
-_NAMES = (*words.FIRST_NAMES, *"Pip Coco Benny Momo Tilly Buddy Rusty Daisy Bobo Fifi Luna Spot".split())
+_NAMES = (
+    *words.FIRST_NAMES,
+    *"Pip Coco Benny Momo Tilly Buddy Rusty Daisy Bobo Fifi Luna Spot".split(),
+)
 
 _REQUESTS = (
     "Tell me a story", "Tell me a short story", "Write a story", "Write a short story.",

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmrun.demo.generate import arithmetic, slots, variety, words
-from lmrun.demo.generate.functions import Action, Ask, Builder
+from lmrun.demo.generate.actions import Action, Ask
+from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.lists import Operation
 from lmrun.demo.generate.values import Sampled
 
@@ -260,7 +261,8 @@ class Tasks:
             expression = arithmetic.two_steps(rng, self.builder, first, second)
         needed = {step.operation.sign: step.operation for step in expression.steps}
         made = {
-            sign: arithmetic.function(rng, self.builder, operation) for sign, operation in needed.items()
+            sign: arithmetic.function(rng, self.builder, operation)
+            for sign, operation in needed.items()
         }
         tools = list(made.values())
         others = [item for item in lists.operations if item.sign not in needed]
@@ -377,8 +379,38 @@ def _overlaps(candidate: dict[str, Any], chosen: Sequence[dict[str, Any]]) -> bo
 
 
 _SMALL_WORDS = frozenset(
-    "a an the of for to in on and or from by with use this tool that function its it some is whether"
-    " two values value both inputs first second".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "for",
+        "to",
+        "in",
+        "on",
+        "and",
+        "or",
+        "from",
+        "by",
+        "with",
+        "use",
+        "this",
+        "tool",
+        "that",
+        "function",
+        "its",
+        "it",
+        "some",
+        "is",
+        "whether",
+        "two",
+        "values",
+        "value",
+        "both",
+        "inputs",
+        "first",
+        "second",
+    ]
 )
 
 
@@ -386,9 +418,9 @@ def _stems(function: dict[str, Any]) -> set[str]:
     text = function["name"] + " " + function.get("description", "")
     for char in "_-.,":
         text = text.replace(char, " ")
-    return {
-        word.lower()[:5] for word in text.split() if word.lower() not in _SMALL_WORDS
-    } or {function["name"]}
+    return {word.lower()[:5] for word in text.split() if word.lower() not in _SMALL_WORDS} or {
+        function["name"]
+    }
 
 
 def conversation(

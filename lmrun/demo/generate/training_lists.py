@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905
 """What training tasks are worded with. Nothing of `heldout` may stand here; a test compares."""
 
 from lmrun.demo.generate import slots, words

@@ -11,8 +11,38 @@ Sampled = tuple[Any, str]
 """The JSON value and the words of the request that stand for it."""
 Sampler = Callable[[random.Random, Vocabulary], Sampled]
 
-_DOMAINS = "com org net io edu dev example.com mail.org corp.net test.io web.de uni.edu".split()
-_EXTENSIONS = "txt csv json pdf png jpg md html xml log py yaml zip mp3 wav docx".split()
+_DOMAINS = [
+    "com",
+    "org",
+    "net",
+    "io",
+    "edu",
+    "dev",
+    "example.com",
+    "mail.org",
+    "corp.net",
+    "test.io",
+    "web.de",
+    "uni.edu",
+]
+_EXTENSIONS = [
+    "txt",
+    "csv",
+    "json",
+    "pdf",
+    "png",
+    "jpg",
+    "md",
+    "html",
+    "xml",
+    "log",
+    "py",
+    "yaml",
+    "zip",
+    "mp3",
+    "wav",
+    "docx",
+]
 
 
 def same(value: str | int) -> Sampled:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Wordings put together from parts, for training: so many that only reading the prompt helps.
 
 A result that is among the test's wordings is drawn again (`Wordings.free`).
@@ -356,7 +357,9 @@ def operand_names(rng: random.Random, vocabulary: Vocabulary) -> tuple[str, str]
     if draw < 0.5:
         stem = vocabulary.word(rng)
         joint = rng.choice(("", "_"))
-        ends = rng.choice((("1", "2"), ("_one", "_two"), ("x", "y"), ("0", "1"), ("_left", "_right")))
+        ends = rng.choice(
+            (("1", "2"), ("_one", "_two"), ("x", "y"), ("0", "1"), ("_left", "_right"))
+        )
         return stem + joint + ends[0], stem + joint + ends[1]
     return f"{vocabulary.word(rng)}", f"{vocabulary.word(rng)}_{rng.choice(_LETTERS)}"
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905, RUF005
 """Pools of words, and words that nobody has seen before."""
 
 import random
@@ -216,7 +217,9 @@ curry dumplings egg falafel grapes honey juice lasagna lemonade mango milk muffi
 orange pancakes pasta pear pie pizza plum popcorn ramen rice salad sandwich soup steak strawberry
 sushi taco tea toast tofu tomato waffle yogurt""".split()
 
-_ONSETS = "b br c ch cl d dr f fl g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v w x z"
+_ONSETS = (
+    "b br c ch cl d dr f fl g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v w x z"
+)
 _NUCLEI = "a e i o u ai ea ee ia io oa oo ou y"
 _CODAS = " n r s t l m k x nd rk st rn lm sh th ck"
 _ONSET_LIST, _NUCLEUS_LIST, _CODA_LIST = _ONSETS.split(), _NUCLEI.split(), _CODAS.split(" ")
