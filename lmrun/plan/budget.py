@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
-from lmrun.plan.costs import Budget, KvRow, Limit, OfflineCost, ProcessSource, SequencesAt
+from lmrun.plan.costs import (
+    ActivationRow,
+    Budget,
+    KvRow,
+    Limit,
+    OfflineCost,
+    ProcessSource,
+    SequencesAt,
+)
 from lmrun.plan.machine import Machine
 from lmrun.plan.sizes import parse_bytes
 from lmrun.plan.weights import Weights
@@ -78,20 +86,26 @@ class Demand:
         return min(wanted, self.max_batch_tokens)
 
     @property
-    def activation_bytes(self) -> int:
-        """Buffers of a step: for each token of its budget hidden states, q k v, attention, gate
-        and up; rows of logits; rotary tables for each position. fp32 on a CPU; elsewhere 16 bits,
-        logits and tables in fp32."""
+    def activations(self) -> tuple[ActivationRow, ...]:
+        """Buffers of a step. fp32 on a CPU; elsewhere 16 bits, logits and tables in fp32."""
         if self.reserved.holds_activations:
-            return 0
+            return ()
         spec = self.spec
         heads, ffn = spec.num_heads // self.tp, spec.intermediate_size // self.tp
-        token = 2 * spec.hidden_size + 3 * ffn
-        token += (2 * heads + 2 * rank_kv_heads(spec, self.tp)) * spec.head_dim
-        token_bytes = token * (F32_BYTES if self.kind == CPU else F16_BYTES)
-        rotary = self.context_length * spec.head_dim
-        logits = self.logit_rows * spec.vocab_size
-        return self.max_batch_tokens * token_bytes + F32_BYTES * (logits + rotary)
+        width = 2 * spec.hidden_size + 3 * ffn
+        width += (2 * heads + 2 * rank_kv_heads(spec, self.tp)) * spec.head_dim
+        element = F32_BYTES if self.kind == CPU else F16_BYTES
+        steps = "hidden states, q k v, attention, gate and up"
+        return (
+            ActivationRow(steps, self.max_batch_tokens, "tokens", width, element),
+            ActivationRow("logits", self.logit_rows, "rows", spec.vocab_size, F32_BYTES),
+            ActivationRow("rotary", self.context_length, "positions", spec.head_dim, F32_BYTES),
+        )
+
+    @property
+    def activation_bytes(self) -> int:
+        """All of ``activations``."""
+        return sum(row.num_bytes for row in self.activations)
 
     @property
     def fixed_bytes(self) -> int:
@@ -186,6 +200,7 @@ def make_budget(
         weights=wanted.weights.rows,
         other_weights_bytes=wanted.weights.other_bytes,
         activation_bytes=wanted.activation_bytes,
+        activations=wanted.activations,
         left_bytes=left,
         kv=KvRow(
             num_layers=layout.num_layers,

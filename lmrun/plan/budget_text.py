@@ -1,8 +1,8 @@
 """The memory budget in lines: what each figure is the product or the sum of."""
 
-from lmrun.plan.costs import Budget, WeightRow
+from lmrun.plan.costs import ActivationRow, Budget, WeightRow
 from lmrun.plan.plan import Plan
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.sizes import show_bytes, things
 
 
 def budget_lines(plan: Plan) -> list[str]:
@@ -23,7 +23,8 @@ def budget_lines(plan: Plan) -> list[str]:
         else f"{'':15}and nothing else"
     )
     lines += [
-        _row(-budget.activation_bytes, _activations(plan)),
+        _row(-budget.activation_bytes, _activations(budget)),
+        *(_buffer(row) for row in budget.activations),
         _row(budget.left_bytes, "left"),
         _row(budget.kv_bytes, f"KV cache: {_blocks(budget)}"),
         f"{'':15}{_token(budget)}",
@@ -63,13 +64,15 @@ def _weights(row: WeightRow) -> str:
     )
 
 
-def _activations(plan: Plan) -> str:
-    if plan.budget.process_source == "device.workspace":
-        return "activations: in device.workspace"
-    engine = plan.engine
+def _activations(budget: Budget) -> str:
+    in_workspace = budget.process_source == "device.workspace"
+    return f"activations{': in device.workspace' if in_workspace else ''}"
+
+
+def _buffer(row: ActivationRow) -> str:
     return (
-        f"activations: steps of {engine.max_batch_tokens} tokens,"
-        f" logits of {engine.max_num_seqs} sequences"
+        f"{'':15}{show_bytes(row.num_bytes):>8} {row.what}:"
+        f" {row.count:,} {row.of} x {row.width:,} x {row.element_bytes} B"
     )
 
 
@@ -96,8 +99,8 @@ def _limit(plan: Plan) -> str:
     budget, engine = plan.budget, plan.engine
     each = budget.needed_blocks // engine.max_num_seqs
     need = (
-        f"{engine.max_num_seqs} sequences x {each} blocks ({engine.context_length} tokens)"
-        f" = {budget.needed_blocks}"
+        f"{things(engine.max_num_seqs, 'sequence')} x {things(each, 'block')}"
+        f" ({engine.context_length} tokens) = {budget.needed_blocks}"
     )
     ratio = plan.config["kv"]["memory_ratio"]
     if budget.limited_by == "memory":
@@ -110,6 +113,6 @@ def _limit(plan: Plan) -> str:
 
 def _sequences(budget: Budget) -> str:
     return ", ".join(
-        f"{row.sequences} x {row.length} tokens ({row.blocks_each} blocks)"
+        f"{row.sequences} x {row.length} tokens ({things(row.blocks_each, 'block')})"
         for row in budget.sequences
     )

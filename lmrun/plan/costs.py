@@ -89,6 +89,23 @@ class OfflineCost:
 
 
 @dataclass(frozen=True)
+class ActivationRow:
+    """One buffer of a step: ``count`` x ``width`` elements of ``element_bytes``."""
+
+    what: str
+    count: int
+    of: str
+    """What is counted."""
+    width: int
+    element_bytes: int
+
+    @property
+    def num_bytes(self) -> int:
+        """The product."""
+        return self.count * self.width * self.element_bytes
+
+
+@dataclass(frozen=True)
 class Budget:
     """Memory of the device of one rank: total = process + weights + activations + left."""
 
@@ -107,6 +124,8 @@ class Budget:
     other_weights_bytes: int
     """Rope table, tile padding, alignment, and the rounding of the file to 2 MiB."""
     activation_bytes: int
+    """All of ``activations``."""
+    activations: tuple[ActivationRow, ...]
     left_bytes: int
     kv: KvRow
     kv_bytes_per_token: int

@@ -35,7 +35,10 @@ memory
                 2.5 KiB norms, F32: 640 x 32 bits
                  16 KiB head, F16: 8,192 x 16 bits
                1.77 MiB rope table, padding, rounding to whole pages
-    -1.79 MiB  activations: steps of 256 tokens, logits of 32 sequences
+    -1.79 MiB  activations
+               1.75 MiB hidden states, q k v, attention, gate and up: 256 tokens x 1,792 x 4 B
+                  8 KiB logits: 32 rows x 64 x 4 B
+                 32 KiB rotary: 256 positions x 32 x 4 B
      7.97 GiB  left
      1.25 MiB  KV cache: 128 blocks of 10 KiB (64 tokens x 160 B, 4 bits),\
  8,192 tokens
@@ -57,4 +60,4 @@ def test_a_share_of_memory_shows_its_factors(bench: Bench) -> None:
     text = plan_text(bench.plan("kv.memory_ratio=0.0001"))
     assert "kv.memory_ratio: 0.0001 x 7.97 GiB; full use would be 32 sequences x 4 blocks" in text
     text = plan_text(bench.plan("kv.memory=1MiB", "backend.context_length=64"))
-    assert "kv.memory=1MiB; full use would be 32 sequences x 1 blocks (64 tokens) = 32" in text
+    assert "kv.memory=1MiB; full use would be 32 sequences x 1 block (64 tokens) = 32" in text
