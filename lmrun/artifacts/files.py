@@ -141,9 +141,8 @@ def storage_errors(place: Path) -> Iterator[None]:
     except OSError as error:
         where = Path(os.fsdecode(error.filename)) if error.filename else place
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(_existing(place)).free
             raise ArtifactError(
-                f"store: no space left at {place} ({free / 2**30:.1f} GiB free)."
+                f"store: no space left at {place} ({free_bytes(place) / 2**30:.1f} GiB free)."
                 " Free some, or name another folder by LMRUN_HOME."
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
@@ -159,7 +158,13 @@ def storage_errors(place: Path) -> Iterator[None]:
         raise
 
 
-def _existing(path: Path) -> Path:
+def free_bytes(place: Path) -> int:
+    """Free bytes of the disk where a file or folder lies, or will lie."""
+    return shutil.disk_usage(existing(place)).free
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
     while not path.exists():
         path = path.parent
     return path

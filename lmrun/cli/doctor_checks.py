@@ -6,7 +6,6 @@ whether it can be written.
 
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from packaging.version import Version
 
 import lmrun
 from lmrun import env
+from lmrun.artifacts.files import existing, free_bytes
 from lmrun.artifacts.measurements import load_ceilings
 from lmrun.cli.nvml import devices
 from lmrun.config.schema import FrontendConfig
@@ -211,16 +211,15 @@ def torch() -> Check:
 def store() -> Iterator[Check]:
     """The store's folder and its disk."""
     home = env.home()
-    existing = _existing(home)
     try:
-        with tempfile.TemporaryFile(dir=existing):
+        with tempfile.TemporaryFile(dir=existing(home)):
             pass
     except OSError as error:
         found = f"{home}: cannot be written ({error.strerror})"
         yield fail("store", found, "Name a writable folder by LMRUN_HOME.")
         return
     found = str(home) if home.exists() else f"{home} (made when first used)"
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(home)
     found += f", {show_bytes(free)} free"
     if free < LITTLE_DISK_BYTES:
         advice = "`lmrun store gc` frees what nothing needs, or name another disk by LMRUN_HOME."
@@ -232,7 +231,7 @@ def store() -> Iterator[Check]:
 def temporary_folder() -> Check:
     """Where the sockets of a deployment lie."""
     folder = Path(tempfile.gettempdir())
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     found = f"{folder}, {show_bytes(free)} free"
     if free < LITTLE_TEMPORARY_BYTES:
         return warn("temporary folder", found, "Free some, or name another folder by TMPDIR.")
@@ -245,12 +244,11 @@ def hub_cache() -> Check:
     from huggingface_hub import constants  # noqa: PLC0415
 
     folder = Path(constants.HF_HUB_CACHE)
-    existing = _existing(folder)
     found = str(folder) if folder.exists() else f"{folder} (made when first used)"
-    found += f", {show_bytes(shutil.disk_usage(existing).free)} free"
+    found += f", {show_bytes(free_bytes(folder))} free"
     if constants.HF_HUB_OFFLINE:
         found += "; HF_HUB_OFFLINE is set: nothing is downloaded"
-    if os.access(existing, os.W_OK):
+    if os.access(existing(folder), os.W_OK):
         return ok("hub cache", found)
     return warn("hub cache", f"{found}; cannot be written", "Name a writable folder by HF_HOME.")
 
@@ -282,9 +280,3 @@ def _available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return None
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path

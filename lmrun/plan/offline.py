@@ -1,9 +1,9 @@
 """What the offline stages need: an estimate of peak memory, and the disk their artifacts take."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from lmrun.artifacts.files import free_bytes
 from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
@@ -65,7 +65,7 @@ def check_fits(costs: Sequence[OfflineCost], memory_bytes: int, home: Path) -> N
                 " calibration.seq_len, or use quant.method=rtn."
             )
     disk = sum(cost.disk_bytes for cost in costs)
-    free = _free(home)
+    free = free_bytes(home)
     if disk > free:
         raise PlanError(
             f"plan: the stages write {show_bytes(disk)} below {home}, {show_bytes(free)} are free."
@@ -75,15 +75,9 @@ def check_fits(costs: Sequence[OfflineCost], memory_bytes: int, home: Path) -> N
 
 def check_download(num_bytes: int, folder: Path) -> None:
     """Refuse a download that the disk of the hub's cache, where ``folder`` is, cannot hold."""
-    free = _free(folder)
+    free = free_bytes(folder)
     if num_bytes > free:
         raise PlanError(
             f"plan: the model is {show_bytes(num_bytes)} to download into {folder},"
             f" {show_bytes(free)} are free. Free some, or name another cache by HF_HOME."
         )
-
-
-def _free(place: Path) -> int:
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
