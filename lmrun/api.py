@@ -59,6 +59,7 @@ from lmrun.deploy import session
 from lmrun.deploy.session import Deployment
 from lmrun.engine import llm
 from lmrun.engine.messages import SamplingParams
+from lmrun.errors import UsageError
 from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
 
@@ -67,12 +68,12 @@ __all__ = ["LLM", "Deployment", "Plan", "SamplingParams", "compose", "plan", "up
 
 def compose(*overrides: str) -> Composed:
     """The validated run config of the overrides, with the origin of every value."""
-    return config.compose(overrides)
+    return config.compose(_texts(overrides))
 
 
 def plan(*overrides: str) -> Plan:
     """What the overrides would run on this machine, what it costs, whether it fits."""
-    return make_plan(config.compose(overrides), Store(env.home()))
+    return make_plan(compose(*overrides), Store(env.home()))
 
 
 def up(*overrides: str) -> Deployment:
@@ -81,7 +82,7 @@ def up(*overrides: str) -> Deployment:
     A context manager: leaving the block drains and stops. It runs in processes of its own, so it
     works in a notebook and in a thread; none of them outlives this one.
     """
-    return session.up(overrides)
+    return session.up(_texts(overrides))
 
 
 class LLM(llm.LLM):
@@ -98,3 +99,13 @@ class LLM(llm.LLM):
             made = plan(*overrides)
         self.plan = made
         super().__init__(made.engine, template=made.chat_template)
+
+
+def _texts(overrides: tuple[object, ...]) -> list[str]:
+    for word in overrides:
+        if not isinstance(word, str):
+            raise UsageError(
+                f"overrides: expected texts such as '+recipe=mine', got {type(word).__name__}."
+                " Write each as an argument of its own."
+            )
+    return [str(word) for word in overrides]

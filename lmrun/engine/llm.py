@@ -114,6 +114,10 @@ class LLM:
         unless ``ignore_eos``. Without ``sampling``: what generation_config.json says, else
         temperature 1. `RequestError` when one cannot run; then none does.
         """
+        if isinstance(prompts, str):
+            raise RequestError(
+                "prompts: expected a list of prompts, got one text. Write generate([TEXT])."
+            )
         return self._complete(prompts, self._params(sampling, ignore_eos), stop)
 
     def chat(
@@ -239,6 +243,8 @@ class LLM:
         is_turn: bool = False,
     ) -> int:
         """``is_turn``: the completion is a text of its own, not the prompt's continuation."""
+        if isinstance(stop, str):
+            raise RequestError("stop: expected a list of texts, got one text. Write stop=[TEXT].")
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
         engine_id = self._new_id()
         seed = secrets.randbits(63) if params.seed is None else params.seed

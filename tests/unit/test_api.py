@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import httpx
 import psutil
@@ -75,6 +76,17 @@ def test_plan_is_a_package_and_a_function_whatever_was_imported_before() -> None
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'lmrun' has no attribute 'lauch'"):
         _ = getattr(lmrun, "lauch")  # noqa: B009 - a name that type checkers would refuse
+
+
+@pytest.mark.parametrize("word", [["+recipe=mine"], None, 3])
+def test_overrides_that_are_no_texts_are_refused(word: Any) -> None:
+    for function in (lmrun.compose, lmrun.plan, lmrun.up, lmrun.LLM):
+        with pytest.raises(UsageError) as caught:
+            function("kv.bits=8", word)
+        assert str(caught.value) == (
+            f"overrides: expected texts such as '+recipe=mine', got {type(word).__name__}."
+            " Write each as an argument of its own."
+        )
 
 
 def test_every_name_of_the_api_is_there() -> None:

@@ -91,6 +91,18 @@ def test_a_chat_ends_with_the_assistants_turn(llm: LLM) -> None:
     assert llm.chat([{"role": "user", "content": "hi"}], GREEDY).prompt_token_ids == tuple(ids)
 
 
+def test_a_text_is_not_taken_for_a_list_of_letters(llm: LLM) -> None:
+    with pytest.raises(RequestError) as caught:
+        llm.generate("hello", GREEDY)
+    assert str(caught.value) == (
+        "prompts: expected a list of prompts, got one text. Write generate([TEXT])."
+    )
+    with pytest.raises(RequestError) as caught:
+        llm.generate(["hello"], GREEDY, stop="end")
+    assert str(caught.value) == ("stop: expected a list of texts, got one text. Write stop=[TEXT].")
+    assert llm.stats()["waiting"] == 0
+
+
 def test_one_bad_prompt_leaves_no_request_behind(llm: LLM) -> None:
     with pytest.raises(RequestError, match="token id 9999"):
         llm.generate(["fine", [9999]], GREEDY)
