@@ -9,12 +9,11 @@ import io
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
@@ -24,7 +23,6 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-    SafetensorsParsingError,
 )
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import (  # type: ignore[attr-defined] # documented, not re-exported
@@ -36,9 +34,11 @@ from lmrun.config.secrets import resolve
 from lmrun.errors import LmrunError, PlanError, StageError
 from lmrun.models.hub_cache import HubCache
 from lmrun.models.hub_files import HubFile, Listing, is_commit
-from lmrun.models.safetensors_header import TensorEntry, check_header
+from lmrun.models.safetensors_header import TensorEntry, check_header, header_bytes
 
 _CONNECTIONS = 8
+_FIRST_BYTES = 100_001
+"""Of a safetensors file: nearly all headers are shorter."""
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """Base of the errors of the HTTP library below, which differs between versions."""
 _NAME = "lmrun"
@@ -66,14 +66,19 @@ class Hub(HubCache):
     def look(self, revision: str) -> Listing:
         """Ask the hub what a revision stands for and which files it has."""
         with self._explained():
-            info = self._api().model_info(self.hub_id, revision=revision, files_metadata=True)
-        if info.sha is None or not is_commit(info.sha) or info.siblings is None:
+            try:
+                info = self._api().model_info(self.hub_id, revision=revision, files_metadata=True)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise self._nonsense("a commit and its files") from error
+        if not isinstance(info.sha, str) or not is_commit(info.sha) or info.siblings is None:
             raise self._nonsense("a commit and its files")
         files = {}
         for sibling in info.siblings:
             name = sibling.rfilename
             if "/" in name or sibling.size is None:
                 continue
+            if not isinstance(sibling.size, int) or sibling.size < 0:
+                raise self._nonsense(f"the size of {name}")
             sha256 = sibling.lfs.sha256 if sibling.lfs else None
             if sha256 is not None and not _SHA256.fullmatch(sha256):
                 raise self._nonsense(f"a SHA-256 of {name}")
@@ -94,9 +99,7 @@ class Hub(HubCache):
             if self.is_cached(commit, file):
                 return (self.snapshot(commit) / file.name).read_bytes()
             memory = io.BytesIO()
-            http_get(
-                self._url(commit, file), memory, headers=self._headers(), expected_size=file.size
-            )
+            self._get(commit, file, _Bounded(memory, file.size, self._too_long(file)))
             return memory.getvalue()
 
         with self._explained(), ThreadPoolExecutor(_CONNECTIONS) as threads:
@@ -106,22 +109,20 @@ class Hub(HubCache):
         self, commit: str, files: Sequence[HubFile]
     ) -> dict[str, dict[str, TensorEntry]]:
         """The tensors of safetensors files by file name, from their first bytes alone."""
-        api = self._api()
 
         def one(file: HubFile) -> dict[str, TensorEntry]:
+            if file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+                raise PlanError(
+                    f"{self.where}: {file.name}: larger than 50 GB, which the hub gives out through"
+                    f" hf_xet alone: not built yet. Run `hf download {self.hub_id}` and name the"
+                    " folder: model.path."
+                )
             path = self.snapshot(commit) / file.name
-            try:
-                found = api.parse_safetensors_file_metadata(
-                    self.hub_id, file.name, revision=commit
-                ).tensors
-            except SafetensorsParsingError as error:
-                raise PlanError(f"{self.where}: {file.name}: {error}") from error
-            header: dict[str, Any] = {
-                name: {"dtype": one.dtype, "shape": one.shape, "data_offsets": one.data_offsets}
-                for name, one in found.items()
-            }
-            end = max((one.data_offsets[1] for one in found.values()), default=0)
-            return check_header(path, header, file.size - end, file.size)
+            text = self._first(commit, file, _FIRST_BYTES)
+            end = 8 + header_bytes(path, text, file.size)
+            if end > len(text):
+                text = self._first(commit, file, end)
+            return check_header(path, text[8:end], end, file.size)
 
         with self._explained(), ThreadPoolExecutor(_CONNECTIONS) as threads:
             return dict(zip((file.name for file in files), threads.map(one, files), strict=True))
@@ -172,16 +173,52 @@ class Hub(HubCache):
             if kept > file.size:
                 kept = opened.truncate(0)
                 opened.seek(0)
-            counted = _Counted(opened, advance)
-            http_get(
-                self._url(commit, file),
-                counted,  # type: ignore[arg-type] # the part of a file that http_get uses
-                resume_size=kept,
-                headers=self._headers(),
-                expected_size=file.size,
-            )
+            bounded = _Bounded(opened, file.size, self._too_long(file), advance)
+            try:
+                self._get(commit, file, bounded, kept=kept)
+            except StageError:
+                opened.truncate(0)
+                raise
             opened.flush()
             os.fsync(opened.fileno())
+
+    def _first(self, commit: str, file: HubFile, count: int) -> bytes:
+        """The first bytes of a file, whether or not the hub heeds that no more were asked for."""
+        memory = io.BytesIO()
+        count = min(count, file.size)
+        with suppress(_EnoughError):
+            self._get(
+                commit,
+                file,
+                _Bounded(memory, count, _EnoughError()),
+                size=count,
+                headers={"Range": f"bytes=0-{count - 1}"},
+            )
+        return memory.getvalue()
+
+    def _get(
+        self,
+        commit: str,
+        file: HubFile,
+        into: "_Bounded",
+        *,
+        size: int | None = None,
+        kept: int = 0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        http_get(
+            self._url(commit, file),
+            into,  # type: ignore[arg-type] # the part of a file that http_get uses
+            resume_size=kept,
+            headers={**self._headers(), **(headers or {})},
+            expected_size=file.size if size is None else size,
+        )
+
+    def _too_long(self, file: HubFile) -> StageError:
+        return StageError(
+            f"{self.where}: {file.name}: expected {file.size} bytes, as the hub says, got more."
+            " The bytes are dropped; run the command again."
+        )
 
     def _url(self, commit: str, file: HubFile) -> str:
         return hf_hub_url(self.hub_id, file.name, revision=commit)
@@ -257,20 +294,30 @@ class Hub(HubCache):
         )
 
 
+class _EnoughError(Exception):
+    """All that was wanted is there."""
+
+
 @dataclass
-class _Counted:
-    """The part of a binary file that `http_get` uses; tells of what is written."""
+class _Bounded:
+    """The part of a binary file that `http_get` uses; tells of what is written.
 
-    file: io.BufferedRandom
-    advance: Callable[[int], None]
+    A hub that sends more than it promised fills neither disk nor memory.
+    """
 
-    @property
-    def name(self) -> str:
-        return str(self.file.name)
+    file: io.BufferedRandom | io.BytesIO
+    limit: int
+    beyond: Exception
+    """Raised by the byte after the limit."""
+    advance: Callable[[int], None] = field(default=lambda _: None)
 
     def write(self, data: bytes) -> int:
-        self.advance(len(data))
-        return self.file.write(data)
+        room = self.limit - self.file.tell()
+        self.advance(min(len(data), room))
+        written = self.file.write(data[:room])
+        if len(data) > room:
+            raise self.beyond
+        return written
 
     def tell(self) -> int:
         return self.file.tell()

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,27 +33,33 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
     try:
         with file.open("rb") as opened:
             size = file.stat().st_size
-            length = int.from_bytes(opened.read(8), "little")
-            if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
-                raise _broken(file, f"a header of {length} bytes in a file of {size}")
-            header = json.loads(opened.read(length))
+            length = header_bytes(file, opened.read(8), size)
+            text = opened.read(length)
     except OSError as error:
         raise PlanError(f"{file}: expected a readable file, got {error.strerror}.") from error
-    except ValueError as error:
+    return check_header(file, text, 8 + length, size)
+
+
+def header_bytes(file: Path, first: bytes, size: int) -> int:
+    """Length of the header of a file of ``size`` bytes, from its ``first`` 8."""
+    length = int.from_bytes(first[:8], "little")
+    if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
+        raise _broken(file, f"a header of {length} bytes in a file of {size}")
+    return length
+
+
+def check_header(file: Path, text: bytes, start: int, size: int) -> dict[str, TensorEntry]:
+    """The tensors of a header whose data begins at ``start`` in a file of ``size`` bytes.
+
+    The file itself is not opened.
+    """
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _broken(file, f"a header that is no JSON ({error})") from error
     if not isinstance(header, dict):
         raise _broken(file, "a header that is no JSON object")
     header.pop("__metadata__", None)
-    return check_header(file, header, 8 + length, size)
-
-
-def check_header(
-    file: Path, header: Mapping[str, Any], start: int, size: int
-) -> dict[str, TensorEntry]:
-    """The tensors of a header whose data begins at ``start`` in a file of ``size`` bytes.
-
-    ``header`` maps names to `dtype`, `shape` and `data_offsets`. The file itself is not opened.
-    """
     entries = {name: _entry(file, name, fields, start) for name, fields in header.items()}
     end = start
     for entry in sorted(entries.values(), key=lambda item: item.offset):
@@ -78,7 +83,7 @@ def _entry(file: Path, name: str, fields: Any, start: int) -> TensorEntry:  # no
         dtype = str(fields["dtype"])
         shape = tuple(int(length) for length in fields["shape"])
         begin, end = (int(offset) for offset in fields["data_offsets"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _broken(file, f"a malformed entry for tensor {name}") from error
     if dtype not in DTYPE_BYTES:
         raise _broken(file, f"dtype {dtype} for tensor {name}")

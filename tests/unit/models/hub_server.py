@@ -89,10 +89,16 @@ class HubServer:
     """Bytes of a large file after which its connections are cut, from now on."""
     stall_after: int | None = None
     """Bytes of a large file after which its connections stop sending, and stay open."""
+    endless: bool = False
+    """Send whole large files on and on."""
+    heeds_ranges: bool = True
+    """Send no more than was asked for."""
     damage: bool = False
     """Send large files with one byte changed."""
     status: int | None = None
     """Answer everything with this status."""
+    page: bytes | None = None
+    """Answer what is asked of a model with this, in place of JSON."""
     lie: dict[str, Any] = field(default_factory=dict)
     """Put over what the hub says of a model."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -186,6 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
         if (revision or "main") not in {*repository.revisions, repository.commit}:
             self._error(404, "RevisionNotFound")
             return
+        if self.state.page is not None:
+            self._send(self.state.page, {"Content-Type": "text/html"})
+            return
         body = {"id": hub_id, "sha": repository.commit, "siblings": repository.siblings()}
         body |= self.state.lie
         self._send(json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -220,9 +229,22 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization"):
             self.state.authorized_storage.append(path)
         content = (self.state.repositories[hub_id].folder / name).read_bytes()
+        if self.state.endless and not (self.state.heeds_ranges and self.headers.get("Range")):
+            self._send_on()
+            return
         if self.state.damage:
             content = content[:-1] + bytes([content[-1] ^ 1])
         self._send(content, {"ETag": '"storage"'}, name, may_break=True)
+
+    def _send_on(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while not self.state.closing.is_set():
+                self.wfile.write(b"\0" * CHUNK)
+        except OSError:  # the client has enough
+            pass
 
     def _send(
         self,

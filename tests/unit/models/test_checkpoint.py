@@ -145,6 +145,9 @@ def test_a_truncated_file_is_named_with_both_sizes(folder: Path) -> None:
         + b'{"a": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}    ',
         (70).to_bytes(8, "little")
         + b'{"a": {"dtype": "Q4", "shape": [1], "data_offsets": [0, 4]}}'.ljust(70),
+        (70).to_bytes(8, "little")
+        + b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 4]}}'.ljust(70),
+        (200_000).to_bytes(8, "little") + b"[" * 200_000,
     ],
 )
 def test_a_header_that_lies_is_refused(folder: Path, raw: bytes) -> None:

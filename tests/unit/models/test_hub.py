@@ -449,6 +449,62 @@ def test_a_hub_cannot_name_a_place_outside_its_cache(desk: Desk) -> None:
         assert tree(desk.root / "hf") == []
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"siblings": "x"},
+        {"siblings": [{"size": 1}]},
+        {"siblings": [{"rfilename": "config.json", "size": "x"}]},
+        {"siblings": [{"rfilename": "config.json", "size": -5}]},
+        {"sha": 7},
+    ],
+)
+def test_what_no_hub_says_is_a_failure_and_no_bug(desk: Desk, lie: dict[str, Any]) -> None:
+    desk.hub.lie = lie
+    done = desk.run("plan", MODEL)
+    assert done.status == ExitStatus.STAGE_FAILED, done.err
+    assert done.err.endswith(", got something else. Is that a Hugging Face hub?\n")
+
+
+def test_a_page_in_place_of_an_answer_is_a_failure(desk: Desk) -> None:
+    desk.hub.page = b"<html>Please log in to this network.</html>"
+    done = desk.run("plan", MODEL)
+    assert done.status == ExitStatus.STAGE_FAILED, done.err
+    assert done.err.endswith(", got something else. Is that a Hugging Face hub?\n")
+
+
+def test_a_hub_that_sends_on_and_on_fills_no_disk(desk: Desk) -> None:
+    desk.hub.endless = True
+    done = desk.run("build", MODEL, "-q")
+    assert done.status == ExitStatus.STAGE_FAILED
+    size = (desk.repository.folder / "model.safetensors").stat().st_size
+    assert (
+        f"model.hub_id=org/tiny: model.safetensors: expected {size} bytes, as the hub says, got"
+        " more. The bytes are dropped; run the command again.\n"
+    ) in done.err
+    assert desk.partial.stat().st_size == 0
+    desk.hub.endless = False
+    assert desk.run("build", MODEL, "-q").status == 0
+
+
+def test_a_hub_that_sends_on_and_on_fills_no_memory(desk: Desk) -> None:
+    desk.hub.endless, desk.hub.heeds_ranges = True, False
+    assert desk.refused(MODEL).endswith(
+        "model.safetensors: expected a safetensors file, got a header that is no JSON"
+        " (Expecting value: line 1 column 1 (char 0)). Copy it again."
+    )
+
+
+def test_a_file_that_plain_http_does_not_bring_is_refused_with_another_way(desk: Desk) -> None:
+    siblings = desk.repository.siblings()
+    for one in siblings:
+        if "lfs" in one:
+            one["size"] = one["lfs"]["size"] = 60 * 10**9
+    desk.hub.lie = {"siblings": siblings}
+    done = desk.refused(MODEL)
+    assert "larger than 50 GB" in done
+
+
 def test_a_model_of_the_hub_is_imported_only_where_one_is_named(desk: Desk) -> None:
     probe = (
         "import sys\nfrom lmrun.cli.plan import run\nrun(sys.argv[1:])\n"
