@@ -14,7 +14,7 @@ from lmrun.config.footprint import footprint
 from lmrun.config.names import recipe_names
 from lmrun.config.places import Places, existing
 from lmrun.config.revisions import Repository
-from lmrun.errors import ExitStatus, LmrunError, UsageError
+from lmrun.errors import ConfigError, ExitStatus, LmrunError, UsageError
 from lmrun.plan.compare import compare
 from lmrun.plan.compare_text import report_markdown, report_text
 from lmrun.plan.comparison import Comparison, Report, Side
@@ -70,7 +70,10 @@ def _split(argv: Sequence[str]) -> tuple[dict[str, str], list[list[str]]]:
 
 def _sides(sides: Sequence[list[str]], store: Store) -> tuple[Side, Side]:
     if len(sides) == 2:
-        return _side(sides[0], store), _side(sides[1], store)
+        old, new = _side(sides[0], store), _side(sides[1], store)
+        if not old.config and not new.config and new.refusal is not None:
+            raise ConfigError(new.refusal)
+        return old, new
     words = sides[0]
     if not words:
         raise UsageError(

@@ -60,11 +60,11 @@ def _summary(one: Comparison) -> tuple[str, ...]:
 
 
 def _consequences(one: Comparison) -> Iterator[str]:
-    if one.status is Status.same:
-        yield "touched, and nothing differs"
-        return
     if one.new_refusal is not None:
         yield f"refused: {one.new_refusal.splitlines()[0]}"
+        return
+    if one.status is Status.same:
+        yield "touched, and nothing differs"
         return
     if one.changes:
         yield things(len(one.changes), "setting")
@@ -81,7 +81,8 @@ def _consequences(one: Comparison) -> Iterator[str]:
 
 def _text(one: Comparison) -> str:
     if one.status is Status.same:
-        return "\n".join([*_head(one), "", "no difference"])
+        refused = [f"refused, both sides: {one.new_refusal}"] if one.new_refusal else []
+        return "\n".join([*_head(one), "", "no difference", *refused])
     parts = ["\n".join(_head(one))]
     for section in _sections(one):
         lines = [section.title]
@@ -106,7 +107,8 @@ def _markdown(one: Comparison) -> str:
     sides = [f"{word} `{side}`" for word, side in (("old", one.old), ("new", one.new)) if side]
     parts.append(", ".join(sides))
     if one.status is Status.same:
-        return "\n\n".join([*parts, "No difference."])
+        refused = [f"Refused, both sides: {_escaped(one.new_refusal)}"] if one.new_refusal else []
+        return "\n\n".join([*parts, "No difference.", *refused])
     for section in _sections(one):
         body = [_table(section.header, section.rows)] if section.rows else []
         if section.lines:

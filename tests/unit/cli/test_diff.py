@@ -183,6 +183,21 @@ def test_speed_at_contexts_that_both_sides_have_shows_what_the_cache_costs(capfd
     assert "at context" not in shorter
 
 
+def test_sides_of_which_none_can_be_composed_are_no_sides(capfd: Capture) -> None:
+    for argv in (["+recipe=nope", "--", "+recipe=nope"], ["kv.bits=5", "--", "kv.bits=7"]):
+        assert main.run(["diff", *argv]) is ExitStatus.CONFIG
+        out, err = capfd.readouterr()
+        assert out == ""
+    assert err == "lmrun: kv.bits=7 (command line): expected one of 4, 8, 16 or 32.\n"
+
+
+def test_sides_that_are_refused_alike_say_so(capfd: Capture) -> None:
+    out = _out(capfd, "kv.memory=1B", "--", "kv.memory=1B")
+    assert "\nno difference\nrefused, both sides: kv.memory=1 B (command line): one seq" in out
+    out = _out(capfd, "kv.memory=1B", "--", "kv.memory=1B", "--markdown")
+    assert "\n\nNo difference.\n\nRefused, both sides: kv.memory=1 B (command line): one" in out
+
+
 def test_a_side_that_is_refused_is_a_finding(capfd: Capture) -> None:
     out = _out(capfd, "kv.bits=8", "--", "kv.memory=1B")
     assert "refused\n  new: kv.memory=1 B (command line): one sequence of 2048 tokens" in out
