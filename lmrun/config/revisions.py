@@ -67,22 +67,28 @@ class Repository:
         inside = [str(path.relative_to(self.top)) for path in self.folders()]
         listed = _git(self.top, "ls-tree", "-r", "-z", "--full-tree", commit, "--", *inside)
         blobs: list[tuple[str, PurePosixPath]] = []
-        for entry in (listed or b"").split(b"\0"):
+        if listed is None:
+            raise _unreadable(commit)
+        for entry in listed.split(b"\0"):
             about, _, name = entry.partition(b"\t")
             words = about.decode().split()
             path = PurePosixPath(os.fsdecode(name))
             if words and words[0].startswith("100") and path.suffix == _SUFFIX:
                 blobs.append((words[2], path))
-        for (_, path), content in zip(blobs, self._contents([b for b, _ in blobs]), strict=True):
+        contents = self._contents(commit, [blob for blob, _ in blobs])
+        for (_, path), content in zip(blobs, contents, strict=True):
             file = root / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
 
-    def _contents(self, blobs: Sequence[str]) -> Iterator[bytes]:
+    def _contents(self, commit: str, blobs: Sequence[str]) -> Iterator[bytes]:
         out = _git(self.top, "cat-file", "--batch", stdin="\n".join(blobs).encode() + b"\n") or b""
         for _ in blobs:
             head, _, out = out.partition(b"\n")
-            size = int(head.split()[2])
+            words = head.split()
+            if len(words) != 3:  # OBJECT missing
+                raise _unreadable(commit)
+            size = int(words[2])
             yield out[:size]
             out = out[size + 1 :]
 
@@ -106,6 +112,13 @@ class Repository:
             recipe_folders=existing(*extra, here / "recipes", shipped_recipes),
             own_configs=own_configs(here, configs),
         )
+
+
+def _unreadable(commit: str) -> UsageError:
+    return UsageError(
+        f"git:{commit[:12]}: its files cannot be read. A partial clone asks its remote for them;"
+        " `git fsck` says what is missing."
+    )
 
 
 def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes | None:
