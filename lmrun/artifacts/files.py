@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,7 +121,8 @@ def write_json(path: Path, document: Any) -> None:  # noqa: ANN401 - any JSON va
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file at once: written aside, flushed, renamed, the folder flushed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    # No pid: containers that share a store have the same ones.
+    aside = path.with_name(f".{path.name}.{secrets.randbits(48)}")
     try:
         with aside.open("w", encoding="utf-8") as out:
             out.write(text)

@@ -15,7 +15,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -279,9 +279,8 @@ def _note(home: Path, identity: str, use: Use) -> FileLock:
 def _touch(home: Path, use: Use) -> None:
     """Remember when the artifacts were last used: the mtime of their folders."""
     for stage, fingerprint in use.artifacts.items():
-        folder = home / "artifacts" / stage / fingerprint
-        if folder.is_dir():
-            os.utime(folder)
+        with suppress(FileNotFoundError):  # not built yet, or being replaced
+            os.utime(home / "artifacts" / stage / fingerprint)
 
 
 def _forget(home: Path, identity: str) -> None:
