@@ -1,5 +1,7 @@
 """Speed in lines: each estimate as the sum that it is, and beside what was observed."""
 
+from collections.abc import Iterator
+
 from lmrun.plan.sizes import show_bytes, show_count, show_seconds, things
 from lmrun.plan.speed import Compared, Observed, SpeedEstimate, Speeds, Term
 
@@ -11,9 +13,11 @@ def speed_lines(speeds: Speeds, tp: int) -> list[str]:
     notes = "; communication between ranks is not counted" if tp > 1 else ""
     lines = [f"speed     at best ({speeds.source}{notes})"]
     for estimate in speeds.estimates:
-        time = show_seconds(estimate.seconds)
-        rate = f"{_rate(estimate.tokens_per_s)} = {estimate.tokens} / {time}"
-        lines += [f"  {_what(estimate)}: {rate}", f"      {time} = {_sum(estimate)}"]
+        rate = (
+            f"{_rate(estimate.tokens_per_s)} = {estimate.tokens} / {show_seconds(estimate.seconds)}"
+        )
+        longer = ", the longer of" if estimate.rule == "max" else ""
+        lines += [f"  {_what(estimate)}: {rate}{longer}", *_parts(estimate)]
     return lines
 
 
@@ -34,23 +38,25 @@ def _what(estimate: SpeedEstimate) -> str:
     return f"decode, {sequences} at context {estimate.context_length}"
 
 
-def _sum(estimate: SpeedEstimate) -> str:
+def _parts(estimate: SpeedEstimate) -> Iterator[str]:
     if estimate.rule == "sum":
-        return _added(list(estimate.terms))
-    reads = [term for term in estimate.terms if term.unit == "B"]
-    flops = [term for term in estimate.terms if term.unit == "FLOP"]
-    return f"the longer of reading {_total(reads)} and computing {_total(flops)}"
+        yield from (_row(term.seconds, _term(term)) for term in estimate.terms)
+        return
+    for what, unit in (("reading", "B"), ("computing", "FLOP")):
+        terms = [term for term in estimate.terms if term.unit == unit]
+        if len(terms) == 1:
+            yield _row(terms[0].seconds, f"{what} {_term(terms[0])}")
+            continue
+        yield _row(sum(term.seconds for term in terms), what)
+        yield from (f"{'':15}{show_seconds(term.seconds):>8} {_term(term)}" for term in terms)
 
 
-def _total(terms: list[Term]) -> str:
-    total = show_seconds(sum(term.seconds for term in terms))
-    return f"{total} ({_added(terms)})" if len(terms) > 1 else _added(terms)
+def _row(seconds: float, what: str) -> str:
+    return f"  {show_seconds(seconds):>11}  {what}"
 
 
-def _added(terms: list[Term]) -> str:
-    return " + ".join(
-        f"{show_seconds(term.seconds)} {term.what}: {_quantity(term)}" for term in terms
-    )
+def _term(term: Term) -> str:
+    return f"{term.what}: {_quantity(term)}"
 
 
 def _quantity(term: Term) -> str:

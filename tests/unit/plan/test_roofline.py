@@ -168,8 +168,10 @@ def test_the_text_shows_each_estimate_as_a_sum(bench: Bench) -> None:
         """\
 speed     at best (measured here 2026-01-01T00:00:00+00:00, 2 threads)
   decode, 1 sequence at context 0: 51 tokens/s = 1 / 19.6 ms
-      19.6 ms = 16.9 ms weights u4 g128: 507 MB / 30 GB/s + 2.62 ms weights F16: 131 MB / 50 GB/s\
- + 88 us layers: 22 x 4 us + 5 us steps: 1 x 5 us
+      16.9 ms  weights u4 g128: 507 MB / 30 GB/s
+      2.62 ms  weights F16: 131 MB / 50 GB/s
+        88 us  layers: 22 x 4 us
+         5 us  steps: 1 x 5 us
 """
         in text
     )
@@ -177,8 +179,16 @@ speed     at best (measured here 2026-01-01T00:00:00+00:00, 2 threads)
         bench.plan("model.path=builtin:random-llama-1b", "quant=none", "device=rtx4090")
     )
     assert (
-        "      2.05 ms = the longer of reading 2.05 ms weights BF16: 2.07 GB / 1.01 TB/s and"
-        " computing 12.5 us weights BF16: 2.07 GFLOP / 165 TFLOP/s\n" in text
+        """\
+  decode, 1 sequence at context 0: 487 tokens/s = 1 / 2.05 ms, the longer of
+      2.05 ms  reading weights BF16: 2.07 GB / 1.01 TB/s
+      12.5 us  computing weights BF16: 2.07 GFLOP / 165 TFLOP/s
+  decode, 1 sequence at context 2047: 477 tokens/s = 1 / 2.1 ms, the longer of
+       2.1 ms  reading
+                2.05 ms weights BF16: 2.07 GB / 1.01 TB/s
+                45.7 us KV: 46.1 MB / 1.01 TB/s
+"""
+        in text
     )
 
 
