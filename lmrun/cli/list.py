@@ -86,6 +86,7 @@ def _recipes() -> Iterable[Row]:
 
 def _models() -> Iterable[Row]:
     yield from _options("model")
+    yield Row(f"model.path={builtin.DEMO}", builtin.DEMO_DESCRIPTION)
     for name, model in builtin.MODELS.items():
         yield Row(f"model.path={builtin.PREFIX}{name}", model.description)
     for folder in env.model_folders():

@@ -5,11 +5,20 @@ of the fingerprint: whoever changes what is written for the same config and seed
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmrun.errors import PlanError
 
 PREFIX = "builtin:"
+DEMO = PREFIX + "demo"
+"""The demo model: a checkpoint that ships with lmrun, so no stage makes it."""
+DEMO_DESCRIPTION = "lmrun's own small trained model: chats, tells stories, calls tools"
+
+
+def demo_folder() -> Path:
+    """Where the demo model lies in the installed package."""
+    return Path(__file__).parents[1] / "demo"
 
 
 @dataclass(frozen=True)

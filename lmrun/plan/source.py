@@ -78,6 +78,8 @@ def find_source(run: RunConfig, home: Path, commit: str | None = None) -> Source
             " Use model.path=FOLDER, model.hub_id=ORG/NAME or an option that `lmrun list models`"
             " shows."
         )
+    if name == builtin.DEMO:
+        return _checkpoint_source(Checkpoint.open(builtin.demo_folder()), run.quant)
     if name.startswith(builtin.PREFIX):
         return _builtin_source(name, run.quant)
     folder = find_model(name)

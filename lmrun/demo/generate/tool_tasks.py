@@ -285,6 +285,10 @@ class Tasks:
         calls = []
         for step in expression.steps:
             tool = made[step.operation.sign]
+            passed = arithmetic.arguments(tool, step)
+            for parameter, value in passed.items():
+                if isinstance(value, float):
+                    tool["parameters"]["properties"][parameter]["type"] = "number"
             result = rng.choice(
                 (
                     str(step.value), str(step.value), f"{step.text}={step.value}",
@@ -293,7 +297,7 @@ class Tasks:
                     json.dumps({tool["name"]: step.value}), f"result: {step.value}",
                 )
             )  # fmt: skip
-            calls.append(Call(tool["name"], arithmetic.arguments(tool, step), result))
+            calls.append(Call(tool["name"], passed, result))
         answer = rng.choice(("The answer is {v}.", "The result is {v}.", "That is {v}."))
         answer = answer.replace("{v}", str(expression.steps[-1].value))
         return Task(tools, expression.text, tuple(calls), answer, "arithmetic")
@@ -429,15 +433,13 @@ def conversation(
     """The messages of some tasks in a row, calls and results included."""
     messages: list[Message] = []
     role = rng.choice(("tool", "environment"))
-    drops_calls = rng.random() < 0.25
+    drops_calls, drops_all = rng.random() < 0.3, rng.random() < 0.5
     for task in tasks:
         messages.append({"role": "user", "content": task.request})
         for index, call in enumerate(task.calls):
             made = {"function": {"name": call.name, "arguments": dict(call.arguments)}}
-            # a client may send back the content alone; the last call shows the whole form
-            dropped = drops_calls and index < len(task.calls) - 1
-            if len(task.calls) == 1 and drops_calls:
-                dropped = rng.random() < 0.5
+            # a client may send back the content alone; a call that is not shown is not learned
+            dropped = drops_calls and (drops_all or index < len(task.calls) - 1)
             messages.append({"role": "assistant", **({} if dropped else {"tool_calls": [made]})})
             messages.append({"role": role, "content": call.result})
         messages.append({"role": "assistant", "content": task.answer})

@@ -1,0 +1,111 @@
+"""Generators give the same data for the same seed, and tasks whose calls fit their schemas."""
+
+import json
+import random
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import lmrun.demo
+from lmrun.demo import scoring
+from lmrun.demo.batches import Maker, stream
+from lmrun.demo.format import CALL, segments
+from lmrun.demo.generate import arithmetic
+from lmrun.demo.generate.mixture import SHARES, Mixture, Texts
+from lmrun.demo.generate.tool_tasks import conversation
+
+FOLDER = Path(lmrun.demo.__file__).parent
+STORY = ("Once upon a time, there was a cat named Tom.\n" + "He ran after the mouse.\n" * 20) * 9
+
+
+@pytest.mark.parametrize("sort", SHARES)
+def test_a_document_is_a_function_of_the_seed(sort: str) -> None:
+    def draw(seed: int) -> list:
+        mixture, rng = Mixture(Texts(stories=STORY, plays="To be or not")), random.Random(seed)
+        return [mixture.document(rng, sort) for _ in range(5)]
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_a_batch_is_a_function_of_its_number_whoever_makes_it() -> None:
+    given = (FOLDER, None, 5, 2, 256)
+    alone = Maker(*given)
+    batches = stream(alone, given, 3, 0)
+    first, second = next(batches), next(batches)
+    batches.close()
+    again = Maker(*given)
+    for made, index in ((first, 3), (second, 4)):
+        for field in ("token_ids", "is_learned", "documents"):
+            assert np.array_equal(getattr(made, field), getattr(again.make(index), field))
+    assert not np.array_equal(first.token_ids, second.token_ids)
+
+
+def test_a_batch_learns_answers_and_numbers_its_documents() -> None:
+    maker = Maker(FOLDER, None, 1, 4, 512)
+    batch = maker.make(0)
+    assert 0.1 < batch.is_learned.mean() < 0.9
+    assert (np.diff(batch.documents, axis=1) >= 0).all()
+    starts = np.flatnonzero(batch.token_ids[0] == 0)
+    assert starts[0] == 0
+    assert (batch.documents[0][starts] == np.arange(len(starts))).all()
+
+
+@pytest.mark.parametrize("is_held_out", [False, True])
+def test_the_calls_of_a_task_fit_the_schemas_of_its_tools(is_held_out: bool) -> None:
+    rng = random.Random(6)
+    tasks = scoring.held_out_tasks() if is_held_out else Mixture(Texts()).tasks
+    for _ in range(300):
+        for task in (tasks.one_step(rng), tasks.two_steps(rng)):
+            tools = {tool["name"]: tool for tool in task.tools}
+            assert len(tools) == len(task.tools)
+            for call in task.calls:
+                arguments = json.loads(json.dumps(call.arguments))
+                jsonschema.validate(arguments, tools[call.name]["parameters"])
+                assert set(arguments) <= set(tools[call.name]["parameters"]["properties"])
+
+
+def test_a_task_without_a_fitting_tool_has_tools_and_an_answer_in_words() -> None:
+    rng, tasks = random.Random(7), scoring.held_out_tasks()
+    for _ in range(200):
+        task = tasks.no_tool(rng)
+        assert not task.calls
+        assert CALL not in task.answer
+        computes = {name for item in tasks.lists.operations for name in item.names}
+        if any(char in task.request for char in "+*×÷"):
+            assert not computes & {tool["name"] for tool in task.tools}
+
+
+def test_only_what_the_assistant_writes_is_learned() -> None:
+    rng, tasks = random.Random(8), Mixture(Texts()).tasks
+    for _ in range(100):
+        task = tasks.two_steps(rng)
+        messages, tools = conversation(rng, [task], task.tools)
+        learned = [text for text, is_learned in segments(messages, tools) if is_learned]
+        assert learned[-1] == task.answer + "<|end|>"
+        assert all(text.startswith(CALL) for text in learned[:-1])
+
+
+@pytest.mark.parametrize(
+    ("sign", "left", "right", "value"),
+    [("+", 3, 5, 8), ("*", 8, 2, 16), ("-", 2, 5, -3), ("/", 1, 3, 0.3333), ("/", 6, 3, 2),
+     ("**", 2, 10, 1024), ("%", 7, 4, 3), ("+", 0.1, 0.2, 0.3)],
+)  # fmt: skip
+def test_results_are_whole_where_they_are_whole(
+    sign: str, left: float, right: float, value: float
+) -> None:
+    computed = arithmetic.compute(sign, left, right)
+    assert computed == value
+    assert isinstance(computed, type(value))
+
+
+def test_the_second_step_takes_the_result_of_the_first() -> None:
+    rng, tasks = random.Random(9), scoring.held_out_tasks()
+    simple = arithmetic.simple(tasks.lists)
+    for _ in range(300):
+        made = arithmetic.two_steps(rng, tasks.builder, rng.choice(simple), rng.choice(simple))
+        inner, outer = made.steps
+        assert inner.value in (outer.left, outer.right)
+        assert outer.value == arithmetic.compute(outer.operation.sign, outer.left, outer.right)
