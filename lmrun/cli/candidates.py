@@ -11,8 +11,7 @@ from pathlib import Path
 from lmrun import env
 from lmrun.cli import help as texts
 from lmrun.cli import reporting
-from lmrun.cli.main import _TAKE_A_VALUE as TAKE_A_VALUE
-from lmrun.cli.main import VERBS
+from lmrun.cli.main import TAKE_A_VALUE, VERBS
 from lmrun.config import keys
 from lmrun.config.names import recipe_names
 from lmrun.config.places import Places

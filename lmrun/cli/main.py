@@ -46,7 +46,7 @@ _OTHER_WORDS = {"serve": "up", "run": "up", "start": "up", "launch": "up", "stop
 """What other tools call a verb."""
 
 _COMPOSING = ("up", "plan", "build")
-_TAKE_A_VALUE = (
+TAKE_A_VALUE = (
     "--cfg",
     "-c",
     "--info",
@@ -122,7 +122,7 @@ def _dispatch(argv: list[str]) -> ExitStatus:
     if not argv:
         sys.stdout.write(texts.SHORT)
         return ExitStatus.OK
-    how, argv = reporting.take(argv, _TAKE_A_VALUE)
+    how, argv = reporting.take(argv, TAKE_A_VALUE)
     if argv[:1] == ["help"]:
         argv = [*argv[1:], "--help"]
     if "--help" in argv or "-h" in argv:
@@ -150,7 +150,7 @@ def _verb(argv: list[str]) -> tuple[str, list[str]]:
     """The verb, which is the first bare word, and the words without it."""
     before = ""
     for index, word in enumerate(argv):
-        if _is_bare(word) and before not in _TAKE_A_VALUE:
+        if _is_bare(word) and before not in TAKE_A_VALUE:
             _check_verb(word)
             return word, argv[:index] + argv[index + 1 :]
         before = word

@@ -13,20 +13,11 @@ from lmrun.errors import ConfigError, DriftError, ExitStatus, PlanError, UsageEr
 from lmrun.plan import lock as locks
 from lmrun.plan.plan import Action
 from lmrun.stages import resolve
-from unit.cli.sites import STAGES, Site, build_all, copy, enter, flip, lay_out
+from unit.cli.sites import STAGES, Site, copy, enter, flip
 
 FILE = "locks/tiny.lock.yaml"
 WHAT = "(4 model files, 3 artifacts)"
 CONFIG = "  config: undo the change, or lock again\n"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe in which all is built, and no lock."""
-    folder = lay_out(tmp_path_factory.mktemp("built") / "site")
-    with pytest.MonkeyPatch.context() as patch:
-        build_all(enter(folder, patch))
-    return folder
 
 
 @pytest.fixture

@@ -31,19 +31,19 @@ ALL_MOVED = "  other artifacts would be built: resolve, calibrate, quantize, con
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def locked(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe, its lock, and all that it pins."""
-    folder = lay_out(tmp_path_factory.mktemp("built") / "site")
+    folder = copy(built, tmp_path_factory.mktemp("locked") / "site")
     with pytest.MonkeyPatch.context() as patch:
-        build_all(enter(folder, patch))
+        enter(folder, patch)
         assert lock_verb.run(["recipe=tiny"]) is ExitStatus.OK
     return folder
 
 
 @pytest.fixture
-def site(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(locked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A copy of it, to spoil."""
-    copied = enter(copy(built, tmp_path / "site"), monkeypatch)
+    copied = enter(copy(locked, tmp_path / "site"), monkeypatch)
     resolve.hash_inputs(copied.store.home, copied.plan().unhashed)
     for stage in copied.plan().stages:
         artifact = copied.store.find(stage.name, stage.fingerprint or "")
