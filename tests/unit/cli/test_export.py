@@ -16,18 +16,7 @@ from lmrun.errors import ExitStatus
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.planner import make_plan
-
-QUANTIZED = ("model=random_llama", "quant.method=rtn", "quant.group_size=32")
-
-
-@pytest.fixture(scope="session")
-def built_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the artifacts of QUANTIZED; to be copied."""
-    home = tmp_path_factory.mktemp("export")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMRUN_HOME", str(home))
-        assert main.run(["build", *QUANTIZED]) is ExitStatus.OK
-    return home
+from unit.cli.conftest import QUANTIZED
 
 
 @pytest.fixture

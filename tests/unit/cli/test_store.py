@@ -17,10 +17,10 @@ from lmrun.cli import main
 from lmrun.cli.store import parse_age
 from lmrun.cli.store_text import ago
 from lmrun.errors import ExitStatus, UsageError
+from unit.cli.conftest import QUANTIZED
 
 TINY = ("model=random_llama", "quant=none")
 _COLUMNS = ("stage", "fingerprint", "size", "age", "last used", "used by")
-QUANTIZED = ("model=random_llama", "quant.method=rtn", "quant.group_size=32")
 
 
 class Command:
@@ -49,16 +49,6 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture
 def store() -> Store:
     return Store(env.home())
-
-
-@pytest.fixture(scope="session")
-def built_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with the artifacts of QUANTIZED; to be copied."""
-    home = tmp_path_factory.mktemp("built")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LMRUN_HOME", str(home))
-        assert main.run(["build", *QUANTIZED]) is ExitStatus.OK
-    return home
 
 
 @pytest.fixture
