@@ -10,6 +10,7 @@ from lmrun.artifacts.store import Store
 from lmrun.config import Composed, RunConfig
 from lmrun.config.located import located, with_origin
 from lmrun.config.not_built import not_built
+from lmrun.config.schema import FrontendConfig
 from lmrun.errors import PlanError
 from lmrun.plan import fitting, offline
 from lmrun.plan.alternatives import alternatives
@@ -23,7 +24,7 @@ from lmrun.plan.parallel import check_ranks
 from lmrun.plan.plan import Action, FrontendSettings, ModelKind, Plan, StagePlan
 from lmrun.plan.roofline import Workload, speeds
 from lmrun.plan.source import Source, find_source
-from lmrun.plan.speed import Speeds
+from lmrun.plan.speed import Observed, Speeds
 from lmrun.plan.stage_plans import Stages
 from lmrun.plan.stage_specs import CONVERT
 from lmrun.plan.unread import unread
@@ -78,26 +79,10 @@ def plan_run(
         if source.hub is not None:
             offline.check_download(source.hub.download_bytes, Path(source.path))
     workspace = _workspace(source, stage_plans, store)
-    backend, frontend = run.backend, run.frontend
-    engine = EngineSettings(
-        workspace=str(workspace or ""),
-        isa=backend.isa.value,
-        threads=backend.threads or machine.cores,
-        num_blocks=budget.num_blocks,
-        block_size=run.kv.block_size,
-        kv_bits=run.kv.bits,
-        max_num_seqs=backend.max_num_seqs,
-        max_batch_tokens=backend.max_batch_tokens,
-        context_length=context_length,
-        prefix_caching=run.kv.prefix_caching,
-    )
+    engine = _engine_settings(run, machine, budget, context_length, workspace)
     device = _device(machine)
-    work = Workload(source.spec, budget, engine, backend.activation_bits)
-    observed = None
-    if machine.is_here and workspace is not None:
-        key = observation_key(store.home, dataclasses.asdict(engine), machine.identity)
-        seen = find_observation(store.home, key)
-        observed = beside(work, ceilings, seen) if seen else None
+    work = Workload(source.spec, budget, engine, run.backend.activation_bits)
+    is_seen = machine.is_here and workspace is not None
     return Plan(
         model_kind=source.kind,
         model_path=source.path,
@@ -113,23 +98,54 @@ def plan_run(
         speeds=Speeds(NOT_ESTIMATED, ())
         if unbuilt and machine.is_here
         else speeds(work, device, ceilings),
-        observed=observed,
+        observed=_observed(work, machine, ceilings, store.home) if is_seen else None,
         engine=engine,
         served_name=run.model.served_name or source.served_name,
         chat_template=run.model.chat_template,
-        frontend=FrontendSettings(
-            host=frontend.host,
-            port=frontend.port,
-            ui=frontend.ui.value,
-            ui_port=frontend.ui_port,
-            drain_s=frontend.drain_s,
-        ),
+        frontend=_frontend(run.frontend),
         recipe=recipe,
         notes=source.notes,
         config=msgspec.to_builtins(run),
         refusals=refusals,
         hub=source.hub,
     )
+
+
+def _engine_settings(
+    run: RunConfig, machine: Machine, budget: Budget, context_length: int, workspace: Path | None
+) -> EngineSettings:
+    backend = run.backend
+    return EngineSettings(
+        workspace=str(workspace or ""),
+        isa=backend.isa.value,
+        threads=backend.threads or machine.cores,
+        num_blocks=budget.num_blocks,
+        block_size=run.kv.block_size,
+        kv_bits=run.kv.bits,
+        max_num_seqs=backend.max_num_seqs,
+        max_batch_tokens=backend.max_batch_tokens,
+        context_length=context_length,
+        prefix_caching=run.kv.prefix_caching,
+    )
+
+
+def _frontend(frontend: FrontendConfig) -> FrontendSettings:
+    return FrontendSettings(
+        host=frontend.host,
+        port=frontend.port,
+        ui=frontend.ui.value,
+        ui_port=frontend.ui_port,
+        drain_s=frontend.drain_s,
+    )
+
+
+def _observed(
+    work: Workload, machine: Machine, ceilings: Ceilings | None, home: Path
+) -> Observed | None:
+    """What runs with the same engine settings showed, beside today's estimates."""
+    key = observation_key(home, dataclasses.asdict(work.engine), machine.identity)
+    seen = find_observation(home, key)
+    return beside(work, ceilings, seen) if seen else None
 
 
 def _offline_costs(
