@@ -106,6 +106,15 @@ class Tasks:
     # requests
 
     def _framed(self, rng: random.Random, ask: Ask) -> str:
+        text = self._request(rng, ask)
+        if self.builder.is_varied and rng.random() < 0.12:
+            said = variety.remark(rng, self.vocabulary)
+            if rng.random() < 0.6:
+                return f"{said} {text}"
+            return f"{text if text[-1] in '.!?' else text + '.'} {said}"
+        return text
+
+    def _request(self, rng: random.Random, ask: Ask) -> str:
         text = ask.text
         if ask.is_sentence:
             draw = rng.random()

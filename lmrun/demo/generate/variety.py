@@ -36,6 +36,11 @@ _CLOSERS = (
     "", "", "", "", "", "", "", " please", ", please", " for me", " now", ", thanks", " today",
     " at once", " if possible", " when you can", ", would you", " for my team", ", will you",
     " before lunch", " again", " this time", ", it is important", " without delay", ", okay",
+    " as fast as you can", " as well as you can", " as quickly as possible", " before I forget",
+    " if you do not mind", " whenever it suits you", " in a moment", " on my behalf", " just once",
+    " if that is all right", " without asking back", " like last time", " the usual way", " first of all",
+    " until I say stop", " so that I can go home", " because I asked", " before it is too late",
+    " while I wait", " instead of me", " as a favor", " as always", " as agreed", " as we said", " at last",
 )  # fmt: skip
 _ENDS = (".", ".", ".", "", "", "!", "?")
 _LEADS = (
@@ -201,6 +206,21 @@ def free(draw: Callable[[], str]) -> str:
         text = draw()
         if text.lower().strip(" .?!") not in _HELD_OUT:
             return text
+
+
+_REMARKS = (
+    "I had a long day.", "It is urgent.", "I am new here.", "My {w} is {x}.", "The {w} looks {x}.",
+    "I was at the {w} before.", "You helped me with the {w} last time.", "I know little about the {w}.",
+    "Nobody else can do it.", "It will not take long.", "The {x} {w} is broken.", "We talked about {w}.",
+    "I need it for the {w}.", "There is no hurry.", "I would do it myself.", "Somebody told me about you.",
+    "My {w} cannot do that.", "This is my first try.", "You are good at this.", "I hope it works.",
+)  # fmt: skip
+
+
+def remark(rng: random.Random, vocabulary: Vocabulary) -> str:
+    """A sentence beside the point."""
+    text = rng.choice(_REMARKS).replace("{w}", vocabulary.word(rng))
+    return text.replace("{x}", rng.choice(words.ADJECTIVES))
 
 
 def request_frame(rng: random.Random) -> str:
