@@ -13,7 +13,7 @@ from lmrun import env
 from lmrun.artifacts.measurements import Ceilings, load_ceilings, save_ceilings
 from lmrun.cli.doctor_checks import Check, Status, checks
 from lmrun.cli.flags import split
-from lmrun.errors import ExitStatus, UsageError
+from lmrun.errors import ExitStatus, LmrunError, UsageError
 from lmrun.json_schema import closed
 from lmrun.plan.machine import this_machine
 
@@ -49,14 +49,13 @@ def run(argv: list[str]) -> ExitStatus:
     flags, rest = split(argv, FLAGS)
     if rest:
         raise UsageError(f"doctor: expected flags alone, got {rest[0]}. It looks at the machine.")
-    if "--measure" in flags:
-        _measure()
+    measured = _measure() if "--measure" in flags else None
     found = list(checks())
     report = Report(
         schema_version=SCHEMA_VERSION,
         status=_worst(found),
         checks=found,
-        ceilings=load_ceilings(env.home(), this_machine().identity),
+        ceilings=load_ceilings(env.home(), this_machine().identity) or measured,
     )
     if "--json" in flags:
         sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n")
@@ -65,7 +64,8 @@ def run(argv: list[str]) -> ExitStatus:
     return ExitStatus.STAGE_FAILED if report.status is Status.fail else ExitStatus.OK
 
 
-def _measure() -> None:
+def _measure() -> Ceilings:
+    """Measure and keep; where the store takes nothing, the figures are shown all the same."""
     # loads the engine, NumPy and sockets, which the checks alone do not need
     from lmrun.bench.ceilings import measure  # noqa: PLC0415
 
@@ -75,12 +75,17 @@ def _measure() -> None:
 
     machine = this_machine()
     load = os.getloadavg()[0]
-    save_ceilings(env.home(), measure(machine.identity, say=say))
+    measured = measure(machine.identity, say=say)
+    try:
+        save_ceilings(env.home(), measured)
+    except (LmrunError, OSError) as error:
+        say(f"not kept, so plans do not know: {error}")
     if load > machine.cores / 2:
         say(
             f"the machine was busy (load {load:.1f}, {machine.cores} cores), figures may be too"
             " low. Measure again when it is not: the better ones stay."
         )
+    return measured
 
 
 def _worst(found: list[Check]) -> Status:

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from lmrun import events, log
+from lmrun import log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.deploy.locking import Locked
@@ -16,6 +16,7 @@ from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
 from lmrun.errors import ArtifactError, ExitStatus, LmrunError, StageError
 from lmrun.models import chat_template, text_files
+from lmrun.plan import planned
 from lmrun.plan.plan import ModelKind, Plan, check_runnable
 from lmrun.plan.planner import make_plan
 from lmrun.plan.text import plan_text
@@ -131,11 +132,7 @@ def show(plan: Plan, *, in_full: bool = True) -> None:
 
     ``-q`` and JSON lines leave the plan out; the `Planned` event is sent in any case.
     """
-    stages = (
-        events.PlannedStage(stage.name, str(stage.action), stage.fingerprint, stage.why)
-        for stage in plan.stages
-    )
-    events.emit(events.Planned(plan.served_name, plan.recipe, tuple(stages)))
+    planned.emit(plan)
     if in_full and log.is_chatty():
         sys.stderr.write(plan_text(plan) + "\n\n")
         sys.stderr.flush()

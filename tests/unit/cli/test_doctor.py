@@ -97,6 +97,18 @@ def test_measuring_keeps_the_ceilings_for_later_plans(
     assert "\nceilings, " in printed.out
 
 
+def test_figures_that_cannot_be_kept_are_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LMRUN_HOME", "/proc/none")
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(ceilings, "DEFAULT", ceilings.Effort(1, 0.005, 1, caches=1))
+    assert main.run(["doctor", "--measure"]) is ExitStatus.STAGE_FAILED
+    out, err = capfd.readouterr()
+    assert "\nmeasuring: not kept, so plans do not know: " in err
+    assert "\nceilings, " in out
+
+
 def test_a_store_that_cannot_be_written_fails_with_status_5(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,7 +69,7 @@ def test_a_second_command_appends_with_a_name_of_its_own(tmp_path: Path) -> None
     for _ in range(2):
         assert main.run(["plan", "kv.bits=8", "--events", file, "-q"]) is ExitStatus.OK
     found = read(tmp_path / "events")
-    assert names(found) == 2 * ["command_started", "command_finished"]
+    assert names(found) == 2 * ["command_started", "planned", "command_finished"]
     assert len({event["run"] for event in found}) == 2
 
 
