@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from lmrun.models.hub_files import HubFile
+from lmrun.models.hub_files import HubFile, is_commit
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class HubCache:
         return self.folder / "snapshots" / commit
 
     def cached_commit(self) -> str | None:
-        """What the revision stood for when the cache was last filled under it."""
+        """What the revision stood for when the cache was last filled under it; None for a note that
+        a killed process tore."""
         file = self.folder / "refs" / self.revision
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+        text = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+        return text if is_commit(text) else None
 
     def is_cached(self, commit: str, file: HubFile) -> bool:
         """Whether the cache holds a file of this commit in full length."""
