@@ -38,6 +38,8 @@ def run(argv: list[str]) -> ExitStatus:
         plan = ready(composed, plan, store)
         artifacts = {stage.name: stage.fingerprint for stage in plan.stages if stage.fingerprint}
         with using(store.home, Use("lock", artifacts)):
+            if "--no-build" not in given:
+                plan = _completed(composed, plan, store)  # `store gc` may have come in between
             lock = locking.gather(composed, plan, store)
             sys.stdout.write(_write(path, lock) + "\n")
             note_lock(store.home, path)
@@ -61,6 +63,11 @@ def _built(composed: Composed, plan: Plan, store: Store) -> Plan:
     """The plan with all its artifacts there: those too that nothing needs any more."""
     if plan.missing or not locking.unbuilt(plan, store):
         plan = build(composed, store)
+    return _completed(composed, plan, store)
+
+
+def _completed(composed: Composed, plan: Plan, store: Store) -> Plan:
+    """The plan after everything was built that is not there."""
     while absent := locking.unbuilt(plan, store):
         plan = build(composed, store, show_plan=False, goal=absent[-1])
     return plan

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lmrun import log
 from lmrun.artifacts.store import Artifact, Store
+from lmrun.artifacts.uses import Use, using
 from lmrun.config import Composed
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.process import Children
@@ -74,6 +75,22 @@ class Builder:
     async def _run(self, plan: Plan, goal: str) -> Plan:
         if self._has(plan, goal):
             return plan
+        await self._run_stages(plan, goal)
+        plan = self.plan()
+        if not self._has(plan, goal):  # `store gc` took it when the stages let go of it
+            fingerprints = {stage.name: stage.fingerprint or "" for stage in plan.stages}
+            with using(self._store.home, Use("build", fingerprints, recipe=plan.recipe)):
+                plan = self.plan()
+                if not self._has(plan, goal):
+                    await self._run_stages(plan, goal)
+                plan = self.plan()
+        if not self._has(plan, goal):
+            what = "workspace" if goal == WORKSPACE_STAGE else f"artifact of {goal}"
+            raise StageError(f"build: the stages ended well, and there is no {what}.")
+        return plan
+
+    async def _run_stages(self, plan: Plan, goal: str) -> None:
+        """Run a plan's stages in a child; the error of the one that fails."""
         document = json.dumps(plan.to_json()).encode() + b"\n"
         child = await self._children.spawn(
             "stages", RUNNER, document, arguments=(goal,), own_terminal=True
@@ -81,11 +98,6 @@ class Builder:
         status = await self._stop.or_result(child.wait())
         if status != ExitStatus.OK:
             raise _failure(status, child.explain_end())
-        plan = self.plan()
-        if not self._has(plan, goal):
-            what = "workspace" if goal == WORKSPACE_STAGE else f"artifact of {goal}"
-            raise StageError(f"build: the stages ended well, and there is no {what}.")
-        return plan
 
     def _has(self, plan: Plan, goal: str) -> bool:
         """Whether nothing is left to run for the goal. For a workspace, a stage that nothing reads

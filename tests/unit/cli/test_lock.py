@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from lmrun.artifacts.removal import sweep
 from lmrun.artifacts.uses import lock_files
 from lmrun.cli import build as build_verb
 from lmrun.cli import lock as verb
 from lmrun.cli import up as up_verb
+from lmrun.deploy.building import Builder
 from lmrun.errors import ConfigError, DriftError, ExitStatus, PlanError, UsageError
 from lmrun.plan import lock as locks
-from lmrun.plan.plan import Action
+from lmrun.plan.plan import Action, Plan
 from lmrun.stages import resolve
-from unit.cli.sites import STAGES, Site, copy, enter, flip
+from unit.cli.sites import STAGES, Site, copy, enter, flip, lay_out
 
 FILE = "locks/tiny.lock.yaml"
 WHAT = "(4 model files, 3 artifacts)"
@@ -149,6 +151,24 @@ def test_a_lock_builds_all_that_is_missing_even_what_nothing_needs(
     assert _run(capsys, "recipe=tiny") == f"{FILE}: unchanged {WHAT}\n"
     assert (folder / "model.safetensors").read_bytes() == digest
     assert site.lock.read_bytes() == before
+
+
+def test_a_sweep_at_the_worst_moment_costs_a_build_and_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = enter(lay_out(tmp_path / "site"), monkeypatch)
+    plans = []
+    real = Builder.plan
+
+    def plan(builder: Builder) -> Plan:
+        plans.append(real(builder))
+        if len(plans) == 2:  # the stages ended, and let go of what they built
+            assert len(sweep(site.store, None).removed) == len(STAGES)
+        return real(builder)
+
+    monkeypatch.setattr(Builder, "plan", plan)
+    assert _run(capsys, "recipe=tiny") == f"{FILE}: written {WHAT}\n"
+    assert all(site.artifact(stage).is_dir() for stage in STAGES)
 
 
 def test_another_file_can_be_named(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
