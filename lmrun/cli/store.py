@@ -44,7 +44,10 @@ def run(argv: list[str]) -> ExitStatus:
             f" Commands: {', '.join(COMMANDS)}."
         )
     argv.remove(name)
-    return COMMANDS[name](argv, Store(env.home()))
+    home = env.home()
+    if home.exists() and not home.is_dir():
+        raise ArtifactError(f"LMRUN_HOME={home}: expected a folder, got a file. Name another.")
+    return COMMANDS[name](argv, Store(home))
 
 
 def _ls(argv: list[str], store: Store) -> ExitStatus:

@@ -60,8 +60,13 @@ def read(path: Path, package: str, places: Places) -> Document:
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{shown}: cannot be read: {error}. Give a UTF-8 text file.") from error
+    except OSError as error:
+        raise ConfigError(f"{shown}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{shown}: expected UTF-8 text, got byte 0x{raw[error.start]:02x} at {error.start}."
+            " Save it as UTF-8."
+        ) from error
     if len(text) > _MAX_BYTES:
         raise ConfigError(f"{shown}: expected at most 1 MiB, got {len(text)} characters.")
     lines, values_in = _parsed(text, shown)
@@ -198,7 +203,9 @@ def _check(document: Document, places: Places) -> None:
 def _unknown(name: str, value: object, origin: Origin, places: Places) -> str:
     if name in keys.groups():
         is_option = isinstance(value, str) and value in places.options(name)
-        got = f"the text {value!r}" if is_option else "nothing" if value is None else "a value"
+        got = (
+            f"the text {value!r}" if is_option else "nothing" if value in (None, {}) else "a value"
+        )
         advice = f" Under `defaults:` write `override /{name}: {value}`." if is_option else ""
         return (
             f"{name} ({origin}): expected its keys below it, got {got}.{advice} Keys of {name}:"

@@ -26,7 +26,13 @@ def options(group: str) -> list[str]:
 
 
 def headline(path: Path) -> str:
-    """The first comment line of a YAML file, which says what it is; "" when there is none."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        first = next((line.strip() for line in lines if line.strip()), "")
+    """The first comment line of a YAML file, which says what it is; "" when there is none.
+
+    Of a file that cannot be read, that.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            first = next((line.strip() for line in lines if line.strip()), "")
+    except OSError as error:
+        return f"(cannot be read: {error.strerror})"
     return first.lstrip("# ") if first.startswith("#") else ""

@@ -124,7 +124,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise PlanError(
             f"{path}: no such file. model.path names a Hugging Face folder or an lmrun workspace."
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise PlanError(f"{path}: expected JSON, got {error}.") from error
     if not isinstance(document, dict):
         raise PlanError(f"{path}: expected a JSON object, got {type(document).__name__}.")

@@ -179,11 +179,17 @@ def read(path: Path) -> Lock:
         raise UsageError(
             f"{path}: no such lock file. Write it with `lmrun lock` and the same overrides."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a lock file, got {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected a lock file, got no UTF-8 text.") from error
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{path}: expected a lock file of at most 16 MiB, got more.")
-    return Lock.from_json(plain_yaml.load(text, str(path)), str(path))
+    document = plain_yaml.load(text, str(path))
+    if not isinstance(document, dict):
+        got = "an empty file" if document is None else "no `key: value` lines"
+        raise ConfigError(f"{path}: expected a lock file, got {got}. Write it with `lmrun lock`.")
+    return Lock.from_json(document, str(path))
 
 
 def write(path: Path, lock: Lock) -> None:

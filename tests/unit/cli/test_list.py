@@ -40,6 +40,26 @@ def test_what_is_not_built_is_marked(capfd: pytest.CaptureFixture[str]) -> None:
     assert line in capfd.readouterr().out
 
 
+def test_a_recipe_that_cannot_be_read_hides_no_other(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("recipes").mkdir()
+    Path("recipes/odd.yaml").symlink_to("/proc/self/mem")  # even root cannot read its beginning
+    (odd, *others) = _json(capfd, "recipes")["recipes"]
+    assert (odd["name"], len(others)) == ("+recipe=odd", 2)
+    assert odd["description"] == "(cannot be read: Input/output error)"
+    assert main.run(["plan", "+recipe=odd"]) is ExitStatus.CONFIG
+    said = "lmrun: recipes/odd.yaml: cannot be read: Input/output error.\n"
+    assert capfd.readouterr().err == said
+
+
+def test_a_file_that_is_not_utf8_is_named_with_its_byte(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("recipes").mkdir()
+    Path("recipes/odd.yaml").write_bytes(b"# \xff\n")
+    assert main.run(["plan", "+recipe=odd"]) is ExitStatus.CONFIG
+    assert capfd.readouterr().err == (
+        "lmrun: recipes/odd.yaml: expected UTF-8 text, got byte 0xff at 2. Save it as UTF-8.\n"
+    )
+
+
 def test_folders_of_models_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

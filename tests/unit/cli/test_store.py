@@ -240,6 +240,16 @@ def test_a_wrong_line_is_refused(command: Command, words: list[str], said: str) 
     assert command("store", *words, status=ExitStatus.USAGE).startswith(f"lmrun: {said}")
 
 
+def test_a_file_is_no_store(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LMRUN_HOME", str(tmp_path / "file"))
+    assert command("store", "ls", status=ExitStatus.STAGE_FAILED) == (
+        f"lmrun: LMRUN_HOME={tmp_path}/file: expected a folder, got a file. Name another.\n"
+    )
+
+
 def test_times_are_read_and_shown() -> None:
     times = ("45s", "30m", "12h", "7d", "2w", "1.5h")
     assert [parse_age(text) for text in times] == [45, 1800, 43200, 604800, 1209600, 5400]

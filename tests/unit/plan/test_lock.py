@@ -135,8 +135,15 @@ def test_nothing_but_a_lock_file_is_read(tmp_path: Path) -> None:
         f"{path}:2: expected YAML, got expected ',' or ']', but got ':'. Write it anew with"
         " `lmrun lock`."
     )
+    for text, got in (("", "an empty file"), ("garbage", "no `key: value` lines")):
+        path.write_text(text)
+        with pytest.raises(ConfigError) as no_lock:
+            locks.read(path)
+        assert str(no_lock.value) == (
+            f"{path}: expected a lock file, got {got}. Write it with `lmrun lock`."
+        )
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="expected a lock file, got 'utf-8' codec"):
+    with pytest.raises(ConfigError, match="expected a lock file, got no UTF-8 text"):
         locks.read(path)
     path.write_text("x" * (locks.MAX_BYTES + 1))
     with pytest.raises(ConfigError, match=r"expected a lock file of at most 16 MiB, got more\.$"):
