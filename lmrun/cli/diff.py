@@ -1,6 +1,5 @@
 """`lmrun diff`: what differs between two deployments, and what follows from it. Writes nothing."""
 
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from pathlib import Path
 from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary
+from lmrun.cli.output import as_json
 from lmrun.config import compose
 from lmrun.config.footprint import footprint
 from lmrun.config.names import recipe_names
@@ -37,10 +37,10 @@ def run(argv: list[str]) -> ExitStatus:
     else:
         report = Report((compare(*_sides(sides, store)),))
     if "--json" in given:
-        text = json.dumps(report.to_json(), indent=1)
+        sys.stdout.write(as_json(report.to_json()))
     else:
         text = report_markdown(report) if "--markdown" in given else report_text(report)
-    sys.stdout.write(text + "\n")
+        sys.stdout.write(text + "\n")
     summary.append(report_markdown(report))
     if "--exit-code" in given and report.is_different:
         return ExitStatus.DIFFERENCE

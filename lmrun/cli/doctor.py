@@ -1,6 +1,5 @@
 """`lmrun doctor`: is all there that lmrun needs, and what can this machine do at most."""
 
-import json
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from lmrun import env
 from lmrun.artifacts.measurements import Ceilings, load_ceilings, save_ceilings
 from lmrun.cli.doctor_checks import Check, Status, checks
 from lmrun.cli.flags import split
+from lmrun.cli.output import as_json
 from lmrun.errors import ExitStatus, LmrunError, UsageError
 from lmrun.json_schema import closed
 from lmrun.plan.machine import this_machine
@@ -58,7 +58,7 @@ def run(argv: list[str]) -> ExitStatus:
         ceilings=load_ceilings(env.home(), this_machine().identity) or measured,
     )
     if "--json" in flags:
-        sys.stdout.write(json.dumps(asdict(report), indent=2) + "\n")
+        sys.stdout.write(as_json(asdict(report)))
     else:
         sys.stdout.write(report_text(report))
     return ExitStatus.STAGE_FAILED if report.status is Status.fail else ExitStatus.OK

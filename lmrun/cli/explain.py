@@ -1,9 +1,9 @@
 """`lmrun explain`: which file or override set a value, and what it beat."""
 
-import json
 import sys
 
 from lmrun.cli import flags
+from lmrun.cli.output import as_json
 from lmrun.config import compose, explain
 from lmrun.errors import ExitStatus, UsageError
 from lmrun.plan.effects import effect
@@ -22,7 +22,7 @@ def run(argv: list[str]) -> ExitStatus:
     explain.check(names)
     composed = compose(overrides)
     if "--json" in given:
-        sys.stdout.write(json.dumps(explain.document(composed, names, effect), indent=1) + "\n")
+        sys.stdout.write(as_json(explain.document(composed, names, effect)))
     else:
         sys.stdout.write(explain.text(composed, names, effect) + "\n")
     return ExitStatus.OK

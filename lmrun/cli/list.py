@@ -1,6 +1,5 @@
 """``lmrun list``: everything that can be named."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from lmrun import deploy, env, json_schema
 from lmrun.artifacts.store import Store
 from lmrun.cli.flags import split
+from lmrun.cli.output import as_json
 from lmrun.config import paths, recipes
 from lmrun.config.names import recipe_names
 from lmrun.config.not_built import is_built
@@ -58,7 +58,7 @@ def run(argv: list[str]) -> ExitStatus:
     if "--json" in flags:
         rows = {kind: [asdict(row) for row in rows] for kind, rows in listed.items()}
         document = {"schema_version": SCHEMA_VERSION, **rows}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        sys.stdout.write(as_json(document))
     else:
         sys.stdout.write("\n".join(_table(kind, rows) for kind, rows in listed.items()))
     return ExitStatus.OK

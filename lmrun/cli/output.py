@@ -4,9 +4,11 @@ import codecs
 import contextlib
 import errno
 import io
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lmrun.errors import LmrunError
 
@@ -30,6 +32,11 @@ class Lost(LmrunError):
         super().__init__(f"stdout: cannot be written: {error.strerror}.")
         self.is_left = isinstance(error, BrokenPipeError)
         """The reader has seen enough, as `head` has."""
+
+
+def as_json(document: Mapping[str, Any]) -> str:
+    """A document as `--json` prints it, a newline at its end."""
+    return json.dumps(document, indent=1) + "\n"
 
 
 def settle() -> None:

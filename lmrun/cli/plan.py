@@ -1,12 +1,14 @@
 """`lmrun plan`: what would run, what it costs, and whether it fits. Writes nothing."""
 
-import json
 import sys
+from pathlib import Path
 
 from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary
-from lmrun.config import compose
+from lmrun.cli.output import as_json
+from lmrun.config import Composed, compose
+from lmrun.config.located import located
 from lmrun.errors import ExitStatus
 from lmrun.plan import planned
 from lmrun.plan.planner import make_plan
@@ -18,8 +20,20 @@ def run(argv: list[str]) -> ExitStatus:
     given, overrides = flags.split(argv, {"--json": False})
     composed = compose(overrides)
     plan = make_plan(composed, Store(env.home()))
+    _check_template(composed)
     planned.emit(plan)
-    text = json.dumps(plan.to_json(), indent=1) if "--json" in given else plan_text(plan)
-    sys.stdout.write(text + "\n")
-    summary.text("lmrun plan", plan_text(plan))
+    text = plan_text(plan)
+    sys.stdout.write(as_json(plan.to_json()) if "--json" in given else f"{text}\n")
+    summary.text("lmrun plan", text)
     return ExitStatus.OK
+
+
+def _check_template(composed: Composed) -> None:
+    """Raise `ConfigError` for a template that is neither a name nor a file that can be read."""
+    choice = composed.run.model.chat_template
+    if choice == "auto":
+        return
+    from lmrun.models import chat_template  # noqa: PLC0415 - jinja2 takes a tenth of a plan
+
+    with located(composed):
+        chat_template.load(choice, Path())

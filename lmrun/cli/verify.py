@@ -1,6 +1,5 @@
 """`lmrun verify`: is everything still as it was locked? Hashes all of it, builds nothing."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from lmrun import env
 from lmrun.artifacts.manifest import check
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary
+from lmrun.cli.output import as_json
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy.verifying import SCHEMA, Report, verify
@@ -41,7 +41,7 @@ def run(argv: list[str]) -> ExitStatus:
     if "--json" in given:
         document = report.to_json()
         check(document, SCHEMA, "verify")
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        sys.stdout.write(as_json(document))
     else:
         sys.stdout.write(report_text(report) + "\n")
     summary.text("lmrun verify", report_text(report))
