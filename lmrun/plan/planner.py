@@ -66,7 +66,6 @@ def plan_run(
     source = find_source(run, store.home, commit)
     check_ranks(source.spec, source.quant, run.parallel.tp)
     context_length = _context_length(run, source)
-    _check_template(run.model.chat_template)
     unbuilt = not_built(run)
     refusals = (*unbuilt, *source.refusals, *_not_here(machine))
     ceilings = load_ceilings(store.home, machine.identity) if machine.is_here else None
@@ -219,15 +218,6 @@ def _device(machine: Machine) -> Device:
         source=machine.source,
         is_this_machine=machine.is_here,
     )
-
-
-def _check_template(choice: str) -> None:
-    """Raise `ConfigError` for a template that is neither a name nor a file that can be read."""
-    if choice == "auto":
-        return
-    from lmrun.models import chat_template  # noqa: PLC0415 - jinja2 takes a tenth of a plan
-
-    chat_template.load(choice, Path())
 
 
 def _context_length(run: RunConfig, source: Source) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from lmrun.cli import build, up
 from lmrun.cli import plan as verb
-from lmrun.errors import ExitStatus, PlanError, UsageError
+from lmrun.errors import ConfigError, ExitStatus, PlanError, UsageError
 from lmrun.plan.plan import Plan
 
 PROBE = """
@@ -68,6 +68,16 @@ refused to run
             run(overrides)
         assert str(caught.value).startswith("backend.name=vllm (command line): not built yet;")
     assert not places[0].exists()
+
+
+def test_a_chat_template_that_is_not_there_is_refused(places: tuple[Path, Path]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        verb.run(["model.path=builtin:random-llama", "model.chat_template=chatm"])
+    assert str(caught.value) == (
+        "model.chat_template=chatm (command line): no such file, and no such name. Use auto, a"
+        " Jinja file, or one of chatml, llama2, llama3, zephyr."
+    )
+    assert verb.run(["model.chat_template=chatml"]) is ExitStatus.OK
 
 
 def test_an_unknown_flag_is_refused(places: tuple[Path, Path]) -> None:

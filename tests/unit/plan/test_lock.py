@@ -140,7 +140,7 @@ def test_nothing_but_a_lock_file_is_read(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as no_lock:
             locks.read(path)
         assert str(no_lock.value) == (
-            f"{path}: expected a lock file, got {got}. Write it with `lmrun lock`."
+            f"{path}: expected a lock file, got {got}. Write it anew with `lmrun lock`."
         )
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="expected a lock file, got no UTF-8 text"):

@@ -9,7 +9,7 @@ import pytest
 
 from lmrun.artifacts.store import Store
 from lmrun.config import compose
-from lmrun.errors import ConfigError, PlanError
+from lmrun.errors import PlanError
 from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.planner import make_plan
 from lmrun.quant.layout import WeightQuant, file_bytes
@@ -227,16 +227,6 @@ def test_launch_settings_are_complete(bench: Bench) -> None:
 def test_the_model_is_served_under_its_folders_name(bench: Bench) -> None:
     assert bench.plan().served_name == "tiny"
     assert bench.plan("model.served_name=chat").served_name == "chat"
-
-
-def test_a_chat_template_that_is_not_there_is_refused(bench: Bench) -> None:
-    with pytest.raises(ConfigError) as caught:
-        bench.plan("model.chat_template=chatm")
-    assert str(caught.value) == (
-        "model.chat_template=chatm (command line): no such file, and no such name. Use auto, a"
-        " Jinja file, or one of chatml, llama2, llama3, zephyr."
-    )
-    assert bench.plan("model.chat_template=chatml").chat_template == "chatml"
 
 
 def test_a_longer_context_than_the_models_is_refused(bench: Bench) -> None:
