@@ -4,7 +4,6 @@ Parameter names and shapes are those of Hugging Face's `LlamaForCausalLM`.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
-
-MaskFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(row, head, query, key) → whether the query sees the key."""
 
 
 @dataclass(frozen=True)
@@ -221,22 +217,6 @@ def document_mask(documents: Tensor) -> Tensor:
     length = documents.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()
     return (documents[:, None, :, None] == documents[:, None, None, :]) & causal
-
-
-def document_blocks(documents: Tensor, within: MaskFunction) -> BlockMask:
-    """The mask of `document_mask` as blocks of 128, from the first and last document of each.
-
-    ``documents`` [B, T] rise along a row; ``within`` is the mask inside a block. T % 128 == 0.
-    """
-    rows, length = documents.shape
-    blocks = documents.view(rows, length // 128, 128)
-    first, last = blocks[..., 0], blocks[..., -1]
-    count = first.shape[1]
-    causal = torch.ones(count, count, dtype=torch.bool, device=documents.device).tril()
-    needed = (last[:, None, :] >= first[:, :, None]) & causal
-    num_blocks = needed.sum(-1, dtype=torch.int32)[:, None]
-    indices = needed.int().argsort(dim=-1, descending=True, stable=True).int()[:, None]
-    return BlockMask.from_kv_blocks(num_blocks, indices, BLOCK_SIZE=128, mask_mod=within)
 
 
 def linears(model: DemoModel) -> list[nn.Parameter]:

@@ -16,18 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
 
 from lmrun.demo import files
 from lmrun.demo.batches import PROMPT_WEIGHT, Batch, Maker, stream
-from lmrun.demo.model import (
-    DemoModel,
-    MaskFunction,
-    Shape,
-    document_blocks,
-    document_mask,
-    linears,
-    rounded_weight,
-)
+from lmrun.demo.model import DemoModel, Shape, document_mask, linears, rounded_weight
 from lmrun.demo.optimizer import Muon
 
 logger = logging.getLogger("lmrun.demo.train")
@@ -44,7 +37,7 @@ def rate(step: int, steps: int) -> float:
 
 def _shared_documents(
     options: argparse.Namespace, device: torch.device
-) -> tuple[Tensor, MaskFunction]:
+) -> tuple[Tensor, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]]:
     """A tensor of document numbers and the mask that reads it."""
     documents = torch.zeros(options.rows, options.length, dtype=torch.int16, device=device)
 
@@ -77,6 +70,7 @@ class Trainer:
         if self.is_cuda:
             self._forward = torch.compile(self.model)
             self._documents, self._within = _shared_documents(options, self.device)
+            self._block_mask = torch.compile(create_block_mask)
 
     def _mask(self, documents: Tensor) -> Any:  # noqa: ANN401 - BlockMask or Tensor
         if self.options.attention == "causal":
@@ -85,7 +79,8 @@ class Trainer:
             return document_mask(documents)
         # one tensor and one closure for all steps, so that nothing is compiled again
         self._documents.copy_(documents)
-        return document_blocks(documents, self._within)
+        rows, length = documents.shape
+        return self._block_mask(self._within, rows, None, length, length, device=self.device)
 
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One update; the losses are still on the device."""

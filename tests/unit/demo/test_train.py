@@ -8,15 +8,7 @@ import pytest
 import torch
 
 from lmrun.demo import files, train
-from lmrun.demo.model import (
-    DemoModel,
-    Shape,
-    attention,
-    document_blocks,
-    document_mask,
-    rounded_kv,
-    rounded_weight,
-)
+from lmrun.demo.model import DemoModel, Shape, rounded_kv, rounded_weight
 from lmrun.demo.optimizer import orthogonal
 
 
@@ -74,22 +66,3 @@ def test_muons_update_has_singular_values_near_one() -> None:
     values = torch.linalg.svdvals(orthogonal(torch.randn(3, 64, 32)).float())
     assert (values > 0.5).all()
     assert (values < 1.5).all()
-
-
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_blocks_of_documents_attend_as_the_whole_mask_does() -> None:
-    torch.manual_seed(2)
-    ends = torch.rand(3, 512) < 0.01
-    documents = ends.cumsum(1)
-
-    def within(
-        row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor
-    ) -> torch.Tensor:
-        del head
-        return (query >= key) & (documents[row, query] == documents[row, key])
-
-    q, k, v = torch.randn(3, 4, 512, 16), torch.randn(3, 2, 512, 16), torch.randn(3, 2, 512, 16)
-    blocks = document_blocks(documents, within)
-    assert (blocks.kv_num_blocks < 4).any()
-    whole = attention(q, k, v, document_mask(documents))
-    assert torch.allclose(attention(q, k, v, blocks), whole, atol=1e-5)
