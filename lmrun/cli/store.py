@@ -1,6 +1,5 @@
 """`lmrun store`: the artifacts on this machine, and archives of them."""
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from lmrun.artifacts.inventory import Entry, chosen, entries, unfinished
 from lmrun.artifacts.removal import Swept, remove, sweep
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.cli import flags, store_text
+from lmrun.cli.output import as_json
 from lmrun.cli.planned_stage import check_has, fingerprint_of
 from lmrun.config import compose
 from lmrun.config.located import located
@@ -262,7 +262,7 @@ def _no_words(command: str, words: Sequence[str]) -> None:
 
 
 def _say_json(document: dict[str, Any]) -> ExitStatus:
-    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    sys.stdout.write(as_json(document))
     return ExitStatus.OK
 
 
