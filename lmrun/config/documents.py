@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,9 @@ from lmrun.config.composed import Origin
 from lmrun.config.places import Places
 from lmrun.errors import ConfigError
 
+_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_BYTES = 1 << 20
+_MAX_LEVELS = 20
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
@@ -91,8 +94,7 @@ def _parsed(text: str, shown: str) -> tuple[Mapping[tuple[str, ...], int], dict[
 
 def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
     try:
-        if "*" in text:
-            _refuse_aliases(text, shown)
+        _refuse_bombs(text, shown)
         root = _composed(text)
     except yaml.YAMLError as error:
         raise ConfigError(_broken(error, shown)) from error
@@ -105,21 +107,28 @@ def _lines(text: str, shown: str) -> dict[tuple[str, ...], int]:
 
 def _composed(text: str) -> yaml.Node | None:
     """The nodes; libyaml is ten times as fast, and the other loader has the better messages."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.compose(text, Loader=loader)
+        return yaml.compose(text, Loader=_FAST)
     except yaml.YAMLError:
         return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
-def _refuse_aliases(text: str, shown: str) -> None:
-    """A few lines of them can stand for gigabytes."""
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
+def _refuse_bombs(text: str, shown: str) -> None:
+    """Aliases can stand for gigabytes in a few lines; given many levels, a loader crashes."""
+    depth = 0
+    with suppress(yaml.YAMLError):  # who composes says so, in better words
+        for event in yaml.parse(text, Loader=_FAST):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
             line = f":{event.start_mark.line + 1}" if event.start_mark else ""
-            raise ConfigError(
-                f"{shown}{line}: expected plain values, got an alias. Write the value out."
-            )
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(
+                    f"{shown}{line}: expected plain values, got an alias. Write the value out."
+                )
+            if depth > _MAX_LEVELS:
+                raise ConfigError(
+                    f"{shown}{line}: expected at most {_MAX_LEVELS} levels, got more."
+                )
 
 
 def _marks(

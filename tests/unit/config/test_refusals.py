@@ -210,6 +210,15 @@ IN_A_RECIPE = {
     "kv: &kv\n  bits: 4\nquant: *kv\n": (
         "recipes/mine.yaml:3: expected plain values, got an alias. Write the value out."
     ),
+    "kv:\n  bits: " + "[" * 400_000 + "]" * 400_000: (
+        "recipes/mine.yaml:2: expected at most 20 levels, got more."
+    ),
+    "kv: " + "{a: " * 900 + "}" * 900: (
+        "recipes/mine.yaml:1: expected at most 20 levels, got more."
+    ),
+    "".join(f"{' ' * level}a:\n" for level in range(1000)): (
+        "recipes/mine.yaml:21: expected at most 20 levels, got more."
+    ),
     "kv:\n  bits: !!python/name:os.system\n": (
         "recipes/mine.yaml:2: expected YAML: could not determine a constructor for the tag"
         " 'tag:yaml.org,2002:python/name:os.system'."
