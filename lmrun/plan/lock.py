@@ -188,7 +188,9 @@ def read(path: Path) -> Lock:
     document = plain_yaml.load(text, str(path))
     if not isinstance(document, dict):
         got = "an empty file" if document is None else "no `key: value` lines"
-        raise ConfigError(f"{path}: expected a lock file, got {got}. Write it anew with `lmrun lock`.")
+        raise ConfigError(
+            f"{path}: expected a lock file, got {got}. Write it anew with `lmrun lock`."
+        )
     return Lock.from_json(document, str(path))
 
 
