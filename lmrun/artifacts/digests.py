@@ -96,7 +96,7 @@ class DigestCache:
                 f"store: cannot read {self._file} ({error.strerror})."
                 " Name another folder by LMRUN_HOME."
             ) from error
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}  # damaged: a cache may be forgotten, the files are hashed again
         if not fits(document, DigestsShape):
             check(document, SCHEMA, f"{self._file} (a cache: it may be deleted)")

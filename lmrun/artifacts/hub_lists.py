@@ -32,7 +32,7 @@ def read(home: Path, hub_id: str, commit: str) -> tuple[HubFile, ...] | None:
     file = _file(home, hub_id, commit)
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None  # a note that cannot be read may be forgotten, the hub is asked again
     check(document, SCHEMA, f"{file} (a cache: it may be deleted)")
     return tuple(HubFile(**fields) for fields in document["files"])

@@ -134,7 +134,7 @@ def model_name(folder: Path) -> str | None:
     """What the model in a folder was called, by the manifest beside it, if there is one."""
     try:
         document = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     name = document.get("model_name") if isinstance(document, dict) else None
     is_name = isinstance(name, str) and name.strip() and name.isprintable() and len(name) < 256

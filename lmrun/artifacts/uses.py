@@ -156,7 +156,7 @@ def _noted_path(note: Path) -> Path | None:
     """None for a note that is no note."""
     try:
         document = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     path = document.get("path") if isinstance(document, dict) else None
     return Path(path) if isinstance(path, str) and path.startswith("/") else None
@@ -302,7 +302,7 @@ def _read(file: Path) -> Running:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{file}: expected a deployment record, got {error}.") from error
     check(document, SCHEMA, str(file))
     names = Use.__dataclass_fields__

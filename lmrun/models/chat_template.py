@@ -143,7 +143,7 @@ def _own(folder: Path) -> ChatTemplate | None:
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8")).get("chat_template")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError, AttributeError) as error:
         raise ArtifactError(f"{path}: not a JSON object: {error}") from error
     if isinstance(value, list):
         named = {entry["name"]: entry["template"] for entry in value}

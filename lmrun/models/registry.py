@@ -126,7 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: expected JSON, got {error}.") from error
     if not isinstance(document, dict):
         raise PlanError(f"{path}: expected a JSON object, got {type(document).__name__}.")

@@ -266,7 +266,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ArtifactError(f"{path}: expected an object, got {type(document).__name__}.")

@@ -188,7 +188,7 @@ def _with_digest(file: HubFile, contents: Mapping[str, bytes]) -> HubFile:
 def _json(contents: Mapping[str, bytes], name: str, where: str) -> dict[str, Any]:
     try:
         document = json.loads(contents[name])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{where}: {name}: expected JSON, got {error}.") from error
     if not isinstance(document, dict):
         raise PlanError(f"{where}: {name}: expected a JSON object.")

@@ -131,3 +131,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError) as missing:
         DigestCache(tmp_path / "home").hash_files([tmp_path / "none"])
     assert str(missing.value) == f"{tmp_path}/none: cannot be read (No such file or directory)."
+
+
+def test_a_cache_of_many_levels_is_forgotten(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "digests.json").write_text("[" * 100_000)
+    assert DigestCache(tmp_path).lookup(file) is None

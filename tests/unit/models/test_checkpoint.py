@@ -279,3 +279,8 @@ def test_a_workspace_is_told_from_a_checkpoint(folder: Path) -> None:
     assert not is_workspace(folder)
     (folder / "model.json").write_text('{"format": "lmrun-workspace"}')
     assert is_workspace(folder)
+
+
+def test_a_config_of_many_levels_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"x": ' + "[" * 100_000)
+    assert f"{folder / 'config.json'}: " in refusal(folder)
