@@ -21,24 +21,21 @@ def load(text: str, where: str) -> Any:  # noqa: ANN401 - any document, not yet 
     YAML itself takes the last of two equal keys and reads dates, octal numbers and NaN, of which a
     reviewer would think otherwise, or nothing at all.
     """
-    loader = yaml.SafeLoader(text)
     try:
         if "*" in text:
             _refuse_aliases(text, where)
-        root = loader.get_single_node()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
             return None
         _check(root, where)
-        return loader.construct_document(root)
+        return yaml.SafeLoader("").construct_document(root)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "no YAML"
+        problem = getattr(error, "problem", None) or "a character that YAML has not"
         raise ConfigError(f"{where}{line}: expected YAML, got {problem}. {_ADVICE}") from error
     except RecursionError:
         raise ConfigError(f"{where}: expected YAML, got too many levels. {_ADVICE}") from None
-    finally:
-        loader.dispose()
 
 
 def _refuse_aliases(text: str, where: str) -> None:

@@ -197,6 +197,7 @@ def test_a_damaged_lock_is_refused_with_the_place(
         (f"quality: {{a: {'9' * 5000}}}", ":LINE: expected a decimal number, got 9999999999"),
         ("quality: {1: 2}", ":LINE: expected texts as keys, got 1"),
         ("quality: {~: 2}", ":LINE: expected texts as keys, got ~"),
+        ("quality: {a: \0}", ": expected YAML, got a character that YAML has not"),
         (f"quality: {{a: {'[' * 2000}{']' * 2000}}}", ": expected YAML, got too many levels"),
     ],
 )
