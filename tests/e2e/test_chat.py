@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.deployment import Starter, command, free_port, run
+from e2e.deployment import START_S, Starter, command, free_port, run
 
 
 def test_build_prints_the_workspace_and_chat_answers_piped_lines(home: Path) -> None:
@@ -58,7 +58,8 @@ def test_a_model_without_a_tokenizer_is_refused_before_anything_is_built(
     assert (done.returncode, done.stdout, done.stderr) == (
         4,
         "",
-        f"lmrun: {model}: expected tokenizer.json, found none. lmrun reads fast tokenizers only;"
+        f"lmrun: {model} (model.path, command line): expected tokenizer.json, found none. lmrun"
+        " reads fast tokenizers only;"
         " write one with `AutoTokenizer.from_pretrained(...).save_pretrained(...)`.\n",
     )
     assert sorted(home.rglob("*")) == before
@@ -87,7 +88,7 @@ class Terminal:
 
     def expect(self, text: str) -> None:
         """Read until the text has come, and forget what stood before its end."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_S
         while text not in self.text:
             assert time.monotonic() < deadline, self.text
             if select.select([self._fd], [], [], 0.1)[0]:
