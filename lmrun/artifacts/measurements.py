@@ -20,7 +20,7 @@ from lmrun.artifacts.files import storage_errors, write_json
 from lmrun.json_schema import closed
 
 FILE_NAME = "measurements.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ENOUGH_STEPS = 16
 """A rate over fewer steps gives way to one over as many; among equals the better one stays."""
 
@@ -80,6 +80,9 @@ class Ceilings:
     """Of a decode step of one sequence, beside what its layers take: sampling, messages."""
     layer_overhead_s: float
     """Of a layer in such a step, beside reading weights and KV: waking threads, norms."""
+    serving_token_s: float
+    """CPU time of the server for a token that it streams. An engine whose threads have all cores
+    waits for it: they work in step."""
     process_bytes: int
     """Resident memory of an engine process beside weights, KV blocks and activations."""
     measured_at: str
@@ -232,6 +235,7 @@ def best_of(measured: Sequence[Ceilings]) -> Ceilings:
         attention_flops_per_s=max(one.attention_flops_per_s for one in alike),
         step_overhead_s=min(one.step_overhead_s for one in alike),
         layer_overhead_s=min(one.layer_overhead_s for one in alike),
+        serving_token_s=min(one.serving_token_s for one in alike),
     )
 
 

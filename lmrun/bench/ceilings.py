@@ -49,18 +49,22 @@ DEFAULT = Effort()
 
 
 def measure(
-    machine: MachineIdentity, say: Callable[[str], None], effort: Effort | None = None
+    machine: MachineIdentity,
+    say: Callable[[str], None],
+    serving_token_s: float,
+    effort: Effort | None = None,
 ) -> Ceilings:
-    """Measure with all cores; ``say`` is told what comes next."""
+    """Measure with all cores; ``say`` is told what comes next. What serving a token costs is
+    measured by `lmrun.deploy.serving_cost`."""
     effort = effort or DEFAULT
     rounds = []
     for number in range(effort.rounds):
         say(f"round {number + 1} of {effort.rounds}")
-        rounds.append(_round(machine, effort))
+        rounds.append(_round(machine, effort, serving_token_s))
     return best_of(rounds)
 
 
-def _round(machine: MachineIdentity, effort: Effort) -> Ceilings:
+def _round(machine: MachineIdentity, effort: Effort, serving_token_s: float) -> Ceilings:
     threads = _engine.available_cpus()
     cache = cache_bytes()
     from_memory = min(effort.caches * (cache or LIKELY_CACHE_BYTES), machine.memory_bytes // 8)
@@ -87,6 +91,7 @@ def _round(machine: MachineIdentity, effort: Effort) -> Ceilings:
         attention_flops_per_s=prefill,
         step_overhead_s=overheads.step_s,
         layer_overhead_s=overheads.layer_s,
+        serving_token_s=serving_token_s,
         process_bytes=overheads.process_bytes,
         measured_at=now(),
     )

@@ -27,7 +27,7 @@ from lmrun.plan.engine_settings import EngineSettings
 from lmrun.stages.tensor_files import LazyTensor
 from lmrun.stages.workspace_writer import write_workspace
 
-HIDDEN, VOCAB, HEAD_DIM, CONTEXT = 64, 64, 32, 128
+HIDDEN, VOCAB, HEAD_DIM, CONTEXT = 64, 272, 32, 128
 FEW_LAYERS, MANY_LAYERS = 1, 17
 READY_S = 60.0
 TOKENS_A_REQUEST = 48
@@ -69,19 +69,7 @@ class _Found:
 def _probe(layers: int, threads: int, requests: int) -> _Found:
     with tempfile.TemporaryDirectory(prefix="lmrun-") as name:
         folder = Path(name)
-        _write_tiny(folder, layers)
-        settings = EngineSettings(
-            workspace=name,
-            isa="auto",
-            threads=threads,
-            num_blocks=4,
-            block_size=64,
-            kv_bits=16,
-            max_num_seqs=1,
-            max_batch_tokens=8,
-            context_length=CONTEXT,
-            prefix_caching=False,
-        )
+        settings = write_tiny(folder, layers, threads)
         log = folder / "engine.log"
         worker = start_worker(settings, socket_path=folder / "engine.sock", log_path=log)
         try:
@@ -122,8 +110,8 @@ def _next(stream: socket.socket, kind: type[_Kind]) -> _Kind:
     return event
 
 
-def _write_tiny(folder: Path, layers: int) -> None:
-    """A workspace whose matrices are small enough to cost nothing."""
+def write_tiny(folder: Path, layers: int, threads: int) -> EngineSettings:
+    """A workspace whose matrices are small enough to cost nothing, and settings to run it."""
     heads = HIDDEN // HEAD_DIM
     write_workspace(
         folder,
@@ -149,6 +137,18 @@ def _write_tiny(folder: Path, layers: int) -> None:
             "source": {"checkpoint": "none"},
         },
         _tensors(layers),
+    )
+    return EngineSettings(
+        workspace=str(folder),
+        isa="auto",
+        threads=threads,
+        num_blocks=4,
+        block_size=64,
+        kv_bits=16,
+        max_num_seqs=1,
+        max_batch_tokens=8,
+        context_length=CONTEXT,
+        prefix_caching=False,
     )
 
 

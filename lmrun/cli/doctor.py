@@ -68,6 +68,7 @@ def _measure() -> Ceilings:
     """Measure and keep; where the store takes nothing, the figures are shown all the same."""
     # loads the engine, NumPy and sockets, which the checks alone do not need
     from lmrun.bench.ceilings import measure  # noqa: PLC0415
+    from lmrun.deploy import serving_cost  # noqa: PLC0415
 
     def say(what: str) -> None:
         sys.stderr.write(f"measuring: {what}\n")
@@ -75,7 +76,9 @@ def _measure() -> Ceilings:
 
     machine = this_machine()
     load = os.getloadavg()[0]
-    measured = measure(machine.identity, say=say)
+    say("a server")
+    serving_token_s = serving_cost.seconds_a_token(machine.cores)
+    measured = measure(machine.identity, say, serving_token_s)
     try:
         save_ceilings(env.home(), measured)
     except (LmrunError, OSError) as error:
@@ -126,6 +129,7 @@ def ceilings_text(ceilings: Ceilings) -> list[str]:
         ("attention prefill", _giga(ceilings.attention_flops_per_s, "GFLOP/s, KV 16 bits")),
         ("a decode step", f"{ceilings.step_overhead_s * 1e6:8.1f} µs beside its layers"),
         ("a layer of it", f"{ceilings.layer_overhead_s * 1e6:8.1f} µs beside what it reads"),
+        ("a streamed token", f"{ceilings.serving_token_s * 1e6:8.1f} µs of the server"),
         ("engine process", f"{ceilings.process_bytes / 2**20:8.1f} MiB beside model and KV"),
         ("last-level cache", f"{ceilings.cache_bytes / 2**20:8.1f} MiB"),
     ]

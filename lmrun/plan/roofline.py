@@ -133,6 +133,8 @@ class Measured:
         speed = rates.attention_bytes_per_s[str(work.budget.kv.bits)] * self._share
         terms.append(Term("KV", work.kv_bytes(sequences * context), "B", speed))
         terms += self._overheads(1)
+        if rates.serving_token_s > 0 and work.engine.threads >= rates.threads:
+            terms.append(Term("serving", sequences, "tokens", 1 / rates.serving_token_s))
         return _estimate("decode", sequences, context, terms, "sum", sequences)
 
     def prefill(self, prompt: int) -> SpeedEstimate:

@@ -5,7 +5,7 @@ from typing import Literal
 
 Phase = Literal["decode", "prefill"]
 Rule = Literal["sum", "max"]
-TermUnit = Literal["B", "FLOP", "layers", "steps"]
+TermUnit = Literal["B", "FLOP", "layers", "steps", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Term:
     """Such as `weights, 4 bits g128`."""
     amount: float
     unit: TermUnit
-    """`steps` and `layers` are what those take beside bytes and operations."""
+    """`steps` and `layers` are what those take beside bytes and operations, `tokens` what the
+    server takes for each."""
     rate: float
     """Units per second."""
 

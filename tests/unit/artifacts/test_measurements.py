@@ -43,6 +43,7 @@ CEILINGS = Ceilings(
     attention_bytes_per_s={"4": 4e9, "16": 1.2e10},
     attention_flops_per_s=1.3e11,
     step_overhead_s=1e-5,
+    serving_token_s=1e-5,
     layer_overhead_s=4e-6,
     process_bytes=30 << 20,
     measured_at="2026-11-21T12:00:00+00:00",
@@ -107,6 +108,7 @@ def test_measured_again_the_better_figure_of_the_same_build_stays(tmp_path: Path
         schemes={"u4": slower, "F16": RATES},
         attention_bytes_per_s={"4": 5e9, "16": 1e10},
         step_overhead_s=2e-5,
+        serving_token_s=2e-5,
         layer_overhead_s=3e-6,
         process_bytes=31 << 20,
         measured_at="2026-11-22T12:00:00+00:00",
@@ -119,6 +121,7 @@ def test_measured_again_the_better_figure_of_the_same_build_stays(tmp_path: Path
         schemes={"u4": replace(RATES, prefill_flops_per_s=3e11), "F16": RATES},
         attention_bytes_per_s={"4": 5e9, "16": 1.2e10},
         step_overhead_s=1e-5,
+        serving_token_s=1e-5,
     )
 
 
@@ -196,7 +199,7 @@ def test_a_file_of_a_later_schema_is_not_read(tmp_path: Path) -> None:
     save_ceilings(tmp_path, CEILINGS)
     file = tmp_path / "measurements.json"
     document = json.loads(file.read_text())
-    file.write_text(json.dumps({**document, "schema_version": 2}))
+    file.write_text(json.dumps({**document, "schema_version": 3}))
     assert load_ceilings(tmp_path, MACHINE) is None
 
 

@@ -13,7 +13,7 @@ from lmrun.plan.machine import this_machine
 
 def test_every_ceiling_is_measured_and_in_order() -> None:
     machine, said = this_machine().identity, []
-    found = measure(machine, said.append, Effort(1, 0.01, 2, caches=1))
+    found = measure(machine, said.append, 9e-5, Effort(1, 0.01, 2, caches=1))
     assert said == ["round 1 of 1"]
     assert found.machine == machine
     assert found.engine_build == build_name(_engine.build_info())
@@ -26,6 +26,7 @@ def test_every_ceiling_is_measured_and_in_order() -> None:
         assert rates.decode_bytes_per_s > 0
         assert rates.cached_decode_bytes_per_s > 0
         assert rates.prefill_flops_per_s > 0
+    assert found.serving_token_s == 9e-5
     assert found.read_bytes_per_s > 1e8
     assert found.flops_per_s > 1e8
     assert found.attention_flops_per_s > 0

@@ -87,8 +87,8 @@ def test_measuring_keeps_the_ceilings_for_later_plans(
     monkeypatch.setattr(ceilings, "DEFAULT", ceilings.Effort(1, 0.005, 1, caches=1))
     assert main.run(["doctor", "--measure"]) is ExitStatus.OK
     printed = capfd.readouterr()
-    assert printed.err.startswith("measuring: round 1 of 1\n")
-    assert printed.err.splitlines()[1:] == [
+    assert printed.err.startswith("measuring: a server\nmeasuring: round 1 of 1\n")
+    assert printed.err.splitlines()[2:] == [
         "measuring: the machine was busy (load 99.5, "
         f"{this_machine().cores} cores), figures may be too low. Measure again when it is not:"
         " the better ones stay."

@@ -44,6 +44,7 @@ def ceilings(bench: Bench, **changes: Any) -> Ceilings:
         "attention_bytes_per_s": {"4": 4e9, "8": 8e9, "16": 16e9, "32": 20e9},
         "attention_flops_per_s": 100e9,
         "step_overhead_s": 5e-6,
+        "serving_token_s": 0.0,
         "layer_overhead_s": 4e-6,
         "process_bytes": 30 << 20,
         "measured_at": "2026-01-01T00:00:00+00:00",
@@ -139,6 +140,17 @@ def test_a_described_device_overlaps_reading_and_computing(bench: Bench) -> None
     prefill = estimate(plan, "prefill", 1, 2048)
     pairs = 4 * 2048 * LAYERS * (2048 * 2049 / 2)
     assert prefill.seconds == pytest.approx((2 * linears * 2048 + pairs) / peak)
+
+
+def test_an_engine_on_all_cores_waits_for_the_server(bench: Bench) -> None:
+    plan = measured(bench, serving_token_s=8e-5)
+    alone = measured(bench, "backend.threads=1", serving_token_s=8e-5)
+    for num_seqs in (1, 32):
+        terms = {term.what: term for term in estimate(plan, "decode", num_seqs, 0).terms}
+        assert terms["serving"].seconds == pytest.approx(num_seqs * 8e-5)
+        others = {term.what for term in estimate(alone, "decode", num_seqs, 0).terms}
+        assert others == set(terms) - {"serving"}
+    assert "        80 us  serving: 1 x 80 us\n" in plan_text(plan)
 
 
 def test_a_rank_reads_its_share(bench: Bench) -> None:
