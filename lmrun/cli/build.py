@@ -8,7 +8,7 @@ from lmrun.cli import flags, summary
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy.building import build
-from lmrun.deploy.locking import from_flag
+from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.errors import ExitStatus
 from lmrun.plan.plan import Plan
 from lmrun.plan.sizes import show_bytes
@@ -22,7 +22,7 @@ def run(argv: list[str]) -> ExitStatus:
     `--locked` refuses (7) anything else than the recipe's lock, or the lock `--locked=FILE`.
     """
     given, overrides = flags.split(argv, FLAGS)
-    composed = compose(overrides)
+    composed = compose(overrides_of(given.get("--locked"), overrides))
     store = Store(env.home())
     with located(composed):
         plan = build(composed, store, locked=from_flag(given.get("--locked"), composed, store))

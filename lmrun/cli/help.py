@@ -68,7 +68,8 @@ Plans, runs the stages that are missing, launches the engine and serves, in the 
 Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
 
   --verify full    hash every file of the artifacts before the launch, not after it
-  --locked         refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says
+  --locked         refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
+                   --locked=FILE alone takes the settings that FILE was locked with
 """,
     "plan": """\
 usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
@@ -83,7 +84,8 @@ usage: lmrun build [KEY=VALUE ...] [--locked[=FILE]] [--cfg job]
 
 Runs the offline stages that are missing and prints the folder of the engine workspace.
 
-  --locked    refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says
+  --locked    refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
+              --locked=FILE alone takes the settings that FILE was locked with
 """,
     "lock": """\
 usage: lmrun lock [KEY=VALUE ...] [--output FILE] [--no-build]

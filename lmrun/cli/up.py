@@ -5,7 +5,7 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.deploy.locking import from_flag
+from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.deploy.supervisor import UpOptions, up
 from lmrun.errors import ExitStatus, UsageError
 
@@ -20,7 +20,7 @@ def run(argv: list[str]) -> ExitStatus:
     given, overrides = flags.split(argv, FLAGS)
     if given.get("--verify", "full") != "full":
         raise UsageError(f"--verify: expected full, got {given['--verify']!r}.")
-    composed = compose(overrides)
+    composed = compose(overrides_of(given.get("--locked"), overrides))
     store = Store(env.home())
     with located(composed):
         locked = from_flag(given.get("--locked"), composed, store)

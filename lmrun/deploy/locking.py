@@ -238,6 +238,11 @@ def from_flag(value: str | None, composed: Composed, store: Store) -> Locked | N
     return Locked(path, read(path), composed, store)
 
 
+def overrides_of(value: str | None, overrides: Sequence[str]) -> list[str]:
+    """The overrides that are given; where `--locked=FILE` stands alone, those of the lock."""
+    return list(overrides) or (list(read(Path(value)).overrides) if value else [])
+
+
 def makes_artifact(plan: Plan, stage: str) -> bool:
     """Whether this stage is there and makes an artifact; `resolve` of a checkpoint makes none."""
     if plan.stage(stage) is None:

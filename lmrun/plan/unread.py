@@ -30,6 +30,8 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
                 yield f"quant.{leaf}", "the weights are not quantized (quant.method=none)"
         if all(stage.name != "calibrate" for stage in plan.stages):
             yield "calibration.", f"quant.method={run.quant.method.value} needs no calibration"
+    if run.model.hub_id is None:
+        yield "model.hub_offline", "the model is a folder here"
     if run.kv.memory != "auto":
         yield "kv.memory_ratio", f"kv.memory={run.kv.memory} is the size"
     if plan.device.is_this_machine:

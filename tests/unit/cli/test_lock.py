@@ -266,6 +266,9 @@ def test_locked_builds_what_the_lock_says(site: Site, capsys: pytest.CaptureFixt
     shutil.rmtree(site.artifact("convert"))
     assert build_verb.run(["recipe=tiny", f"--locked={FILE}"]) is ExitStatus.OK
     assert site.artifact("convert").is_dir()
+    capsys.readouterr()
+    assert build_verb.run([f"--locked={FILE}"]) is ExitStatus.OK
+    assert capsys.readouterr().out == f"{site.artifact('convert')}\n", "the lock's own overrides"
 
 
 @pytest.mark.parametrize("run", [build_verb.run, up_verb.run])

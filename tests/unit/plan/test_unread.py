@@ -18,6 +18,7 @@ UNUSED = {
     ),
     ("frontend=api_gradio", "frontend.ui_port=7000"): (),
     ("quant.group_size=64", "calibration.samples=4"): (),
+    ("model.hub_offline=true",): ("model.hub_offline: not used, the model is a folder here",),
     ("device.source=datasheet",): (
         "device.source: not used, this machine is looked at, not described",
     ),
