@@ -5,7 +5,6 @@ after all stays text.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -142,11 +141,3 @@ def _read_call(body: str) -> ToolCall | None:
     if not isinstance(name, str) or not name or not isinstance(arguments, dict):
         return None
     return ToolCall(name, json.dumps(arguments, ensure_ascii=False))
-
-
-def split(tool_format: ToolFormat, text: str) -> tuple[str, Sequence[ToolCall]]:
-    """The text and the calls of a whole completion."""
-    stream = ToolCallStream(tool_format)
-    parts = [*stream.push(text), *stream.finish()]
-    calls = [part for part in parts if isinstance(part, ToolCall)]
-    return "".join(part for part in parts if isinstance(part, str)), calls

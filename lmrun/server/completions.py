@@ -13,9 +13,9 @@ from starlette.responses import Response
 from lmrun.engine.text import TextDelta
 from lmrun.server.bodies import parse_completion
 from lmrun.server.errors import ApiError, invalid
-from lmrun.server.frame import Frame, check, read_body, whole
+from lmrun.server.frame import Frame, check, read_body
 from lmrun.server.replies import EventStream, WatchedReply
-from lmrun.server.service import Completion, Service
+from lmrun.server.service import Completion, Service, Usage
 
 
 async def complete(service: Service, request: Request) -> Response:
@@ -55,7 +55,7 @@ async def _completion_document(
 ) -> dict[str, Any]:
     with service.admit(len(completions)):
         tasks = [
-            asyncio.create_task(whole(service, completion, frame.usage))
+            asyncio.create_task(_whole(service, completion, frame.usage))
             for completion in completions
         ]
         try:
@@ -95,6 +95,17 @@ async def _completion_events(
             await _cancel(tasks)
         if frame.include_usage:
             yield frame.chunk()
+
+
+async def _whole(service: Service, completion: Completion, usage: Usage) -> tuple[str, str | None]:
+    """A completion run to its end: its text and finish reason."""
+    parts = []
+    reason = None
+    async with contextlib.aclosing(service.deltas(completion, usage)) as deltas:
+        async for delta in deltas:
+            parts.append(delta.text)
+            reason = delta.finish_reason
+    return "".join(parts), reason
 
 
 def _text_choice(index: int, text: str, reason: str | None) -> dict[str, Any]:

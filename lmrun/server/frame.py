@@ -1,6 +1,5 @@
 """What chats and plain completions share: reading a body, and the frame of an answer."""
 
-import contextlib
 import time
 from typing import Any
 
@@ -8,7 +7,7 @@ from starlette.requests import Request
 
 from lmrun.server.bodies import ChatBody, CompletionBody
 from lmrun.server.errors import ApiError, invalid
-from lmrun.server.service import Completion, Service, Usage
+from lmrun.server.service import Service, Usage
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -66,14 +65,3 @@ class Frame:
         if self.include_usage:
             chunk["usage"] = None if choices else self.usage.document()
         return chunk
-
-
-async def whole(service: Service, completion: Completion, usage: Usage) -> tuple[str, str | None]:
-    """A completion run to its end: its text and finish reason."""
-    parts = []
-    reason = None
-    async with contextlib.aclosing(service.deltas(completion, usage)) as deltas:
-        async for delta in deltas:
-            parts.append(delta.text)
-            reason = delta.finish_reason
-    return "".join(parts), reason

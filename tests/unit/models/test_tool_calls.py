@@ -11,10 +11,19 @@ from lmrun.models.tool_calls import (
     ToolCallStream,
     ToolFormat,
     find_format,
-    split,
 )
 
 HERMES, LMRUN = FORMATS
+
+
+def split(kind: ToolFormat, text: str) -> tuple[str, list[ToolCall]]:
+    """The text and the calls of a whole completion."""
+    stream = ToolCallStream(kind)
+    parts = [*stream.push(text), *stream.finish()]
+    calls = [part for part in parts if isinstance(part, ToolCall)]
+    return "".join(part for part in parts if isinstance(part, str)), calls
+
+
 ADD = ToolCall("add", '{"a": 3, "b": 5}')
 MUL = ToolCall("mul", '{"a": 8, "b": 2}')
 ADD_TEXT = '{"name": "add", "arguments": {"a": 3, "b": 5}}'
