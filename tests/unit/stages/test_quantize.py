@@ -205,7 +205,7 @@ def _run_child(plan: Any, home: Path) -> "subprocess.Popen[bytes]":
 def _kill_after_layer(child: "subprocess.Popen[bytes]", home: Path, stage: str) -> None:
     """`kill -9` when the stage has finished a layer and has more to do."""
     deadline = time.monotonic() + 120
-    while not list((home / "partial").glob(f"{stage}-*/.resume/layer-2.safetensors")):
+    while not list((home / "partial").glob(f"{stage}-*/.resume/layer-2.sha256")):
         assert child.poll() is None, child.communicate()[1].decode()
         assert time.monotonic() < deadline
         time.sleep(0.001)
