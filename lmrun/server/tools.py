@@ -1,7 +1,7 @@
 """Tools in a chat: the functions a body offers, as a chat template and the caller expect them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
@@ -133,24 +133,11 @@ def _renamed(schema: Any, where: str, aliases: list[str]) -> Any:  # noqa: ANN40
         aliases.append(f"type {kind!r} of {where} is read as {copy['type']!r}")
     elif isinstance(kind, list):
         copy["type"] = [TYPE_ALIASES.get(one, one) if isinstance(one, str) else one for one in kind]
-    for key, inner, name in _inner(schema):
-        renamed = _renamed(inner, f"{where}.{name}", aliases)
-        if isinstance(schema[key], dict) and key in _SCHEMA_MAPS:
-            copy[key] = {**copy[key], name: renamed}
-        elif isinstance(schema[key], list):
-            copy[key] = [*copy[key]]
-            copy[key][int(name)] = renamed
-        else:
-            copy[key] = renamed
+    for key, inner in schema.items():
+        if key in _SCHEMA_MAPS and isinstance(inner, dict):
+            copy[key] = {n: _renamed(one, f"{where}.{n}", aliases) for n, one in inner.items()}
+        elif key in _SCHEMA_LISTS and isinstance(inner, list):
+            copy[key] = [_renamed(one, f"{where}.{i}", aliases) for i, one in enumerate(inner)]
+        elif key in _SCHEMAS:
+            copy[key] = _renamed(inner, f"{where}.{key}", aliases)
     return copy
-
-
-def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Keyword, subschema and its name, of every subschema one level down."""
-    for key in _SCHEMA_MAPS:
-        if isinstance(schema.get(key), dict):
-            yield from ((key, inner, name) for name, inner in schema[key].items())
-    for key in _SCHEMA_LISTS:
-        if isinstance(schema.get(key), list):
-            yield from ((key, inner, str(index)) for index, inner in enumerate(schema[key]))
-    yield from ((key, schema[key], key) for key in _SCHEMAS if isinstance(schema.get(key), dict))
