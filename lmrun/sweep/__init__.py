@@ -1,0 +1,1 @@
+"""Many points of one recipe: expanded, planned, run, and compared."""
