@@ -28,6 +28,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "store-verify": ("lmrun.cli.report_schemas:STORE_VERIFY", "`lmrun store verify --json`"),
     "store-gc": ("lmrun.cli.report_schemas:STORE_GC", "`lmrun store gc --json`"),
     "store-key": ("lmrun.cli.report_schemas:STORE_KEY", "`lmrun store key --json`"),
+    "quality": ("lmrun.evals.report:SCHEMA", "report.json of the evaluate stage"),
     "bench-startup": ("lmrun.cli.report_schemas:BENCH_STARTUP", "the last line of that bench"),
     "verify": ("lmrun.deploy.verifying:SCHEMA", "what `lmrun verify --json` prints"),
     "digests": ("lmrun.artifacts.digests:SCHEMA", "the digest cache of the store"),

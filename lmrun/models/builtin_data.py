@@ -1,0 +1,34 @@
+"""Data for evaluations that ships with lmrun: `evaluate.data=builtin:stories` and the like."""
+
+from pathlib import Path
+
+from lmrun.errors import ConfigError
+from lmrun.models.builtin import PREFIX
+
+_FOLDER = Path(__file__).parents[1] / "evals" / "data"
+TEXTS = {"stories": _FOLDER / "stories.txt"}
+"""Names that `evaluate.data` may have behind `builtin:`."""
+TOOLS = {"tools": _FOLDER / "tools.jsonl"}
+"""Names that `evaluate.tools` may have behind `builtin:`."""
+
+
+def path(value: str, known: dict[str, Path], key: str) -> Path:
+    """The file that a key names: one of ``known`` behind `builtin:`, else the path itself.
+
+    `ConfigError` for a built-in name that is not there; whether a path exists is not looked at.
+    """
+    if not value.startswith(PREFIX):
+        return Path(value).expanduser()
+    name = value.removeprefix(PREFIX)
+    if name not in known:
+        legal = ", ".join(PREFIX + one for one in known)
+        raise ConfigError(f"{key}={value}: no such built-in data. Use {legal} or a file.")
+    return known[name]
+
+
+def shown(file: Path) -> str:
+    """How reports name a file: `builtin:NAME`, or its name without folders."""
+    for name, known in {**TEXTS, **TOOLS}.items():
+        if file == known:
+            return PREFIX + name
+    return file.name
