@@ -117,7 +117,7 @@ class EngineClient:
         self._hang_timeout_s = hang_timeout_s
         self._ids = itertools.count()
         self._streams: dict[str, TokenStream] = {}
-        self._scores: dict[str, asyncio.Future[tuple[float, ...]]] = {}
+        self._scores: dict[str, asyncio.Future[Scored]] = {}
         self._stats: deque[asyncio.Future[Stats]] = deque()
         self._configs: deque[asyncio.Future[EffectiveConfig]] = deque()
         self._writer: asyncio.StreamWriter | None = None
@@ -200,11 +200,15 @@ class EngineClient:
             with contextlib.suppress(EngineError):
                 self._send(Abort(request_id=request_id))
 
-    async def score(self, token_ids: Sequence[int]) -> tuple[float, ...]:
-        """log p(token[i + 1] | token[0..i]) for each i, natural logarithm."""
+    async def score(self, token_ids: Sequence[int], top: int = 0) -> Scored:
+        """Log-probabilities of each next token, and the ``top`` most probable ones of each place.
+
+        Scored beside completions, in the same steps. `RequestError` when it cannot run,
+        `EngineError` when the engine fails on it. A cancelled wait aborts it.
+        """
         request_id = self._new_id()
-        future: asyncio.Future[tuple[float, ...]] = asyncio.get_running_loop().create_future()
-        self._send(Score(request_id=request_id, token_ids=tuple(token_ids)))
+        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        self._send(Score(request_id=request_id, token_ids=tuple(token_ids), top=top))
         self._scores[request_id] = future
         try:
             return await future
@@ -268,7 +272,7 @@ class EngineClient:
                     stream.put(event)
                 self._end_score(event.request_id, RequestError(event.error))
             case Scored(error=None):
-                self._end_score(event.request_id, event.logprobs)
+                self._end_score(event.request_id, event)
             case Scored():
                 self._end_score(event.request_id, EngineError(event.error))
             case Stats():
@@ -279,7 +283,7 @@ class EngineClient:
             case Ready():
                 self.ready = event
 
-    def _end_score(self, request_id: str, answer: tuple[float, ...] | Exception) -> None:
+    def _end_score(self, request_id: str, answer: Scored | Exception) -> None:
         waiting = self._scores.pop(request_id, None)
         if waiting is None or waiting.done():
             return

@@ -44,10 +44,14 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag="submit"):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
-    """Ask for log p(token[i + 1] | token[0..i]) for each i; answered by one `Scored`."""
+    """Ask for log p(token[i + 1] | token[0..i]) for each i; answered by one `Scored`.
+
+    ``top``: how many of the most probable next tokens are told beside it at each position.
+    """
 
     request_id: str
     token_ids: tuple[int, ...]
+    top: int = 0
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True, tag="abort"):
@@ -82,10 +86,16 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
-    """``logprobs``: one fewer than the tokens asked about, natural logarithm."""
+    """``logprobs``: one fewer than the tokens asked about, natural logarithm.
+
+    ``top_ids[i]`` and ``top_logprobs[i]``: the most probable tokens at the place of token i + 1,
+    as many as `Score.top` asked for, best first, ties by lowest id; empty where it asked for none.
+    """
 
     request_id: str
     logprobs: tuple[float, ...] = ()
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    top_logprobs: tuple[tuple[float, ...], ...] = ()
     error: str | None = None
 
 
