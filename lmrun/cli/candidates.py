@@ -120,7 +120,8 @@ def _overrides(word: str) -> list[str]:
     with_options = [group for group in keys.groups() if places.options(group)]
     group, has_dot, _ = word.partition(".")
     if has_dot:
-        return [f"{group}.{leaf}=" for leaf in keys.groups().get(group, ())]
+        names = [f"{group}.{leaf}" for leaf in keys.groups().get(group, ())]
+        return [f"{name}{'.' if name in keys.mappings() else '='}" for name in names]
     recipes = [
         f"{name}=" for name in _RECIPE if name[0] == word[:1] or (name[0] == "+" and not word)
     ]

@@ -61,7 +61,7 @@ def read(words: Sequence[str], places: Places) -> CommandLine:
 def _parse(parser: OverridesParser, word: str) -> Override:
     name = word.partition("=")[0].lstrip("+~")
     if not name or ("=" not in word and not word.startswith("~")):
-        is_known = name in keys.table() or name in keys.groups() or name == recipes.GROUP
+        is_known = keys.find(name) or name in keys.groups() or name == recipes.GROUP
         advice = f" Write {name}=VALUE." if is_known else ""
         raise ConfigError(f"{word or repr(word)} ({_ORIGIN}): expected KEY=VALUE.{advice}")
     try:
@@ -84,7 +84,7 @@ def _parse(parser: OverridesParser, word: str) -> Override:
             f"{override.get_key_element()} ({_ORIGIN}): an option goes to its own group."
             f" Write {override.key_or_group}=OPTION."
         )
-    if name not in keys.table() and name not in keys.groups() and name != recipes.GROUP:
+    if keys.find(name) is None and name not in keys.groups() and name != recipes.GROUP:
         raise ConfigError(f"{name} ({_ORIGIN}): {_unknown(name)}")
     if override.is_sweep_override():
         raise PlanError(f"{name} ({_ORIGIN}): sweeps are not built yet. {_one_value(name)}")
@@ -99,9 +99,10 @@ def _unknown(name: str) -> str:
 def _one_value(name: str) -> str:
     if name == recipes.GROUP:
         return "Several recipes in one run are written '+recipe=[A,B]'."
-    if name in keys.table() and keys.table()[name].kind is str:
+    key = keys.find(name)
+    if key is not None and key.kind is str:
         return f"A text with a comma is quoted twice: \"{name}='A,B'\"."
-    if name in keys.table() and keys.table()[name].kind is list:
+    if key is not None and key.kind is list:
         return f"A list is written '{name}=[A,B]'."
     return "Give one value."
 
@@ -140,10 +141,12 @@ def _option(override: Override, places: Places) -> str:
 
 def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
     name = override.key_or_group
-    if override.is_add():
+    if override.is_add() and keys.mapping_of(name) is None:
         raise ConfigError(f"+{name} ({_ORIGIN}): is a key already. Write {name}=VALUE, no plus.")
     value = _plain(override.value())
-    if keys.table()[name].kind is str and isinstance(value, bool | int | float):
+    key = keys.find(name)
+    is_text = key is not None and key.kind is str
+    if is_text and isinstance(value, bool | int | float):
         value = override.get_value_string()
     values.check(name, value, _ORIGIN)
     return value

@@ -96,14 +96,16 @@ class Composed:
     overrides: tuple[str, ...]
     """As given; a literal secret never gets this far."""
     origins: Mapping[str, Origin]
-    """Dotted key of every leaf of `run` → where its value was set."""
+    """Dotted key of every leaf of `run`, and of each entry of a mapping (`evaluate.tasks.arc`) →
+    where its value was set."""
     recipes: tuple[RecipeOrigin, ...] = ()
     """Every recipe that took part, in the order of merging; inherited ones come first."""
     files: tuple[ConfigFile, ...] = ()
     """Every file that took part, in the order of merging: the defaults, options, recipes."""
     chain: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
     """Dotted key of every leaf → every value it was given, in the order of merging: the schema's
-    default first, the winner last."""
+    default first, the winner last. Entries of a mapping are keys too and have no default; the
+    mapping itself is shown whole, as it was after each file."""
     choices: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
     """Group → every option chosen for it: that of `configs/config.yaml` first, the winner last."""
     interpolations: tuple[Interpolation, ...] = ()

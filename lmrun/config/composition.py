@@ -62,7 +62,7 @@ def compose(
     try:
         config = hydra_session.merge(line.for_hydra, places, digests).copy()
         for key, value in line.values:
-            OmegaConf.update(config, key, value)
+            _set(config, key, value)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"configuration: cannot be composed: {error}") from error
     model_choice.give_way(chain, choices, places)
@@ -96,18 +96,51 @@ def compose(
     )
 
 
+def _set(config: DictConfig, key: str, value: Any) -> None:  # noqa: ANN401 - any YAML value
+    """A value of the command line; a whole mapping replaces, an entry of one is added."""
+    is_entry = keys.mapping_of(key) is not None
+    OmegaConf.update(config, key, value, merge=False, force_add=is_entry)
+
+
 def _chain(documents: Sequence[Document], line: CommandLine) -> dict[str, tuple[Setting, ...]]:
-    """Every value that each key was given, in the order of merging."""
+    """Every value that each key was given, in the order of merging.
+
+    An entry of a mapping is a key of its own, and the mapping gets a value with each of them.
+    """
     found = {
         key: [Setting(key, value, Origin(SCHEMA_DEFAULT))]
         for key, value in flat(RunConfig()).items()
     }
     for document in documents:
         for key, value, origin in document.settings():
-            found[key].append(Setting(key, value, origin))
+            if key in keys.mappings():
+                continue  # empty there: merging it changes nothing
+            _append(found, Setting(key, value, origin))
     for key, value in line.values:
-        found[key].append(Setting(key, value, Origin(COMMAND_LINE)))
+        origin = Origin(COMMAND_LINE)
+        if key in keys.mappings():
+            for name in [name for name in found if keys.mapping_of(name) == key]:
+                del found[name]
+            found[key].append(Setting(key, {}, origin))
+            for entry, inner in value.items():
+                _append(found, Setting(f"{key}.{entry}", inner, origin))
+        else:
+            _append(found, Setting(key, value, origin))
     return {key: tuple(settings) for key, settings in found.items()}
+
+
+def _append(found: dict[str, list[Setting]], setting: Setting) -> None:
+    found.setdefault(setting.key, []).append(setting)
+    above = keys.mapping_of(setting.key)
+    if above is not None:
+        before = found[above][-1]
+        whole = {**before.value, setting.key.rpartition(".")[2]: setting.value}
+        if (before.origin.source, before.origin.path) == (
+            setting.origin.source,
+            setting.origin.path,
+        ):
+            found[above].pop()  # one file, or the command line, gives the mapping one value
+        found[above].append(Setting(above, whole, setting.origin))
 
 
 def choices_of(
@@ -161,8 +194,10 @@ def _check_no_option_is_lost(
     ]
     for choice, rank in ranked:
         chosen = places.option_file(choice.group, choice.option)
-        for settings in chain.values():
+        for key, settings in chain.items():
             winner = settings[-1]
+            if key in keys.mappings():
+                continue  # its entries are looked at
             is_earlier = winner.origin.path in ranks and ranks[winner.origin.path] < rank
             for setting in settings:
                 if setting.origin.path == chosen and is_earlier and winner.value != setting.value:
@@ -181,8 +216,8 @@ def _resolved(config: DictConfig, origins: Mapping[str, Origin]) -> dict[str, An
     for secret in keys.SECRETS:
         group, _, leaf = secret.partition(".")
         config[group][leaf] = [] if keys.table()[secret].kind is list else None
-    for name in keys.table():
-        _check_resolves(config, name, origins[name])
+    for name, origin in origins.items():
+        _check_resolves(config, name, origin)
     container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
     for secret in keys.SECRETS:
@@ -203,9 +238,7 @@ def _check_resolves(config: DictConfig, name: str, origin: Origin) -> None:
 def _why_unresolved(name: str, error: OmegaConfBaseException) -> str:
     """Never the value itself, which may come from the environment."""
     if isinstance(error, ValidationError):
-        return (
-            f"refers to a value that is not legal here: expected {keys.table()[name].expectation}"
-        )
+        return f"refers to a value that is not legal here: expected {values.expectation(name)}"
     text = str(error).splitlines()[0]
     if match := re.search(r"Environment variable '(\w+)' not found", text):
         return f"the environment variable {match[1]} is not set. Set it, or give a value"

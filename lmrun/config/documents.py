@@ -47,7 +47,10 @@ class Document:
         return Origin(self.shown, self.path, 1)
 
     def settings(self) -> Iterator[tuple[str, Any, Origin]]:
-        """Dotted key, value and origin of each leaf, in the order of the file."""
+        """Dotted key, value and origin of each leaf, in the order of the file.
+
+        The entries of a mapping are leaves of their own.
+        """
         for parts, value in _leaves(self.content, (self.package,) if self.package else ()):
             own = parts[1:] if self.package else parts
             yield ".".join(parts), value, self.origin(*own)
@@ -204,7 +207,7 @@ def _check(document: Document, places: Places) -> None:
                 f" Write `{group}:` and below it `{leaf}:`."
             )
     for name, value, origin in document.settings():
-        if name not in keys.table():
+        if keys.find(name) is None:
             raise ConfigError(_unknown(name, value, origin, places))
         values.check(name, value, origin)
 
@@ -228,7 +231,9 @@ def _leaves(
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in node.items():
         parts = (*above, str(key))
-        if isinstance(value, dict) and value and ".".join(parts) not in keys.table():
+        name = ".".join(parts)
+        is_split = name not in keys.table() or name in keys.mappings()
+        if isinstance(value, dict) and value and is_split:
             yield from _leaves(value, parts)
         else:
             yield parts, value

@@ -8,6 +8,7 @@ from lmrun.columns import columns
 from lmrun.config import keys
 from lmrun.config.composed import Composed, Origin, Setting
 from lmrun.config.resolved import flat
+from lmrun.config.suggest import listed
 from lmrun.config.values import shown
 from lmrun.errors import ConfigError
 from lmrun.json_schema import DIGEST, TEXT, TEXT_OR_NULL, Schema, records
@@ -43,7 +44,7 @@ SCHEMA = json_schema.document(
 def check(names: Sequence[str]) -> None:
     """Refuse a name that is no key, no group and not ``recipe``."""
     for name in names:
-        if name not in keys.table() and name not in keys.groups() and name != RECIPE:
+        if keys.find(name) is None and name not in keys.groups() and name != RECIPE:
             raise ConfigError(f"{name}: {keys.unknown(name)}")
 
 
@@ -51,7 +52,9 @@ def document(composed: Composed, names: Sequence[str], effect: Effect) -> dict[s
     """The JSON form of the named keys and groups; of everything where none is named."""
     wanted = names or [RECIPE, *keys.groups()]
     groups = [name for name in wanted if name in keys.groups()]
-    values = flat(composed.run)
+    leaves = [key for name in wanted for key in _keys(name)]
+    _check_given(composed, leaves)
+    values = _values(composed)
     return {
         "schema_version": SCHEMA_VERSION,
         "recipes": [
@@ -73,15 +76,14 @@ def document(composed: Composed, names: Sequence[str], effect: Effect) -> dict[s
             {
                 "key": key,
                 "value": values[key],
-                "description": keys.table()[key].rules["description"],
+                "description": _key_of(key).rules["description"],
                 "changes": effect(key),
                 "settings": [
                     {"value": _json(setting), **_place(setting.origin)}
                     for setting in composed.chain[key]
                 ],
             }
-            for name in wanted
-            for key in _keys(name)
+            for key in leaves
         ],
     }
 
@@ -92,6 +94,7 @@ def text(composed: Composed, names: Sequence[str], effect: Effect) -> str:
         blocks = [_recipes(composed)] if composed.recipes else []
         blocks += [_group(composed, group, effect) for group in keys.groups()]
         return "\n\n".join(blocks)
+    _check_given(composed, [key for name in names for key in _keys(name)])
     return "\n\n".join(_block(composed, name, effect) for name in names)
 
 
@@ -106,7 +109,33 @@ def _block(composed: Composed, name: str, effect: Effect) -> str:
 def _keys(name: str) -> list[str]:
     if name in keys.groups():
         return [f"{name}.{leaf}" for leaf in keys.groups()[name]]
-    return [name] if name in keys.table() else []
+    return [name] if keys.find(name) is not None else []
+
+
+def _key_of(name: str) -> keys.Key:
+    key = keys.find(name)
+    assert key is not None  # `check` saw to it
+    return key
+
+
+def _values(composed: Composed) -> dict[str, Any]:
+    """Of every key, and of the entries of mappings."""
+    values = flat(composed.run)
+    entries = {
+        f"{name}.{entry}": value
+        for name in keys.mappings()
+        for entry, value in values[name].items()
+    }
+    return values | entries
+
+
+def _check_given(composed: Composed, names: Sequence[str]) -> None:
+    """An entry of a mapping is there where something gave it."""
+    for name in names:
+        above = keys.mapping_of(name)
+        if above is not None and name not in composed.chain:
+            given = listed(flat(composed.run)[above], "and") or "none"
+            raise ConfigError(f"{name}: nothing sets it. Entries of {above}: {given}.")
 
 
 def _recipes(composed: Composed) -> str:
@@ -124,8 +153,8 @@ def _recipes(composed: Composed) -> str:
 
 
 def _key(composed: Composed, key: str, effect: Effect) -> str:
-    described = keys.table()[key]
-    value = flat(composed.run)[key]
+    described = _key_of(key)
+    value = _values(composed)[key]
     rows = [
         (_shown(setting.value), str(setting.origin), _through(composed, setting))
         for setting in composed.chain[key]

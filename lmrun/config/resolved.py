@@ -40,4 +40,6 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
         return int(rounded) if rounded.is_integer() else rounded
     if isinstance(value, list):
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in sorted(value.items())}
     return value

@@ -7,6 +7,7 @@ nothing after `lmrun.config` changes them.
 
 # ruff: noqa: RUF009 - `opt` makes a dataclass field
 
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,14 +18,21 @@ def opt(default: Any, description: str, **rules: Any) -> Any:  # noqa: ANN401 - 
 
     ``choices`` lists the legal numbers where a range would let others in; it becomes the
     ``enum`` of the JSON Schema. ``examples`` stand in messages where a pattern would be unreadable.
+    ``item`` holds the rules (``ge``, ``le``, ``examples``) of what stands in a list or a mapping.
     """
     choices = rules.pop("choices", None)
     if choices is not None:
         rules["json_schema_extra"] = {"enum": list(choices)}
+    if isinstance(default, dict):
+        rules["json_schema_extra"] = {"propertyNames": {"pattern": ENTRY_NAME}}
     metadata = {"description": description, **rules}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+ENTRY_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""What may be the name of an entry of a mapping: a dot would be read as a deeper key."""
 
 
 class BackendName(StrEnum):
@@ -239,6 +247,78 @@ class FrontendConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    """Quality: what is measured, and the bounds that a deployment must keep."""
+
+    data: str | None = opt(
+        None,
+        "text for perplexity, KL divergence and top-1 agreement: a local .txt or .jsonl file (field"
+        " `text`), or `builtin:stories`",
+    )
+    window: int = opt(256, "tokens of a window of the text, BOS included", ge=8)
+    max_tokens: int = opt(65535, "tokens of the text that are predicted, at most", ge=1)
+    kl_tokens: int = opt(
+        4096,
+        "predicted tokens whose full distribution is compared with the baseline, for KL divergence"
+        " and top-1 agreement; 0: none",
+        ge=0,
+    )
+    tasks: dict[str, str] = opt(
+        {},
+        "task files by name: JSONL with choices, or with exact answers",
+        item={"examples": ["./arc.jsonl"]},
+    )
+    task_limit: int | None = opt(
+        None, "items of each task and of the tools file that are taken, from its start", ge=1
+    )
+    tools: str | None = opt(None, "a file of tool calls, or `builtin:tools`")
+    baseline: str | None = opt(
+        None,
+        "a checkpoint folder to compare with; default: the model itself, unquantized, with a"
+        " 16-bit KV cache",
+    )
+    max_ppl: float | None = opt(None, "highest perplexity that passes", gt=0)
+    max_ppl_ratio: float | None = opt(
+        None, "highest perplexity that passes, as a multiple of the baseline's", gt=0
+    )
+    max_kl: float | None = opt(None, "highest mean KL divergence that passes, nats a token", ge=0)
+    min_top1: float | None = opt(
+        None, "lowest share of tokens that passes on which the baseline agrees", ge=0, le=1
+    )
+    min_task_accuracy: dict[str, float] = opt(
+        {}, "lowest accuracy that passes, by the name of a task", item={"ge": 0, "le": 1}
+    )
+    min_tool_accuracy: float | None = opt(
+        None, "lowest share of right tool calls that passes", ge=0, le=1
+    )
+    tolerance: float = opt(
+        0.005,
+        "how far `verify` lets a figure move: relative for perplexity and KL divergence, absolute"
+        " for shares",
+        ge=0,
+        le=1,
+    )
+
+
+@dataclass
+class BenchConfig:
+    """Speed: the load that `lmrun bench` puts on a deployment."""
+
+    prompt_tokens: int = opt(128, "tokens of each prompt", ge=1)
+    output_tokens: int = opt(32, "tokens that each request generates", ge=1)
+    concurrency: list[int] = opt(
+        [1, 4], "levels: requests that are open at the same time", item={"ge": 1, "le": 4096}
+    )
+    requests: int = opt(8, "requests of a level", ge=1)
+    rounds: int = opt(1, "times that each level is measured", ge=1)
+    seed: int = opt(0, "of the prompts", ge=0)
+    trace: str | None = opt(
+        None,
+        "a CSV file of arrivals in place of levels: arrival time, prompt tokens, generated tokens",
+    )
+
+
+@dataclass
 class RunConfig:
     """Everything a deployment says."""
 
@@ -250,3 +330,5 @@ class RunConfig:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    bench: BenchConfig = field(default_factory=BenchConfig)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lmrun.config.composed import Setting
-from lmrun.config.keys import API_KEYS, HUB_TOKEN, table
+from lmrun.config.keys import API_KEYS, HUB_TOKEN, Key, find, mappings, unknown
 from lmrun.config.legal import is_legal, run_config
 from lmrun.config.schema import RunConfig
 from lmrun.config.secrets import is_reference
@@ -28,8 +28,14 @@ def check(name: str, value: object, where: object) -> None:
     if name == HUB_TOKEN:
         _check_token(value, where)
         return
-    if isinstance(value, str) and is_deferred(value):
+    if isinstance(value, str) and is_deferred(value) and name not in mappings():
         _check_resolver(name, value, where)
+        return
+    if isinstance(value, dict) and name in mappings():
+        for entry, inner in value.items():
+            if find(f"{name}.{entry}") is None:
+                raise ConfigError(f"{name}.{entry} ({where}): {unknown(f'{name}.{entry}')}")
+            check(f"{name}.{entry}", inner, where)
         return
     if not is_legal(name, value):
         raise ConfigError(refusal(name, value, where))
@@ -43,16 +49,35 @@ def build(values: dict[str, dict[str, Any]], winners: Mapping[str, Setting]) -> 
     for group, leaves in values.items():
         for leaf, value in leaves.items():
             name = f"{group}.{leaf}"
-            written = winners[name].value
-            is_reference = isinstance(written, str) and is_deferred(written)
-            if not is_reference or name in (API_KEYS, HUB_TOKEN):
-                check(name, value, winners[name].origin)
-            elif not is_legal(name, value):
-                raise ConfigError(
-                    f"{name}={shown(written)} ({winners[name].origin}): refers to a"
-                    f" value that is not legal here: expected {table()[name].expectation}."
-                )
+            if name in mappings():
+                for entry, inner in value.items():
+                    _check_resolved(f"{name}.{entry}", inner, winners)
+            else:
+                _check_resolved(name, value, winners)
     return run_config(values)
+
+
+def expectation(name: str) -> str:
+    """What a value of a key, or of an entry of a mapping, must be."""
+    return _key(name).expectation
+
+
+def _check_resolved(name: str, value: object, winners: Mapping[str, Setting]) -> None:
+    written = winners[name].value
+    is_reference = isinstance(written, str) and is_deferred(written)
+    if not is_reference or name in (API_KEYS, HUB_TOKEN):
+        check(name, value, winners[name].origin)
+    elif not is_legal(name, value):
+        raise ConfigError(
+            f"{name}={shown(written)} ({winners[name].origin}): refers to a"
+            f" value that is not legal here: expected {_key(name).expectation}."
+        )
+
+
+def _key(name: str) -> Key:
+    key = find(name)
+    assert key is not None  # names are checked before values
+    return key
 
 
 def is_deferred(text: str) -> bool:
@@ -62,7 +87,7 @@ def is_deferred(text: str) -> bool:
 
 def refusal(name: str, value: object, where: object) -> str:
     """The message about a value that is not legal for the key `name`."""
-    key = table()[name]
+    key = _key(name)
     suggestion = ""
     if isinstance(value, str) and key.choices is not None:
         near = get_close_matches(value, [str(choice) for choice in key.choices], 1)
@@ -83,7 +108,7 @@ def _got(value: object, kind: type) -> str:
         return f", got the text {shown(value)!r}"
     if kind is str and isinstance(value, bool | int | float):
         return ", got a number or true/false: put it in quotes"
-    if isinstance(value, dict):
+    if isinstance(value, dict) and kind is not dict:
         return ", got a mapping"
     if isinstance(value, list) and kind is not list:
         return ", got a list"
