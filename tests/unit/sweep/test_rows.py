@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from unit.sweep.example import example_sweep
 
 from lmrun.errors import ArtifactError
 from lmrun.sweep.rows import Status, read_sweep, row_file, write_row, write_sweep
+from unit.sweep.example import example_sweep
 
 
 def test_a_sweep_reads_back_as_it_was_written(tmp_path: Path) -> None:
