@@ -16,10 +16,18 @@ class StepOutput:
     top_logprobs: list[list[tuple[int, float]]]
     """Per token id the asked-for number of best (id, logprob) pairs; empty unless asked for."""
     finish_reason: str | None
-    """`stop`, `length` or `abort` on the last output of a request."""
+    """`stop`, `length`, `abort` or `error` on the last output of a request."""
+    error: str | None
+    """Why the request ended with `error`: logits that are not finite."""
     num_cached_tokens: int
     scores: npt.NDArray[np.float32] | None
     """On the last output of `score`: log-probability of each next token, [len(tokens) - 1]."""
+    score_top: tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]] | None
+    """Beside `scores`, where `top` was asked for: ids and log-probabilities of the best next tokens
+    at each position, both [len(tokens) - 1, top], best first, ties by lowest id."""
+    score_rows: npt.NDArray[np.float32] | None
+    """Beside `scores`, where `rows` was asked for: log-probabilities [end - begin, V] of every next
+    token at positions begin .. end - 1. The memory is this object's own and lives as long."""
 
 class Engine:
     def __init__(
@@ -53,8 +61,14 @@ class Engine:
     ) -> None:
         """Queue a completion. ValueError: prompt empty or too long, id in use, token id or
         parameter out of range. Thread-safe, as are `score` and `abort`."""
-    def score(self, id: int, tokens: list[int]) -> None:
-        """Queue tokens (at least 2) to be scored; never reads or fills the prefix cache."""
+    def score(
+        self, id: int, tokens: list[int], *, top: int = 0, rows: tuple[int, int] | None = None
+    ) -> None:
+        """Queue tokens (at least 2) to be scored; never reads or fills the prefix cache.
+
+        `top`: how many of the best next tokens are told at each position, 0 to V. `rows`: positions
+        begin .. end - 1 of the len(tokens) - 1 predictions whose whole rows are told. ValueError
+        as for `submit`."""
     def abort(self, id: int) -> None:
         """End a request; unknown ids are ignored. The next `step` reports `abort`."""
     def has_work(self) -> bool: ...

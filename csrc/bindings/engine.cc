@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <map>
+#include <tuple>
 
 #include "bindings/module.h"
 
@@ -37,6 +38,14 @@ void submit(Engine& engine, int64_t id, std::vector<int32_t> prompt, float tempe
   params.logit_bias.assign(logit_bias.begin(), logit_bias.end());
   params.logprobs = logprobs;
   engine.submit(id, std::move(prompt), params, max_tokens);
+}
+
+void score(Engine& engine, int64_t id, std::vector<int32_t> tokens, int64_t top,
+           std::optional<std::pair<int64_t, int64_t>> rows) {
+  engine::ScoreDetail detail;
+  detail.top = top;
+  if (rows) std::tie(detail.rows_begin, detail.rows_end) = *rows;
+  engine.score(id, std::move(tokens), detail);
 }
 
 py::array_t<float> logits(Engine& engine, std::vector<int32_t> tokens) {
@@ -133,7 +142,8 @@ void bind_engine(py::module_& module) {
       .def("submit", &submit, arg("id"), arg("prompt"), py::kw_only(), arg("temperature"),
            arg("top_k"), arg("top_p"), arg("seed"), arg("max_tokens"), arg("min_tokens"),
            arg("stop_token_ids"), arg("logit_bias"), arg("logprobs"))
-      .def("score", &Engine::score, arg("id"), arg("tokens"))
+      .def("score", &score, arg("id"), arg("tokens"), py::kw_only(), arg("top") = 0,
+           arg("rows") = py::none())
       .def("abort", &Engine::abort, arg("id"))
       .def("has_work", &Engine::has_work)
       .def("step", &Engine::step, release())

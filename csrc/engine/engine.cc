@@ -27,6 +27,20 @@ const workspace::Workspace& populated(const workspace::Workspace& workspace) {
   return workspace;
 }
 
+// A preempted score comes here again and keeps what it has.
+void take_memory(Scores* scores, int64_t num_predictions, int64_t vocab_size) {
+  if (!scores->logprobs.empty()) return;
+  const ScoreDetail& detail = scores->detail;
+  scores->logprobs.resize(static_cast<size_t>(num_predictions));
+  scores->top_ids.resize(static_cast<size_t>(num_predictions * detail.top));
+  scores->top_logprobs.resize(scores->top_ids.size());
+  if (detail.num_rows() > 0) {
+    const auto size = static_cast<size_t>(detail.num_rows() * vocab_size);
+    scores->vocab_size = vocab_size;
+    scores->rows = std::make_unique_for_overwrite<float[]>(size);
+  }
+}
+
 const Settings& checked(const Settings& settings, const workspace::Workspace& workspace) {
   check_settings(settings, workspace.config());
   return settings;
@@ -49,7 +63,7 @@ Engine::Engine(const Settings& settings)
       decoder_(workspace_, ops_, &pool_,
                {kv_layout(settings_, workspace_.config()), settings_.max_batch_tokens,
                 max_logit_rows_, settings_.context_length}),
-      samplers_(static_cast<size_t>(settings_.threads)),
+      scratch_(static_cast<size_t>(settings_.threads)),
       choices_(static_cast<size_t>(max_logit_rows_)) {
   settings_.isa = kernels::isa_name(isa_);
   counters_.num_blocks = settings_.num_blocks;
@@ -113,13 +127,22 @@ void Engine::submit(int64_t id, std::vector<int32_t> prompt, const sampling::Par
   enqueue(std::move(start));
 }
 
-void Engine::score(int64_t id, std::vector<int32_t> tokens) {
+void Engine::score(int64_t id, std::vector<int32_t> tokens, const ScoreDetail& detail) {
   if (tokens.size() < 2) throw InvalidArgument("score: expected at least two tokens.");
   check_tokens("score", tokens);
+  if (detail.top < 0 || detail.top > vocab_size()) {
+    throw InvalidArgument(concat("top=", detail.top, ": expected 0 to ", vocab_size(), "."));
+  }
+  const auto num_predictions = static_cast<int64_t>(tokens.size()) - 1;
+  if (detail.rows_begin < 0 || detail.num_rows() < 0 || detail.rows_end > num_predictions) {
+    throw InvalidArgument(concat("rows=(", detail.rows_begin, ", ", detail.rows_end,
+                                 "): expected a range inside the ", num_predictions,
+                                 " predictions."));
+  }
   Start start{id, std::move(tokens), {}};
   start.request.kind = RequestKind::kScore;
   start.request.num_prompt_tokens = static_cast<int64_t>(start.tokens.size());
-  start.request.scores.resize(start.tokens.size() - 1);
+  start.request.scores.detail = detail;
   enqueue(std::move(start));
 }
 
@@ -232,11 +255,13 @@ void Engine::prepare(const std::vector<scheduler::Chunk>& chunks) {
   tensors_.clear();
   for (const scheduler::Chunk& chunk : chunks) {
     RowsWanted wanted = RowsWanted::kLast;
-    switch (requests_.at(chunk.sequence->id).kind) {
+    Request& request = requests_.at(chunk.sequence->id);
+    switch (request.kind) {
       case RequestKind::kCompletion:
         break;
       case RequestKind::kScore:
         wanted = RowsWanted::kHasNext;
+        take_memory(&request.scores, request.num_prompt_tokens - 1, vocab_size());
         break;
       case RequestKind::kLogits:
         wanted = RowsWanted::kAll;
@@ -255,35 +280,54 @@ void Engine::read_logits(std::vector<Output>* outputs) {
     float* logits = decoder_.logits(tensors_.wanted_rows().subspan(first, count));
     pool_.parallel_for(static_cast<int64_t>(count), 1, [&](int64_t i, int64_t, int thread) {
       use_row(wanted[first + static_cast<size_t>(i)], logits + i * vocab,
-              &samplers_[static_cast<size_t>(thread)], &choices_[static_cast<size_t>(i)]);
+              &scratch_[static_cast<size_t>(thread)], &choices_[static_cast<size_t>(i)]);
     });
     for (size_t i = 0; i < count; ++i) finish_row(wanted[first + i], choices_[i], outputs);
   }
+  end_failed(outputs);
 }
 
-void Engine::use_row(const WantedRow& wanted, float* logits, sampling::Sampler* sampler,
+void Engine::use_row(const WantedRow& wanted, float* logits, Scratch* scratch,
                      sampling::Choice* choice) {
   Request& request = requests_.at(wanted.sequence->id);
   const int64_t vocab = vocab_size();
   const int64_t next = wanted.position + 1;
   switch (request.kind) {
     case RequestKind::kCompletion:
-      *choice =
-          sampler->sample(ops_, logits, vocab, request.sampling, next - request.num_prompt_tokens);
+      *choice = scratch->sampler.sample(ops_, logits, vocab, request.sampling,
+                                        next - request.num_prompt_tokens);
       return;
-    case RequestKind::kScore: {
-      sampling::check_finite(logits, vocab);
-      float max = 0;
-      float log_sum_exp = 0;
-      ops_.max_and_log_sum_exp(logits, vocab, &max, &log_sum_exp);
-      request.scores[static_cast<size_t>(wanted.position)] =
-          logits[wanted.sequence->tokens[static_cast<size_t>(next)]] - log_sum_exp;
+    case RequestKind::kScore:
+      score_row(wanted, logits, &request, scratch, choice);
       return;
-    }
     case RequestKind::kLogits:
+      choice->is_finite = true;  // the caller sees for himself
       std::memcpy(request.logits + wanted.position * vocab, logits,
                   static_cast<size_t>(vocab) * sizeof(float));
       return;
+  }
+}
+
+void Engine::score_row(const WantedRow& wanted, const float* logits, Request* request,
+                       Scratch* scratch, sampling::Choice* choice) {
+  const int64_t vocab = vocab_size();
+  choice->is_finite = sampling::are_finite(logits, vocab);
+  if (!choice->is_finite) return;
+  Scores& scores = request->scores;
+  const ScoreDetail& detail = scores.detail;
+  const int64_t position = wanted.position;
+  float max = 0;
+  float log_sum_exp = 0;
+  ops_.max_and_log_sum_exp(logits, vocab, &max, &log_sum_exp);
+  scores.logprobs[static_cast<size_t>(position)] =
+      logits[wanted.sequence->tokens[static_cast<size_t>(position + 1)]] - log_sum_exp;
+  int32_t* ids = scores.top_ids.data() + position * detail.top;
+  float* logprobs = scores.top_logprobs.data() + position * detail.top;
+  scratch->best.find(logits, vocab, detail.top, ids);
+  for (int64_t i = 0; i < detail.top; ++i) logprobs[i] = logits[ids[i]] - log_sum_exp;
+  if (position >= detail.rows_begin && position < detail.rows_end) {
+    float* row = scores.rows.get() + (position - detail.rows_begin) * vocab;
+    for (int64_t i = 0; i < vocab; ++i) row[i] = logits[i] - log_sum_exp;
   }
 }
 
@@ -293,6 +337,13 @@ void Engine::finish_row(const WantedRow& wanted, const sampling::Choice& choice,
   const int64_t id = sequence->id;
   Request& request = requests_.at(id);
   const int64_t next = wanted.position + 1;
+  if (!choice.is_finite && request.error.empty()) {
+    request.error =
+        concat("logits: the model gave one that is not finite, at position ", wanted.position, ".");
+    failed_.push_back(id);
+  }
+  // Other rows of the sequence may follow: it ends after all of them.
+  if (!request.error.empty()) return;
   Output output;
   output.id = id;
   output.num_cached_tokens = sequence->num_cached_tokens;
@@ -323,6 +374,19 @@ void Engine::finish_row(const WantedRow& wanted, const sampling::Choice& choice,
     scheduler_.remove(id);
   }
   outputs->push_back(std::move(output));
+}
+
+void Engine::end_failed(std::vector<Output>* outputs) {
+  for (const int64_t id : failed_) {
+    Output output;
+    output.id = id;
+    output.finish_reason = FinishReason::kError;
+    output.error = std::move(requests_.at(id).error);
+    requests_.erase(id);
+    scheduler_.remove(id);
+    outputs->push_back(std::move(output));
+  }
+  failed_.clear();
 }
 
 void Engine::count_step(const std::vector<scheduler::Chunk>& chunks) {

@@ -73,7 +73,7 @@ class Engine {
   // also during a step. Throw base::InvalidArgument for what cannot run.
   void submit(int64_t id, std::vector<int32_t> prompt, const sampling::Params& sampling,
               std::optional<int64_t> max_tokens);
-  void score(int64_t id, std::vector<int32_t> tokens);
+  void score(int64_t id, std::vector<int32_t> tokens, const ScoreDetail& detail = {});
   // Unknown ids are ignored. The next step reports the end.
   void abort(int64_t id);
   bool has_work() const;
@@ -82,6 +82,7 @@ class Engine {
   Residency residency() const;
 
   // One step; what it did to the requests it ran or ended. At once, empty, when there is no work.
+  // A request whose logits are not finite ends with FinishReason::kError, no other does.
   // After an error the engine is of no more use and says the same again.
   std::vector<Output> step();
 
@@ -114,6 +115,12 @@ class Engine {
     int64_t scores = 0;   // sequences whose rows are all looked at
   };
 
+  // What a thread needs to use a row.
+  struct Scratch {
+    sampling::Sampler sampler;
+    sampling::BestFinder best;
+  };
+
   // Tokens one sequence may have.
   int64_t token_limit() const;
   void check_tokens(const char* what, const std::vector<int32_t>& tokens) const;
@@ -122,10 +129,12 @@ class Engine {
   void run_step(std::vector<Output>* outputs);
   void prepare(const std::vector<scheduler::Chunk>& chunks);
   void read_logits(std::vector<Output>* outputs);
-  void use_row(const WantedRow& wanted, float* logits, sampling::Sampler* sampler,
-               sampling::Choice* choice);
+  void use_row(const WantedRow& wanted, float* logits, Scratch* scratch, sampling::Choice* choice);
+  void score_row(const WantedRow& wanted, const float* logits, Request* request, Scratch* scratch,
+                 sampling::Choice* choice);
   void finish_row(const WantedRow& wanted, const sampling::Choice& choice,
                   std::vector<Output>* outputs);
+  void end_failed(std::vector<Output>* outputs);
   void count_step(const std::vector<scheduler::Chunk>& chunks);
   StepKind kind_of(const std::vector<scheduler::Chunk>& chunks) const;
   void count_seconds(const StepKind& kind, double seconds);
@@ -141,10 +150,11 @@ class Engine {
   scheduler::Scheduler scheduler_;
   int64_t max_logit_rows_;
   model::Decoder decoder_;
-  std::vector<sampling::Sampler> samplers_;  // one a thread
+  std::vector<Scratch> scratch_;  // one a thread
   std::unordered_map<int64_t, Request> requests_;
   StepTensors tensors_;
   std::vector<sampling::Choice> choices_;
+  std::vector<int64_t> failed_;  // ids that this step ends with an error
   Stats counters_;
   std::optional<std::string> failure_;
 

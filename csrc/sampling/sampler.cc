@@ -52,13 +52,13 @@ void check_params(const Params& params, int64_t vocab_size) {
   }
 }
 
-void check_finite(const float* logits, int64_t vocab_size) {
+bool are_finite(const float* logits, int64_t vocab_size) {
   constexpr uint32_t kExponent = 0x7F800000;
-  bool is_finite = true;
+  uint32_t num_others = 0;
   for (int64_t i = 0; i < vocab_size; ++i) {
-    is_finite &= (std::bit_cast<uint32_t>(logits[i]) & kExponent) != kExponent;
+    num_others += (std::bit_cast<uint32_t>(logits[i]) & kExponent) == kExponent ? 1 : 0;
   }
-  LMRUN_CHECK(is_finite, "logits: the model gave one that is not finite.");
+  return num_others == 0;
 }
 
 double uniform(uint64_t seed, uint64_t position) {
@@ -87,22 +87,23 @@ void Sampler::sort_best(int64_t count) {
   std::sort(candidates_.begin(), middle, is_better);
 }
 
+void Sampler::report_best(const float* logits, int64_t vocab_size, int64_t count,
+                          float log_sum_exp, Choice* choice) {
+  best_ids_.resize(static_cast<size_t>(count));
+  best_.find(logits, vocab_size, count, best_ids_.data());
+  for (const int32_t id : best_ids_) choice->top.emplace_back(id, logits[id] - log_sum_exp);
+}
+
 Choice Sampler::sample(const kernels::OpTable& ops, float* logits, int64_t vocab_size,
                        const Params& params, int64_t num_generated) {
-  check_finite(logits, vocab_size);
   Choice choice;
+  choice.is_finite = are_finite(logits, vocab_size);
+  if (!choice.is_finite) return choice;
   float log_sum_exp = 0;
   if (params.logprobs) {
     float max = 0;
     ops.max_and_log_sum_exp(logits, vocab_size, &max, &log_sum_exp);
-    if (*params.logprobs > 0) {
-      fill_candidates(logits, vocab_size);
-      sort_best(*params.logprobs);
-      for (int64_t i = 0; i < *params.logprobs; ++i) {
-        const Candidate& best = candidates_[static_cast<size_t>(i)];
-        choice.top.emplace_back(best.id, best.logit - log_sum_exp);
-      }
-    }
+    report_best(logits, vocab_size, *params.logprobs, log_sum_exp, &choice);
   }
   std::vector<std::pair<int32_t, float>> changed;  // ids with the logits they came with
   for (const auto& [id, bias] : params.logit_bias) {

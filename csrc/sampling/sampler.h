@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "sampling/best.h"
 
 namespace lmrun::sampling {
 
@@ -22,6 +23,7 @@ struct Params {
 };
 
 struct Choice {
+  bool is_finite = true;  // else a logit was not, and nothing is chosen
   int32_t id = 0;
   float logprob = 0;                           // where asked for
   std::vector<std::pair<int32_t, float>> top;  // best first
@@ -30,8 +32,7 @@ struct Choice {
 // Throws base::InvalidArgument naming the parameter that is out of range.
 void check_params(const Params& params, int64_t vocab_size);
 
-// Throws base::Error where a logit is not finite.
-void check_finite(const float* logits, int64_t vocab_size);
+bool are_finite(const float* logits, int64_t vocab_size);
 
 // A uniform number in [0, 1) that depends on seed and position alone (SplitMix64 as a counter).
 double uniform(uint64_t seed, uint64_t position);
@@ -42,7 +43,7 @@ class Sampler {
   // `logits` [vocab_size] are overwritten. `num_generated` is the number of completion tokens
   // before this one. Bias and masked stop ids, then temperature, top-k, top-p (Holtzman et al.
   // 2020); the log-probabilities are those of the logits as they came. Ties go to the lowest id.
-  // The result depends on the arguments alone. Throws base::Error where a logit is not finite.
+  // The result depends on the arguments alone.
   Choice sample(const kernels::OpTable& ops, float* logits, int64_t vocab_size,
                 const Params& params, int64_t num_generated);
 
@@ -56,11 +57,15 @@ class Sampler {
   }
 
   void fill_candidates(const float* logits, int64_t vocab_size);
+  void report_best(const float* logits, int64_t vocab_size, int64_t count, float log_sum_exp,
+                   Choice* choice);
   // Sorts the best `count` candidates to the front.
   void sort_best(int64_t count);
   int32_t draw(const float* logits, int64_t vocab_size, const Params& params, double random);
   int32_t draw_from_all(const float* logits, int64_t vocab_size, float temperature, double random);
 
+  BestFinder best_;
+  std::vector<int32_t> best_ids_;
   std::vector<Candidate> candidates_;
   std::vector<double> weights_;
 };

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from lmrun import _engine
 from lmrun.config.schema import BackendConfig, KvConfig
 from lmrun.engine.messages import FinishReason, SamplingParams
 from lmrun.engine.native import build_engine, submit_native, tokens_event
+from lmrun.engine.scoring import ScoreDetail, Scores, may_start, scores_of, start_score
 from lmrun.engine.text import CompletionText
 from lmrun.errors import ConfigError, EngineError, RequestError
 from lmrun.models import chat_template
@@ -48,6 +49,7 @@ class _Running:
         self.logprobs: list[float] = []
         self.top_logprobs: list[dict[int, float]] = []
         self.num_cached_tokens = 0
+        self.error: str | None = None
 
     def output(self) -> Output:
         assert self.text.finish_reason is not None
@@ -95,10 +97,11 @@ class LLM:
         folder = Path(settings.workspace)
         self.tokenizer = Tokenizer.from_folder(folder)
         self.template = chat_template.load(template, folder)
+        self._settings = settings
         self._engine = build_engine(settings)
         self._next_id = 0
         self._running: dict[int, _Running] = {}
-        self._scores: dict[int, npt.NDArray[np.float32]] = {}
+        self._scores: dict[int, Scores | EngineError | None] = {}
 
     def generate(
         self,
@@ -112,7 +115,8 @@ class LLM:
 
         The model's end-of-sequence ids stop a completion beside ``sampling.stop_token_ids``,
         unless ``ignore_eos``. Without ``sampling``: what generation_config.json says, else
-        temperature 1. `RequestError` when one cannot run; then none does.
+        temperature 1. `RequestError` when one cannot run; then none does. `EngineError` when the
+        model gives logits that are not finite.
         """
         if isinstance(prompts, str):
             raise RequestError(
@@ -156,6 +160,7 @@ class LLM:
                 while running.unread:
                     yield running.unread.popleft()
                 if running.text.finish_reason is not None:
+                    self._check(running)
                     return
                 self._step()
         finally:
@@ -163,23 +168,61 @@ class LLM:
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float32]]:
         """For each sequence log p(token[i + 1] | token[0..i]), natural logarithm, [len − 1]."""
-        ids: list[int] = []
+        return [scores.logprobs for scores in self.score_full(sequences)]
+
+    def score_full(
+        self,
+        sequences: Iterable[Sequence[int]],
+        *,
+        top: int = 0,
+        rows: tuple[int, int] | None = None,
+    ) -> Iterator[Scores]:
+        """The scores of sequences in their order, each as soon as it is there.
+
+        ``top``: the most probable tokens at each place. ``rows``: predictions begin to end − 1
+        whose rows of V log-probabilities are told. Sequences are read, and run, a few steps ahead
+        of what is taken, so that rows can be reduced and dropped; no number depends on what else
+        runs. Closing the iterator aborts what is in flight. `RequestError` when a sequence cannot
+        run, `EngineError` naming the model when its logits are not finite.
+        """
+        detail = ScoreDetail(top, rows)
+        waiting = iter(sequences)
+        in_flight: dict[int, int] = {}  # numbers of tokens by id, in order
+        has_more = True
         try:
-            for sequence in sequences:
-                engine_id = self._new_id()
-                try:
-                    self._engine.score(engine_id, list(sequence))
-                except ValueError as error:
-                    raise RequestError(f"score: {error}") from error
-                ids.append(engine_id)
-            while any(i not in self._scores for i in ids):
-                self._step()
-            return [self._scores[i] for i in ids]
+            while True:
+                while has_more and may_start(
+                    self._settings, self._engine.vocab_size, [*in_flight.values()], detail
+                ):
+                    sequence = next(waiting, None)
+                    has_more = sequence is not None
+                    if sequence is not None:
+                        in_flight[self._start_score(sequence, detail)] = len(sequence)
+                if not in_flight:
+                    return
+                first = next(iter(in_flight))
+                while self._scores[first] is None:
+                    self._step()
+                del in_flight[first]
+                yield self._take_score(first)
         finally:
-            for engine_id in ids:
-                if self._scores.pop(engine_id, None) is None:
+            for engine_id in in_flight:
+                if self._scores.pop(engine_id) is None:
                     self._engine.abort(engine_id)
             self._settle()
+
+    def _start_score(self, sequence: Sequence[int], detail: ScoreDetail) -> int:
+        engine_id = self._new_id()
+        start_score(self._engine, engine_id, sequence, detail)
+        self._scores[engine_id] = None
+        return engine_id
+
+    def _take_score(self, engine_id: int) -> Scores:
+        scores = self._scores.pop(engine_id)
+        assert scores is not None
+        if isinstance(scores, EngineError):
+            raise scores
+        return scores
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits [len, V] of a sequence on its own; `EngineError` while others run."""
@@ -211,6 +254,8 @@ class LLM:
                 ids.append(self._submit(prompt, params, stop, is_turn))
             while any(self._running[i].text.finish_reason is None for i in ids):
                 self._step()
+            for engine_id in ids:
+                self._check(self._running[engine_id])
             return [self._running[i].output() for i in ids]
         finally:
             self._forget(ids)
@@ -267,6 +312,10 @@ class LLM:
                 self._engine.abort(engine_id)
         self._settle()
 
+    def _check(self, running: _Running) -> None:
+        if running.error is not None:
+            raise EngineError(f"{self._settings.workspace}: {running.error}")
+
     def _settle(self) -> None:
         """With nobody waiting, let the engine take note of what was aborted."""
         while not self._running and self._engine.has_work():
@@ -278,8 +327,8 @@ class LLM:
         except RuntimeError as error:
             raise EngineError(f"engine: {error}") from error
         for output in outputs:
-            if output.scores is not None:
-                self._scores[output.id] = output.scores
+            if output.id in self._scores and output.finish_reason is not None:
+                self._scores[output.id] = scores_of(output, self._settings.workspace)
             running = self._running.get(output.id)
             if running is None:
                 continue
@@ -291,6 +340,7 @@ class LLM:
             running.logprobs += delta.logprobs
             running.top_logprobs += delta.top_logprobs
             running.parts.append(delta.text)
+            running.error = event.error
             if delta.text:
                 running.unread.append(delta.text)
             if delta.finish_reason is not None and event.finish_reason is None:

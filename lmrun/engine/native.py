@@ -6,7 +6,7 @@ from dataclasses import asdict
 import msgspec
 
 from lmrun import _engine
-from lmrun.engine.messages import FinishReason, SamplingParams, Stats, Tokens
+from lmrun.engine.messages import FinishReason, SamplingParams, Scored, Stats, Tokens
 from lmrun.errors import EngineError
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -55,6 +55,19 @@ def stats_event(engine: _engine.Engine, *, busy_seconds: float, rss_bytes: int) 
     return msgspec.convert(counters, Stats)
 
 
+def scored_event(request_id: str, output: _engine.StepOutput) -> Scored:
+    """The event of a score's last output."""
+    if output.scores is None:
+        return Scored(request_id=request_id, error=output.error or "aborted")
+    ids, logprobs = output.score_top or ((), ())
+    return Scored(
+        request_id=request_id,
+        logprobs=tuple(output.scores.tolist()),
+        top_ids=tuple(tuple(row.tolist()) for row in ids),
+        top_logprobs=tuple(tuple(row.tolist()) for row in logprobs),
+    )
+
+
 def tokens_event(request_id: str, output: _engine.StepOutput) -> Tokens:
     """The event of one step's output."""
     return Tokens(
@@ -64,4 +77,5 @@ def tokens_event(request_id: str, output: _engine.StepOutput) -> Tokens:
         top_logprobs=tuple(dict(row) for row in output.top_logprobs),
         finish_reason=None if output.finish_reason is None else _FINISH[output.finish_reason],
         num_cached_tokens=output.num_cached_tokens,
+        error=output.error,
     )

@@ -39,7 +39,13 @@ from lmrun.engine.messages import (
     Submit,
     Tokens,
 )
-from lmrun.engine.native import build_engine, stats_event, submit_native, tokens_event
+from lmrun.engine.native import (
+    build_engine,
+    scored_event,
+    stats_event,
+    submit_native,
+    tokens_event,
+)
 from lmrun.engine.observing import build_name
 from lmrun.engine.process import die_with_parent, rss, seconds_since_start
 from lmrun.errors import EngineError, ExitStatus, LmrunError
@@ -135,6 +141,8 @@ class Worker:
         begin = time.perf_counter()
         while self._engine.has_work():
             for output in self._engine.step():
+                if output.error is not None:
+                    raise EngineError(f"{self._settings.workspace}: {output.error}")
                 tokens += output.token_ids
         if len(tokens) != 1:
             raise EngineError(f"engine: expected one token of the first request, got {tokens}.")
@@ -208,14 +216,10 @@ class Worker:
                     continue  # its connection is gone
                 event: Event
                 if owner.is_score:
-                    if output.scores is None and output.finish_reason is None:
-                        continue
-                    scores = () if output.scores is None else tuple(output.scores.tolist())
-                    error = None if output.scores is not None else "aborted"
-                    event = Scored(request_id=owner.request_id, logprobs=scores, error=error)
+                    event = scored_event(owner.request_id, output)
                 else:
                     event = tokens_event(owner.request_id, output)
-                if output.finish_reason is not None or owner.is_score:
+                if output.finish_reason is not None:
                     del self._shared.owners[output.id]
                     owner.connection.open.pop(owner.request_id, None)
                 frames.setdefault(owner.connection, []).append(wire.pack(event))
@@ -292,7 +296,7 @@ class Worker:
             self._shared.owners[engine_id] = _Owner(connection, request.request_id, is_score)
         try:
             if isinstance(request, Score):
-                self._engine.score(engine_id, list(request.token_ids))
+                self._engine.score(engine_id, list(request.token_ids), top=request.top)
             else:
                 seed = request.sampling.seed
                 submit_native(

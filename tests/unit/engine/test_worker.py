@@ -77,7 +77,7 @@ def test_the_worker_answers_as_the_engine_in_process_does(worker: WorkerProcess,
         answers = await asyncio.gather(*(tokens_of(stream) for stream in streams))
         assert [ids for ids, _ in answers] == expected
         assert {reason for _, reason in answers} == {"length"}
-        assert list(await client.score(PROMPTS[2])) == scores
+        assert list((await client.score(PROMPTS[2])).logprobs) == scores
         assert client.ready is not None
         assert client.ready.vocab_size == 272
 
