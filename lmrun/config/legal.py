@@ -43,11 +43,14 @@ def _type(name: str) -> Any:  # noqa: ANN401 - a type expression
     assert key is not None  # its name was checked
     kind = _ruled(key.kind, key.rules)
     if key.kind is list:
-        kind = list[_ruled(key.item, key.item_rules)]  # type: ignore[misc] # made here
+        kind = _of(list, _ruled(key.item, key.item_rules))
     elif key.kind is dict:
-        names = _ruled(str, {"pattern": ENTRY_NAME})
-        kind = dict[names, _ruled(key.item, key.item_rules)]  # type: ignore[misc] # made here
+        kind = _of(dict, (_ruled(str, {"pattern": ENTRY_NAME}), _ruled(key.item, key.item_rules)))
     return kind | None if key.is_optional else kind
+
+
+def _of(outer: Any, inner: Any) -> Any:  # noqa: ANN401 - type expressions
+    return outer[inner]
 
 
 def _ruled(kind: Any, rules: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a type expression

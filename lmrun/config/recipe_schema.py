@@ -7,13 +7,14 @@ group and the recipes there are. It lies beside the recipes, and each recipe nam
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lmrun.config import keys
 from lmrun.config.names import recipe_names
 from lmrun.config.places import Places
-from lmrun.config.schema import RunConfig
+from lmrun.config.schema import ENTRY_NAME, RunConfig
 from lmrun.config.secrets import REFERENCE
 from lmrun.json_schema import DRAFT
 
@@ -21,6 +22,7 @@ FILE_NAME = "recipe.schema.json"
 MODELINE = f"# yaml-language-server: $schema={FILE_NAME}"
 """A comment line of a recipe, below the line that says what the recipe is."""
 RECIPE_NAME = r"^[^./\\]+$"
+_RULES = {"ge": "minimum", "le": "maximum", "examples": "examples"}
 _DEFERRED = {"$ref": "#/$defs/Deferred"}
 _DEFERRED_BODY = {
     "$comment": "an interpolation such as ${kv.bits}, or ??? for a value that must be given",
@@ -35,6 +37,7 @@ def schema(cwd: Path) -> dict[str, Any]:
 
     document = TypeAdapter(RunConfig).json_schema()
     groups = document.pop("properties")
+    _rule_items(document["$defs"], groups)
     definitions = {name: _loosened(body) for name, body in document.pop("$defs").items()}
     for group in definitions.values():
         if group.get("type") == "object":
@@ -93,6 +96,21 @@ def _described(body: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
     return {"$ref": body["$ref"], "description": definitions[name].get("description", "")}
 
 
+def _rule_items(definitions: dict[str, Any], groups: Mapping[str, Any]) -> None:
+    """What may stand in a list or a mapping, of which pydantic knows the type alone."""
+    for name, key in keys.table().items():
+        group, _, leaf = name.partition(".")
+        if key.kind not in (list, dict):
+            continue
+        body = definitions[str(groups[group]["$ref"]).rpartition("/")[2]]["properties"][leaf]
+        item = body["items" if key.kind is list else "additionalProperties"]
+        item |= {
+            word: key.item_rules[rule] for rule, word in _RULES.items() if rule in key.item_rules
+        }
+        if key.kind is dict:
+            body["propertyNames"] = {"pattern": ENTRY_NAME}
+
+
 def _refuse_literal_secrets(definitions: dict[str, Any]) -> None:
     """A secret stands in a recipe as a reference only."""
     reference = {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}
@@ -129,6 +147,9 @@ def _property(body: dict[str, Any]) -> dict[str, Any]:
     outside: dict[str, Any] = {key: body[key] for key in ("description", "default") if key in body}
     legal = {key: value for key, value in body.items() if key not in (*outside, "title", "anyOf")}
     branches = body.get("anyOf") or [legal]
+    if "additionalProperties" in legal:  # a mapping: each entry may be known later, not the whole
+        entry = _property(legal["additionalProperties"])
+        return {**outside, **legal, "additionalProperties": entry}
     if {"type": "string"} not in branches:
         branches = [*branches, _DEFERRED]
     return {**outside, **branches[0]} if len(branches) == 1 else {**outside, "anyOf": branches}

@@ -23,8 +23,6 @@ def opt(default: Any, description: str, **rules: Any) -> Any:  # noqa: ANN401 - 
     choices = rules.pop("choices", None)
     if choices is not None:
         rules["json_schema_extra"] = {"enum": list(choices)}
-    if isinstance(default, dict):
-        rules["json_schema_extra"] = {"propertyNames": {"pattern": ENTRY_NAME}}
     metadata = {"description": description, **rules}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy(default), metadata=metadata)

@@ -9,7 +9,7 @@ from lmrun.config.names import recipe_names
 from lmrun.errors import ConfigError, PlanError
 
 QUANT_OPTIONS = "awq_w4_g128, awq_w4_g32, awq_w4_g64, none, rtn"
-GROUPS = "model, backend, quant, kv, calibration, parallel, device, frontend"
+GROUPS = "model, backend, quant, kv, calibration, parallel, device, frontend, evaluate, bench"
 RECIPES = "w16_kv16_server, w4a16_kv4_server"
 
 ON_THE_COMMAND_LINE = {
