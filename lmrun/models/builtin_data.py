@@ -32,3 +32,18 @@ def shown(file: Path) -> str:
         if file == known:
             return PREFIX + name
     return file.name
+
+
+def companion(file: Path) -> Path | None:
+    """The file beside a task or tools file that belongs to it, where there is one: an input of
+    whatever reads the other.
+
+    ``FILE.labels`` or ``FILE-labels.lst`` (PIQA's answers), ``possible_answer/NAME`` (accepted
+    calls in the Berkeley layout).
+    """
+    candidates = (
+        file.with_suffix(".labels"),
+        file.with_name(f"{file.stem}-labels.lst"),
+        file.parent / "possible_answer" / file.name,
+    )
+    return next((one for one in candidates if one != file and one.is_file()), None)
