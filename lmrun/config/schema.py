@@ -307,12 +307,21 @@ class BenchConfig:
     concurrency: list[int] = opt(
         [1, 4], "levels: requests that are open at the same time", item={"ge": 1, "le": 4096}
     )
-    requests: int = opt(8, "requests of a level", ge=1)
-    rounds: int = opt(1, "times that each level is measured", ge=1)
+    requests: int = opt(8, "requests of a level in a round, and of a trace: the first ones", ge=1)
+    rounds: int = opt(3, "times that each level is measured", ge=1)
     seed: int = opt(0, "of the prompts", ge=0)
     trace: str | None = opt(
         None,
         "a CSV file of arrivals in place of levels: arrival time, prompt tokens, generated tokens",
+    )
+    trace_speedup: float = opt(
+        1.0, "by which the times between the arrivals of a trace are divided", gt=0
+    )
+    max_ttft_ms: float = opt(
+        1000.0, "goodput of a trace: a good request's first text comes within this", gt=0
+    )
+    max_itl_ms: float = opt(
+        50.0, "goodput of a trace: a good request's mean inter-token latency is within this", gt=0
     )
 
 
