@@ -338,8 +338,8 @@ void Engine::finish_row(const WantedRow& wanted, const sampling::Choice& choice,
   Request& request = requests_.at(id);
   const int64_t next = wanted.position + 1;
   if (!choice.is_finite && request.error.empty()) {
-    request.error =
-        concat("logits: the model gave one that is not finite, at position ", wanted.position, ".");
+    request.error = concat("logits: expected finite numbers, the model gave others at position ",
+                           wanted.position, ".");
     failed_.push_back(id);
   }
   // Other rows of the sequence may follow: it ends after all of them.

@@ -87,8 +87,8 @@ void Sampler::sort_best(int64_t count) {
   std::sort(candidates_.begin(), middle, is_better);
 }
 
-void Sampler::report_best(const float* logits, int64_t vocab_size, int64_t count,
-                          float log_sum_exp, Choice* choice) {
+void Sampler::report_best(const float* logits, int64_t vocab_size, int64_t count, float log_sum_exp,
+                          Choice* choice) {
   best_ids_.resize(static_cast<size_t>(count));
   best_.find(logits, vocab_size, count, best_ids_.data());
   for (const int32_t id : best_ids_) choice->top.emplace_back(id, logits[id] - log_sum_exp);

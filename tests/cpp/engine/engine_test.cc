@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -16,6 +19,8 @@ using lmrun::base::InvalidArgument;
 using lmrun::engine::Engine;
 using lmrun::engine::FinishReason;
 using lmrun::engine::Output;
+using lmrun::engine::ScoreDetail;
+using lmrun::engine::Scores;
 using lmrun::engine::Settings;
 using lmrun::sampling::Params;
 using lmrun::testing::TemporaryFolder;
@@ -71,6 +76,48 @@ std::map<int64_t, Tokens> run(Engine* engine) {
   }
   CHECK(engine->stats().used_blocks == 0);
   return tokens;
+}
+
+// Steps until the score of `id` is there.
+Scores scores_of(Engine* engine, int64_t id) {
+  std::optional<Scores> scores;
+  while (engine->has_work()) {
+    for (Output& output : engine->step()) {
+      if (output.id == id) scores = std::move(output.scores);
+    }
+    engine->check();
+  }
+  REQUIRE(scores);
+  return std::move(*scores);
+}
+
+// Every number of a score is a difference of a logit and the log-sum-exp, to the bit.
+void check_against_logits(const Scores& scores, const std::vector<float>& logits,
+                          const Tokens& tokens, const char* isa) {
+  constexpr size_t kVocab = 40;
+  const auto& ops = lmrun::kernels::op_table(lmrun::kernels::parse_isa(isa));
+  const auto top = static_cast<size_t>(scores.detail.top);
+  REQUIRE(scores.logprobs.size() == tokens.size() - 1);
+  REQUIRE(scores.top_ids.size() == top * scores.logprobs.size());
+  for (size_t i = 0; i < scores.logprobs.size(); ++i) {
+    const float* row = logits.data() + i * kVocab;
+    float max = 0;
+    float log_sum_exp = 0;
+    ops.max_and_log_sum_exp(row, kVocab, &max, &log_sum_exp);
+    CHECK(scores.logprobs[i] == row[tokens[i + 1]] - log_sum_exp);
+    std::vector<int32_t> order(kVocab);
+    for (size_t id = 0; id < kVocab; ++id) order[id] = static_cast<int32_t>(id);
+    std::stable_sort(order.begin(), order.end(),
+                     [row](int32_t a, int32_t b) { return row[a] > row[b]; });
+    for (size_t j = 0; j < top; ++j) {
+      CHECK(scores.top_ids[i * top + j] == order[j]);
+      CHECK(scores.top_logprobs[i * top + j] == row[order[j]] - log_sum_exp);
+    }
+    const int64_t told = static_cast<int64_t>(i) - scores.detail.rows_begin;
+    if (told < 0 || told >= scores.detail.num_rows()) continue;
+    const float* told_row = scores.rows.get() + static_cast<size_t>(told) * kVocab;
+    for (size_t id = 0; id < kVocab; ++id) CHECK(told_row[id] == row[id] - log_sum_exp);
+  }
 }
 
 Tokens alone(const Settings& settings, const Tokens& prompt, const Params& params,
@@ -204,7 +251,10 @@ TEST_CASE("scores, aborts, shared prefixes and preemptions change no bit of what
         std::vector<float>& all = got[output.id];
         all.insert(all.end(), output.token_ids.begin(), output.token_ids.end());
         all.insert(all.end(), output.logprobs.begin(), output.logprobs.end());
-        if (output.scores) all.insert(all.end(), output.scores->begin(), output.scores->end());
+        if (output.scores) {
+          const std::vector<float>& logprobs = output.scores->logprobs;
+          all.insert(all.end(), logprobs.begin(), logprobs.end());
+        }
       }
       engine->check();
     }
@@ -341,15 +391,82 @@ TEST_CASE("scores are the log-probabilities that logits give, in any chunks and 
   Engine other(settings);
   other.submit(1, prompt_of(9, 1), greedy(), 20);
   other.score(2, tokens);
-  std::vector<float> scores;
-  while (other.has_work()) {
-    for (const Output& output : other.step()) {
-      if (output.scores) scores = *output.scores;
-    }
-    other.check();
-  }
-  CHECK(scores == expected);
+  CHECK(scores_of(&other, 2).logprobs == expected);
   CHECK(other.stats().used_blocks == 0);
+}
+
+TEST_CASE("the best tokens and whole rows are those of the logits, in any chunks, beside others") {
+  const Tokens tokens = prompt_of(90, 4);
+  for (const bool is_quantized : {false, true}) {
+    const Model model(is_quantized);
+    for (const char* isa : {"generic", "auto"}) {
+      Settings settings = model.settings();
+      settings.isa = isa;
+      const std::vector<float> logits = Engine(settings).logits(tokens);
+      for (const int64_t budget : {8, 21, 96}) {
+        for (const int64_t top : {0, 1, 3, 40}) {
+          settings.max_batch_tokens = budget;
+          settings.threads = 1 + budget % 2;
+          settings.num_blocks = budget == 21 ? 7 : 40;  // 7: preemptions
+          Engine engine(settings);
+          engine.submit(1, prompt_of(9, 1), greedy(), 20);
+          engine.score(2, prompt_of(33, 6), {top, 0, 32});
+          engine.score(3, tokens, {top, 17, 60});
+          const Scores scores = scores_of(&engine, 3);
+          check_against_logits(scores, logits, tokens, isa);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a score tells nothing that was not asked for") {
+  const Model model;
+  Engine engine(model.settings());
+  engine.score(1, prompt_of(50, 4), {0, 49, 49});
+  const Scores scores = scores_of(&engine, 1);
+  CHECK(scores.logprobs.size() == 49);
+  CHECK(scores.top_ids.empty());
+  CHECK(scores.top_logprobs.empty());
+  CHECK_FALSE(scores.rows);
+}
+
+TEST_CASE("a score that is aborted half way gives nothing and leaves nothing") {
+  const Model model;
+  const Tokens tokens = prompt_of(90, 4);
+  Settings settings = model.settings();
+  settings.max_batch_tokens = 40;
+  Engine whole(settings);
+  whole.score(2, tokens, {2, 0, 89});
+  const Scores expected = scores_of(&whole, 2);
+  Engine engine(settings);
+  engine.score(1, prompt_of(90, 5), {2, 0, 89});
+  engine.score(2, tokens, {2, 0, 89});
+  CHECK(engine.step().empty());
+  engine.abort(1);
+  const std::vector<Output> outputs = engine.step();
+  REQUIRE(outputs.size() == 1);
+  CHECK(outputs[0].finish_reason == FinishReason::kAbort);
+  CHECK_FALSE(outputs[0].scores);
+  const Scores scores = scores_of(&engine, 2);
+  CHECK(scores.top_ids == expected.top_ids);
+  CHECK(scores.top_logprobs == expected.top_logprobs);
+  CHECK(std::memcmp(scores.rows.get(), expected.rows.get(), 89 * 40 * sizeof(float)) == 0);
+  CHECK(engine.stats().used_blocks == 0);
+}
+
+TEST_CASE("a score that cannot be told is refused when it is submitted") {
+  const Model model;
+  Engine engine(model.settings());
+  const auto refuse = [&engine](const ScoreDetail& detail, const char* message) {
+    CHECK_THROWS_WITH_AS(engine.score(1, prompt_of(10, 1), detail), message, InvalidArgument);
+  };
+  refuse({41, 0, 0}, "top=41: expected 0 to 40.");
+  refuse({-1, 0, 0}, "top=-1: expected 0 to 40.");
+  refuse({0, -1, 2}, "rows=(-1, 2): expected a range inside the 9 predictions.");
+  refuse({0, 3, 2}, "rows=(3, 2): expected a range inside the 9 predictions.");
+  refuse({0, 0, 10}, "rows=(0, 10): expected a range inside the 9 predictions.");
+  CHECK_FALSE(engine.has_work());
 }
 
 TEST_CASE("requests that cannot run are refused when they are submitted") {
@@ -433,23 +550,56 @@ TEST_CASE("submits, aborts and questions from other threads do not disturb the s
   CHECK(engine.stats().used_blocks == 0);
 }
 
-TEST_CASE("a model that gives no finite logits is an error that stays") {
+TEST_CASE("logits that are not finite end their request and touch no other") {
   const TemporaryFolder folder;
   TinyWorkspace tiny;
-  const std::vector<float> bad(3 * 32 * 16, 1e38F);
-  auto& bytes = tiny.tensor("output.weight").bytes;
-  std::memcpy(bytes.data(), bad.data(), bytes.size());
+  // The embedding of token 7: [tile 0][k][feature 7].
+  auto& bytes = tiny.tensor("tok_embeddings.weight").bytes;
+  const float bad = std::numeric_limits<float>::quiet_NaN();
+  for (size_t k = 0; k < 32; ++k) std::memcpy(bytes.data() + (k * 16 + 7) * 4, &bad, 4);
   tiny.write(folder.path());
   Settings settings = Model().settings();
   settings.workspace = folder.path();
-  Engine engine(settings);
-  engine.submit(1, {1, 2}, greedy(), 4);
-  const char* message = "logits: the model gave one that is not finite.";
-  CHECK_THROWS_WITH_AS(engine.step(), message, Error);
-  CHECK_THROWS_WITH_AS(engine.step(), message, Error);
-  Engine scorer(settings);
-  scorer.score(1, {1, 2});
-  CHECK_THROWS_WITH_AS(scorer.step(), message, Error);
+  Tokens good = prompt_of(30, 1);
+  std::erase(good, 7);
+  Tokens spoilt = good;
+  spoilt[12] = 7;
+  spoilt.back() = 7;
+  for (const int64_t budget : {8, 96}) {
+    settings.max_batch_tokens = budget;
+    Params params = greedy();
+    params.logit_bias = {{7, -1000.0F}};  // not to be chosen
+    const Tokens expected = alone(settings, good, params, 6);
+    Engine engine(settings);
+    engine.submit(1, spoilt, params, 6);
+    engine.submit(2, good, params, 6);
+    engine.score(3, spoilt, {1, 0, 5});
+    engine.score(4, good);
+    std::map<int64_t, Output> ends;
+    Tokens tokens;
+    while (engine.has_work()) {
+      for (Output& output : engine.step()) {
+        if (output.id == 2) {
+          tokens.insert(tokens.end(), output.token_ids.begin(), output.token_ids.end());
+        }
+        if (output.finish_reason) ends[output.id] = std::move(output);
+      }
+      engine.check();
+    }
+    CHECK(tokens == expected);
+    CHECK(ends.at(2).error.empty());
+    CHECK(ends.at(4).scores->logprobs.size() == good.size() - 1);
+    const std::string message =
+        "logits: expected finite numbers, the model gave others at position ";
+    CHECK(ends.at(1).finish_reason == FinishReason::kError);
+    CHECK(ends.at(1).error == message + std::to_string(good.size() - 1) + ".");
+    CHECK(ends.at(3).finish_reason == FinishReason::kError);
+    CHECK(ends.at(3).error == message + "12.");
+    CHECK_FALSE(ends.at(3).scores);
+    CHECK(engine.stats().used_blocks == 0);
+    engine.submit(1, good, params, 6);  // the id is free, the blocks it spoilt are clean
+    CHECK(run(&engine).at(1) == expected);
+  }
 }
 
 TEST_CASE("steps are counted by what they compute, with the context they read") {
