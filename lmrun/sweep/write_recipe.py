@@ -1,0 +1,200 @@
+"""`--write-recipe NAME`: a point of a sweep as a recipe, with the figures that speak for it."""
+
+import dataclasses
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from lmrun import __version__
+from lmrun.config import command_line, compose, recipe_schema
+from lmrun.config.command_line import CommandLine
+from lmrun.config.places import Places
+from lmrun.config.recipe_file import RecipeFile
+from lmrun.config.resolved import flat
+from lmrun.errors import ConfigError, PlanError, StageError
+from lmrun.plan.sizes import things
+from lmrun.sweep.choose import Chosen
+from lmrun.sweep.conclusion import Conclusion, Entry
+from lmrun.sweep.machines import machine_text
+from lmrun.sweep.rows import Row
+from lmrun.sweep.table import shower
+
+_BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_TEXT = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
+"""Words that YAML reads as something else."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a point was taken."""
+
+    entry: Entry
+    expression: str | None
+    """Of `--choose`; None: it is the one point of the front."""
+    why: str
+    """One sentence."""
+
+    @classmethod
+    def of_choice(cls, chosen: Chosen) -> "Reason":
+        """That of an expression."""
+        return cls(chosen.entry, str(chosen.goal), chosen.why)
+
+
+def only_point(conclusion: Conclusion) -> Reason:
+    """The one point of the Pareto front; raises `PlanError` where there is none or a choice."""
+    front = conclusion.pareto
+    if len(front) == 1:
+        names = ", ".join(figure.name for figure in conclusion.front)
+        return Reason(front[0], None, f"No other point is on the Pareto front of {names}.")
+    if not front:
+        raise PlanError(
+            "--write-recipe: no point of this sweep is on the Pareto front. `lmrun sweep show` says"
+            " what each lacks."
+        )
+    named = "; ".join(f"{entry.number} ({entry.name})" for entry in front)
+    raise PlanError(
+        f"--write-recipe: {things(len(front), 'point')} are on the Pareto front: {named}. Pick one"
+        " with --choose, as in --choose 'max tokens_per_s where ppl_ratio < 1.02'."
+    )
+
+
+def write_recipe(
+    conclusion: Conclusion, reason: Reason, target: RecipeFile, cwd: Path | None = None
+) -> None:
+    """Write the recipe, which composes to the settings that were measured, and to no others.
+
+    ``cwd``: where the point's own recipes and options are found. Raises `UsageError` for a name
+    that cannot be taken, `PlanError` where the point's command line no longer means what was
+    measured, since a file it names has changed.
+    """
+    target.check()
+    places = Places.at((cwd or Path.cwd()).resolve())
+    row = reason.entry.rows[0]
+    text = recipe_text(conclusion, reason, places)
+    _check_same(row, text, target, places)
+    target.write(text)
+
+
+def recipe_text(conclusion: Conclusion, reason: Reason, places: Places) -> str:
+    """A YAML document that ends with a newline."""
+    line = command_line.read(reason.entry.rows[0].point.overrides, places)
+    comments = list(_comments(conclusion, reason))
+    lines = [comments[0], recipe_schema.MODELINE, *comments[1:]]
+    lines += [*_defaults(line), *_settings(line)]
+    return "\n".join(lines) + "\n"
+
+
+def _comments(conclusion: Conclusion, reason: Reason) -> Iterator[str]:
+    entry, sweep = reason.entry, conclusion.sweep
+    yield f"# {entry.name}, chosen from the {things(len(sweep.rows), 'point')} of a sweep."
+    if reason.expression is not None:
+        yield f"#   {reason.expression}"
+    yield from _wrapped(reason.why)
+    yield from _wrapped(f"Its figures: {_figures(conclusion, entry)}.")
+    if len(entry.rows) > 1:
+        yield from _wrapped(
+            f"Means of {len(entry.rows)} seeds (± sample standard deviation); this is the first."
+        )
+    today = datetime.now(UTC).date().isoformat()
+    on = machine_text(entry.rows)
+    yield from _wrapped(
+        f"Sweep {sweep.id} of {sweep.created[:10]}{f', on {on}' if on else ''}; written by lmrun"
+        f" {__version__} on {today}."
+    )
+    yield from _wrapped(f"`lmrun sweep show {sweep.id}` has all points.")
+
+
+def _figures(conclusion: Conclusion, entry: Entry) -> str:
+    parts = []
+    for figure in conclusion.figures:
+        value = entry.values.get(figure.name)
+        if value is not None:
+            unit = f" {figure.unit}" if figure.unit and figure.unit != "1/s" else ""
+            parts.append(f"{figure.name} {shower(figure, [value])(value)}{unit}")
+    return ", ".join(parts)
+
+
+def _wrapped(text: str, width: int = 98) -> Iterator[str]:
+    line = "#"
+    for word in text.split():
+        if len(line) + 1 + len(word) > width and line != "#":
+            yield line
+            line = "#"
+        line = f"{line} {word}"
+    yield line
+
+
+def _defaults(line: CommandLine) -> Iterator[str]:
+    options = dict(line.options)
+    if line.recipes or options:
+        yield "defaults:"
+    for name in line.recipes:
+        yield f"  - {yaml_text(name)}"
+    for group, option in options.items():
+        yield f"  - override /{group}: {yaml_text(option)}"
+
+
+def _settings(line: CommandLine) -> Iterator[str]:
+    tree: dict[str, Any] = {}
+    for key, value in line.values:
+        *above, leaf = key.split(".")
+        branch = tree
+        for part in above:
+            found = branch.setdefault(part, {})
+            branch = found if isinstance(found, dict) else branch
+        branch[leaf] = value
+    yield from _branch(tree, "")
+
+
+def _branch(tree: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{name}:"
+            yield from _branch(value, indent + "  ")
+        else:
+            yield f"{indent}{name}: {yaml_text(value)}"
+
+
+def yaml_text(value: Any) -> str:  # noqa: ANN401 - any value of a key
+    """A value as YAML 1.1 and 1.2 both read it back."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, float):
+        text = format(Decimal(repr(value)), "f")
+        return text if "." in text else f"{text}.0"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(yaml_text, value))}]"
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{json.dumps(key)}: {yaml_text(item)}" for key, item in value.items())
+        return f"{{{inner}}}"
+    if isinstance(value, str) and _BARE.fullmatch(value) and value.lower() not in _NO_TEXT:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _check_same(row: Row, text: str, target: RecipeFile, places: Places) -> None:
+    """Compose both, and compare every key."""
+    try:
+        wanted = compose(row.point.overrides, places=places)
+    except ConfigError as error:
+        raise PlanError(
+            f"--write-recipe: point {row.point.index + 1} does not compose any more: {error}"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="lmrun-") as scratch:
+        (Path(scratch) / target.path.name).write_text(text, encoding="utf-8")
+        folders = (Path(scratch), *places.recipe_folders)
+        with_it = dataclasses.replace(places, recipe_folders=folders)
+        found = compose([f"+recipe={target.name}"], places=with_it)
+    left, right = flat(wanted.run), flat(found.run)
+    differing = [key for key in left if left[key] != right[key]]
+    if differing:
+        raise StageError(
+            f"--write-recipe: {differing[0]}: expected {left[differing[0]]!r} as in the point, got"
+            f" {right[differing[0]]!r} from the recipe. Nothing was written."
+        )
