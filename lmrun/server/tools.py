@@ -9,25 +9,12 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lmrun import log
+from lmrun.models.tool_schemas import renamed
 from lmrun.server.errors import invalid
 
 _log = log.get(__name__)
 
-TYPE_ALIASES: Mapping[str, str] = {
-    "int": "integer",
-    "float": "number",
-    "str": "string",
-    "bool": "boolean",
-    "list": "array",
-    "tuple": "array",
-    "dict": "object",
-}
-"""Python's names of types, which many programs write, and what JSON Schema calls them."""
-
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
-_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -84,7 +71,7 @@ def for_template(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
         given = function.parameters or _NO_PARAMETERS
         where = f"tools[{index}].function.parameters"
         try:
-            parameters = _renamed(given, function.name, aliases)
+            parameters = renamed(given, function.name, aliases)
             _check(parameters, where)
         except RecursionError:
             raise invalid(where, "expected fewer levels of nesting.") from None
@@ -120,24 +107,3 @@ def _check(parameters: dict[str, Any], where: str) -> None:
         raise invalid(
             where, f"expected a JSON Schema{f'; at {path}' if path else ''}: {error.message[:200]}."
         ) from error
-
-
-def _renamed(schema: Any, where: str, aliases: list[str]) -> Any:  # noqa: ANN401 - any JSON
-    """A copy of a schema with Python's names of types replaced; each is told to ``aliases``."""
-    if not isinstance(schema, dict):
-        return schema
-    copy = dict(schema)
-    kind = schema.get("type")
-    if isinstance(kind, str) and kind in TYPE_ALIASES:
-        copy["type"] = TYPE_ALIASES[kind]
-        aliases.append(f"type {kind!r} of {where} is read as {copy['type']!r}")
-    elif isinstance(kind, list):
-        copy["type"] = [TYPE_ALIASES.get(one, one) if isinstance(one, str) else one for one in kind]
-    for key, inner in schema.items():
-        if key in _SCHEMA_MAPS and isinstance(inner, dict):
-            copy[key] = {n: _renamed(one, f"{where}.{n}", aliases) for n, one in inner.items()}
-        elif key in _SCHEMA_LISTS and isinstance(inner, list):
-            copy[key] = [_renamed(one, f"{where}.{i}", aliases) for i, one in enumerate(inner)]
-        elif key in _SCHEMAS:
-            copy[key] = _renamed(inner, f"{where}.{key}", aliases)
-    return copy
