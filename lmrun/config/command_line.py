@@ -40,8 +40,13 @@ def read(words: Sequence[str], places: Places) -> CommandLine:
     options: list[tuple[str, str]] = []
     settings: list[tuple[str, Any]] = []
     for word in words:
-        override = _parse(parser, word)
+        override = parse(parser, word)
         name = override.key_or_group
+        if override.is_sweep_override():
+            raise ConfigError(
+                f"{name} ({_ORIGIN}): several values are a sweep. Add -m to run it."
+                f" {_one_value(name)}"
+            )
         if name == recipes.GROUP:
             if named:
                 raise ConfigError(f"recipe ({_ORIGIN}): given twice. Write '+recipe=[A,B]'.")
@@ -58,7 +63,11 @@ def read(words: Sequence[str], places: Places) -> CommandLine:
     )
 
 
-def _parse(parser: OverridesParser, word: str) -> Override:
+def parse(parser: OverridesParser, word: str) -> Override:
+    """An override of a key, a group or recipes; several values (a sweep) are legal here.
+
+    Raises `ConfigError`, which never repeats the value, and `PlanError`.
+    """
     name = word.partition("=")[0].lstrip("+~")
     if not name or ("=" not in word and not word.startswith("~")):
         is_known = keys.find(name) or name in keys.groups() or name == recipes.GROUP
@@ -72,6 +81,8 @@ def _parse(parser: OverridesParser, word: str) -> Override:
             f"{name} ({_ORIGIN}): expected KEY=VALUE, got a value that cannot be read."
             f" Quote it twice if it holds blanks or signs: \"{name}='…'\"."
         ) from error
+    if is_of_launcher(name):
+        raise ConfigError(f"{name} ({_ORIGIN}): is about a sweep. Add -m, or leave it out.")
     if override.is_hydra_override() or name == "hydra":
         raise PlanError(f"{name} ({_ORIGIN}): Hydra's own settings are not built yet.")
     if override.is_delete():
@@ -86,9 +97,12 @@ def _parse(parser: OverridesParser, word: str) -> Override:
         )
     if keys.find(name) is None and name not in keys.groups() and name != recipes.GROUP:
         raise ConfigError(f"{name} ({_ORIGIN}): {_unknown(name)}")
-    if override.is_sweep_override():
-        raise PlanError(f"{name} ({_ORIGIN}): sweeps are not built yet. {_one_value(name)}")
     return override
+
+
+def is_of_launcher(name: str) -> bool:
+    """Whether a name is that of the one setting of Hydra's that a sweep takes."""
+    return name == "hydra/launcher" or name.startswith("hydra.launcher.")
 
 
 def _unknown(name: str) -> str:
@@ -104,7 +118,7 @@ def _one_value(name: str) -> str:
         return f"A text with a comma is quoted twice: \"{name}='A,B'\"."
     if key is not None and key.kind is list:
         return f"A list is written '{name}=[A,B]'."
-    return "Give one value."
+    return "Or give one value."
 
 
 def _recipe_names(override: Override) -> list[str]:

@@ -37,13 +37,18 @@ from lmrun.errors import ConfigError
 
 
 def compose(
-    overrides: Sequence[str], *, cwd: Path | None = None, places: Places | None = None
+    overrides: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    places: Places | None = None,
+    is_one_of_many: bool = False,
 ) -> Composed:
     """Compose, resolve and validate; looks at files and the environment, not at the machine.
 
     `cwd` is where `./recipes` and `./configs` are looked for (default: the working directory);
-    `places` says it in full. Raises `ConfigError` with key, value, origin and what is legal;
-    `PlanError` for sweeps, which are not built yet.
+    `places` says it in full. `is_one_of_many` composes in a way that pays where many combinations
+    of options follow, to the same result. Raises `ConfigError` with key, value, origin and what is
+    legal; `PlanError` for what is not built yet.
     """
     places = places or Places.at((cwd or Path.cwd()).resolve())
     line = command_line.read(overrides, places)
@@ -58,9 +63,13 @@ def compose(
         if chosen
     }
     chain = _chain([*options.values(), *taken.values()], line)
-    digests = tuple(file.digest for file in (primary, *options.values(), *taken.values()))
     try:
-        config = hydra_session.merge(line.for_hydra, places, digests).copy()
+        if is_one_of_many:
+            config = _merged_by_group(line, places, options, (primary, *taken.values()))
+        else:
+            files = (primary, *options.values(), *taken.values())
+            digests = tuple(file.digest for file in files)
+            config = hydra_session.merge(line.for_hydra, places, digests).copy()
         for key, value in line.values:
             _set(config, key, value)
     except (HydraException, OmegaConfBaseException) as error:
@@ -94,6 +103,25 @@ def compose(
         choices=choices,
         interpolations=tuple(_interpolations(winners.values())),
     )
+
+
+def _merged_by_group(
+    line: CommandLine,
+    places: Places,
+    options: Mapping[str, Document],
+    others: Sequence[Document],
+) -> DictConfig:
+    """As `hydra_session.merge`; a group that the command line names twice is left to that."""
+    groups = [group for group, _ in line.options]
+    own = {
+        f"{group}={option}": f"{group}/{option}"
+        for group, option in line.options
+        if groups.count(group) == 1 and f"{group}={option}" in line.for_hydra
+    }
+    rest = [file for name, file in options.items() if name not in own.values()]
+    digests = tuple(file.digest for file in (*others, *rest))
+    digest_of = {word: options[name].digest for word, name in own.items()}
+    return hydra_session.merge_by_group(line.for_hydra, digest_of, places, digests)
 
 
 def _set(config: DictConfig, key: str, value: Any) -> None:  # noqa: ANN401 - any YAML value

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hydra
 from hydra.conf import HydraConf
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -143,7 +144,7 @@ class LmrunSearchPath(SearchPathPlugin):
         search_path.prepend(provider="lmrun-options", path=path)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def merge(choices: tuple[str, ...], places: Places, digests: tuple[str, ...]) -> DictConfig:
     """`configs/config.yaml` merged with the recipes and options of the command line.
 
@@ -157,6 +158,33 @@ def merge(choices: tuple[str, ...], places: Places, digests: tuple[str, ...]) ->
     with open_dict(config):
         del config["hydra"]
     return config
+
+
+def merge_by_group(
+    choices: Sequence[str], options: Mapping[str, str], places: Places, digests: tuple[str, ...]
+) -> DictConfig:
+    """`merge`, put together from one composition for each of ``options``.
+
+    An option sets keys of its own group alone, and recipes are merged after all options, so a
+    group depends on the recipes and on its own option. A sweep composes the sum of its options in
+    place of their product; a single run would pay more. ``options`` are those of ``choices``, each
+    once, with the digest of its file; ``digests`` are those of all other files.
+    """
+    rest = tuple(choice for choice in choices if choice not in options)
+    config = merge(rest, places, digests).copy()
+    with open_dict(config):
+        for option, digest in options.items():
+            group = option.partition("=")[0]
+            config[group] = merge((*rest, option), places, (*digests, digest))[group]
+    return config
+
+
+@contextmanager
+def config_loader(places: Places) -> Iterator[ConfigLoader]:
+    """Hydra's loader, which knows our recipes and options; overrides with `glob` ask it."""
+    _register()
+    with _session(places):
+        yield GlobalHydra.instance().config_loader()
 
 
 def order(overrides: Sequence[str], places: Places) -> tuple[str, ...]:

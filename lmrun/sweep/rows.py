@@ -8,7 +8,7 @@ Every file is replaced at once, so that a killed sweep leaves whole rows only.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lmrun import json_schema
 from lmrun.artifacts.files import parse_json, write_json
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError
-from lmrun.json_schema import COUNT, TEXT, TEXT_OR_NULL, TEXTS, or_null, record
+from lmrun.json_schema import COUNT, TEXT, TEXT_OR_NULL, TEXTS, mapping, or_null, record
 
 FOLDER = "sweeps"
 FILE_NAME = "sweep.json"
@@ -54,11 +54,6 @@ class Point:
     id: str
     """Names its files: a digest of the run config, or of the overrides where there is none."""
 
-    @property
-    def repeated(self) -> dict[str, Any]:
-        """The swept keys without the seeds: equal for points that are repetitions of each other."""
-        return {key: value for key, value in self.keys.items() if key not in SEEDS}
-
 
 @dataclass(frozen=True)
 class Memory:
@@ -88,6 +83,9 @@ class Row:
     seconds: float | None = None
     """Wall time of everything that was run for it."""
     log: Path | None = None
+    depends: Mapping[str, str] = field(default_factory=dict)
+    """What the figures were measured of: `quality` and `bench` → a digest. Figures of others are
+    measured again."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +139,7 @@ ROW_SCHEMA = json_schema.document(
     bench={"type": ["object", "null"]},
     seconds={"type": ["number", "null"]},
     log=TEXT_OR_NULL,
+    depends=mapping(TEXT),
 )
 """JSON Schema of points/<point id>.json; ``log`` is the file's name beside it."""
 
@@ -194,6 +193,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "bench": row.bench,
         "seconds": row.seconds,
         "log": None if row.log is None else row.log.name,
+        "depends": dict(row.depends),
     }
 
 
@@ -257,6 +257,7 @@ def read_row(folder: Path, point: Point) -> Row | None:
         bench=document["bench"],
         seconds=document["seconds"],
         log=None if document["log"] is None else folder / POINTS / document["log"],
+        depends=document["depends"],
     )
 
 

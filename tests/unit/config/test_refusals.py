@@ -117,25 +117,28 @@ ON_THE_COMMAND_LINE = {
         " expected one of 4, 8, 16 or 32."
     ),
     "model.path=???": "model.path (command line): must be given. Write model.path=VALUE.",
-}
-
-NOT_BUILT = {
-    "kv.bits=4,8": "kv.bits (command line): sweeps are not built yet. Give one value.",
+    "kv.bits=4,8": (
+        "kv.bits (command line): several values are a sweep. Add -m to run it. Or give one value."
+    ),
     "model.path=a,b": (
-        "model.path (command line): sweeps are not built yet."
+        "model.path (command line): several values are a sweep. Add -m to run it."
         " A text with a comma is quoted twice: \"model.path='A,B'\"."
     ),
     "recipe=glob(*)": (
-        "recipe (command line): sweeps are not built yet."
+        "recipe (command line): several values are a sweep. Add -m to run it."
         " Several recipes in one run are written '+recipe=[A,B]'."
     ),
     "quant.skip=a,b": (
-        "quant.skip (command line): sweeps are not built yet. A list is written 'quant.skip=[A,B]'."
+        "quant.skip (command line): several values are a sweep. Add -m to run it."
+        " A list is written 'quant.skip=[A,B]'."
     ),
-    "hydra.run.dir=x": "hydra.run.dir (command line): Hydra's own settings are not built yet.",
     "hydra/launcher=joblib": (
-        "hydra/launcher (command line): Hydra's own settings are not built yet."
+        "hydra/launcher (command line): is about a sweep. Add -m, or leave it out."
     ),
+}
+
+NOT_BUILT = {
+    "hydra.run.dir=x": "hydra.run.dir (command line): Hydra's own settings are not built yet.",
 }
 
 IN_A_RECIPE = {

@@ -33,9 +33,3 @@ def test_a_folder_without_a_sweep_says_so(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         read_sweep(tmp_path)
     assert str(caught.value) == f"{tmp_path}/sweep.json: missing"
-
-
-def test_points_that_differ_in_seeds_alone_are_repetitions(tmp_path: Path) -> None:
-    rows = example_sweep(tmp_path).rows
-    assert rows[3].point.repeated == rows[4].point.repeated == rows[5].point.repeated
-    assert rows[2].point.repeated != rows[3].point.repeated
