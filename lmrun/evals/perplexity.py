@@ -4,6 +4,7 @@ Protocol: the text is tokenized once, without special tokens; it is cut into pie
 ``window - 1`` tokens, each put behind one BOS; every token after the BOS is predicted from those
 before it in its window. Pieces are taken from the start until ``limit`` tokens are predicted; a
 last piece that is not full is left out. Perplexity is exp of the mean negative log-probability.
+Where the tokenizer has no BOS, pieces have ``window`` tokens and each one's first is not predicted.
 
 With windows of 256 and a limit of 65,535 that is 257 windows of 255 predictions.
 """
@@ -22,14 +23,15 @@ LIMIT = 65535
 
 
 def windows(
-    token_ids: Sequence[int], bos_token_id: int, window: int = WINDOW, limit: int = LIMIT
+    token_ids: Sequence[int], bos_token_id: int | None, window: int = WINDOW, limit: int = LIMIT
 ) -> list[list[int]]:
     """The windows of a text's token ids. `ValueError` where there is not one full window."""
-    piece = window - 1
-    count = min(limit, len(token_ids)) // piece
+    start = [] if bos_token_id is None else [bos_token_id]
+    piece = window - len(start)
+    count = min(limit // (window - 1), len(token_ids) // piece)
     if count < 1:
-        raise ValueError(f"token_ids: expected at least {piece}, got {len(token_ids)}.")
-    return [[bos_token_id, *token_ids[i * piece : (i + 1) * piece]] for i in range(count)]
+        raise ValueError(f"token_ids: expected at least {piece}, got {min(limit, len(token_ids))}.")
+    return [[*start, *token_ids[i * piece : (i + 1) * piece]] for i in range(count)]
 
 
 def perplexity(score: Scorer, texts: Iterable[Sequence[int]]) -> float:

@@ -43,9 +43,12 @@ class TaskScore:
     accuracy: float
     """Share of items answered right: lm-eval's `acc`, or exact matches."""
     accuracy_standard_error: float | None
-    accuracy_norm: float | None
-    """lm-eval's `acc_norm`: the choice of highest likelihood a byte; None for exact answers."""
-    accuracy_norm_standard_error: float | None
+    accuracy_norm: float | None = None
+    """lm-eval's `acc_norm`: the choice of highest likelihood a character; None for `exact`."""
+    accuracy_norm_standard_error: float | None = None
+    accuracy_bytes: float | None = None
+    """lm-eval's `acc_bytes`: the same a byte of UTF-8, equal where the choices are ASCII."""
+    accuracy_bytes_standard_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class Quality:
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each part: `perplexity`, `kl`, `tasks.NAME`, `tools`."""
+    """Of each part: `text`, `tasks.NAME`, `tools`."""
 
 
 _NUMBER: Schema = {"type": "number"}
@@ -143,6 +146,8 @@ _TASK = record(
     accuracy_standard_error=_ERROR,
     accuracy_norm=or_null(_SHARE),
     accuracy_norm_standard_error=_ERROR,
+    accuracy_bytes=or_null(_SHARE),
+    accuracy_bytes_standard_error=_ERROR,
 )
 _TOOLS = record(
     format={"enum": ["lmrun", "berkeley"]},
@@ -164,7 +169,7 @@ _PROTOCOL = record(
 )
 
 SCHEMA: Schema = document(
-    "the quality of a deployment, by lmrun evaluate",
+    "the quality of a deployment, as `lmrun eval` measures it",
     SCHEMA_VERSION,
     perplexity=or_null(_POSITIVE),
     perplexity_standard_error=_ERROR,
