@@ -120,6 +120,36 @@ class Tokenizer:
         batch = self._backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         return [list(encoding.ids) for encoding in batch]
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[int]]:
+        """`encode`, and the character of ``text`` at which each token begins.
+
+        A token begins with the space in front of its word; one that is a part of a character
+        where the character does. BOS and EOS around the text have no width.
+        """
+        encoding = self._backend.encode(text)
+        stream = TokenOffsets(self, self.detokenizer(skip_special_tokens=False))
+        offsets = [
+            stream.length if is_around else stream.push(token_id)
+            for token_id, is_around in zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        ]
+        if stream.finish() != text:  # a normalizer changed it; these offsets leave the space out
+            offsets = [start for start, _ in encoding.offsets]
+        return list(encoding.ids), offsets
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What a token spells by itself: text, or a part of a character; a special token its name.
+
+        Nothing for an id that the tokenizer does not know.
+        """
+        token = self._added.get(token_id) or self._backend.id_to_token(token_id)
+        if token is None:
+            return b""
+        if token_id in self._special_ids:
+            return token.encode()
+        if self._to_bytes is not None:
+            return self._to_bytes.convert(token)
+        return str(self._backend.decode([token_id], skip_special_tokens=False)).encode()
+
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of the ids: exactly what a `Detokenizer` streams for them."""
         stream = self.detokenizer(skip_special_tokens)
@@ -205,6 +235,35 @@ class Detokenizer:
             return ""
         self._context, self._pending = self._pending, []
         return after[len(before) :]
+
+
+class TokenOffsets:
+    """Where each token begins in the text that a detokenizer streams, in characters.
+
+    A part of a character begins where the character does.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stream: Detokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._stream = stream
+        self._parts: list[str] = []
+        self.length = 0
+        """Characters so far."""
+
+    def push(self, token_id: int) -> int:
+        """Add a token; where it begins."""
+        text = self._stream.push((token_id,))
+        begin = self.length
+        self.length += len(text)
+        self._parts.append(text)
+        spelled = self._tokenizer.token_bytes(token_id).decode(errors="replace")
+        # what came before it in this text is left of a character that never became whole
+        is_behind = text.endswith(spelled) and _REPLACEMENT not in spelled
+        return self.length - len(spelled) if text and is_behind else begin
+
+    def finish(self) -> str:
+        """The whole text."""
+        return "".join([*self._parts, self._stream.finish()])
 
 
 @dataclass(frozen=True)

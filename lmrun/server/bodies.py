@@ -15,6 +15,8 @@ from lmrun.server.errors import ApiError, invalid
 from lmrun.server.tools import Tool
 
 _MAX_STOP = 16
+MAX_LOGPROBS = 20
+"""Alternatives that may be asked for beside a token."""
 _Body = TypeVar("_Body", bound=BaseModel)
 
 _NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
@@ -23,10 +25,17 @@ _NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "repetition_penalty": (1,),
     "min_p": (0,),
+    "prompt_logprobs": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
 }
 """Known field → values that ask for nothing, beside null, "", [] and {}."""
+
+_INSTEAD: Mapping[str, str] = {
+    "prompt_logprobs": "Send echo: true and logprobs: 0 to /v1/completions, which scores the prompt"
+    " too; max_tokens: 0 scores it alone.",
+}
+"""Known field that is not built yet → what to send instead, where something does."""
 
 _CHAT_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     **_NOT_BUILT,
@@ -45,8 +54,6 @@ _CHAT_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
 _COMPLETION_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     **_NOT_BUILT,
     "best_of": (1,),
-    "echo": (False,),
-    "logprobs": (False,),  # 0 asks for the chosen token's
     "suffix": (),
 }
 _MESSAGE_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
@@ -106,6 +113,15 @@ def _prompts(value: object) -> object:
         "expected a string, a list of strings, a list of token ids, or a list of such lists,"
         " none of them empty"
     )
+
+
+def _logprobs(value: object) -> object:
+    """`logprobs` of a plain completion: how many alternatives beside each token."""
+    if value is None or value is False:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_LOGPROBS:
+        raise ValueError(f"expected an integer from 0 to {MAX_LOGPROBS}, got {value!r:.80}")
+    return value
 
 
 def _tool_choice(value: object) -> object:
@@ -199,6 +215,11 @@ class CompletionBody(_Sampling):
     """POST /v1/completions."""
 
     prompt: Annotated[tuple[str | tuple[int, ...], ...], BeforeValidator(_prompts)]
+    max_tokens: int | None = Field(None, ge=0, description="0, with `echo`, computes none")
+    echo: bool | None = Field(None, description="the text begins with the prompt")
+    logprobs: Annotated[int | None, BeforeValidator(_logprobs)] = Field(
+        None, description="of each token, and of so many alternatives; of the prompt's with `echo`"
+    )
 
 
 def parse_chat(data: bytes) -> ChatBody:
@@ -216,7 +237,15 @@ def parse_chat(data: bytes) -> ChatBody:
 
 def parse_completion(data: bytes) -> CompletionBody:
     """Raises `ApiError` 400 naming the first field that is wrong."""
-    return _validate(CompletionBody, _without_noops(_decode(data), _COMPLETION_NOT_BUILT, ""))
+    document = _without_noops(_decode(data), _COMPLETION_NOT_BUILT, "")
+    body = _validate(CompletionBody, document)
+    if body.max_tokens == 0 and not body.echo:
+        raise invalid(
+            "max_tokens",
+            "0 is only legal together with echo: true, where the prompt alone comes back."
+            " Use at least 1.",
+        )
+    return body
 
 
 def _decode(data: bytes) -> dict[str, Any]:
@@ -255,11 +284,8 @@ def _without_noops(
             kept[name] = value
         elif not _asks_for_nothing(value, not_built[name]):
             legal = " or ".join(msgspec.json.encode(v).decode() for v in not_built[name])
-            raise invalid(
-                where + name,
-                f"not built yet. Leave it out{f', or send {legal}' if legal else ''}.",
-                "not_built",
-            )
+            hint = f"Leave it out{f', or send {legal}' if legal else ''}."
+            raise invalid(where + name, f"not built yet. {_INSTEAD.get(name, hint)}", "not_built")
     return kept
 
 

@@ -5,15 +5,17 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lmrun.engine.text import TextDelta
-from lmrun.server.bodies import parse_completion
+from lmrun.server.bodies import CompletionBody, parse_completion
+from lmrun.server.echo import Piece, Prompt, pieces
 from lmrun.server.errors import ApiError, invalid
 from lmrun.server.frame import Frame, check, read_body
+from lmrun.server.logprobs import TokenLogprob, completion_logprobs
 from lmrun.server.replies import EventStream, WatchedReply
 from lmrun.server.service import Completion, Service, Usage
 
@@ -23,93 +25,119 @@ async def complete(service: Service, request: Request) -> Response:
     received = time.monotonic()
     body = parse_completion(await read_body(request, service.settings.max_body_bytes))
     check(service, body)
-    prompts = await asyncio.to_thread(_prompt_ids, service, body.prompt)
-    completions = [
-        service.completion(body, ids, ("max_tokens", body.max_tokens), received) for ids in prompts
+    prompts = await asyncio.to_thread(_prompts, service, body)
+    choices = [
+        _Choice(
+            index,
+            service.completion(body, prompt.token_ids, ("max_tokens", body.max_tokens), received),
+            prompt if body.echo else None,
+        )
+        for index, prompt in enumerate(prompts)
     ]
     frame = Frame(f"cmpl-{uuid.uuid4().hex}", "text_completion", service, body)
     if body.stream:
-        return EventStream(_completion_events(service, completions, frame))
-    return WatchedReply(lambda: _completion_document(service, completions, frame))
+        return EventStream(_completion_events(service, choices, frame))
+    return WatchedReply(lambda: _completion_document(service, choices, frame))
 
 
-def _prompt_ids(
-    service: Service, prompts: Sequence[str | tuple[int, ...]]
-) -> list[list[int] | tuple[int, ...]]:
+@dataclass(frozen=True)
+class _Choice:
+    """What one prompt of a request asks for."""
+
+    index: int
+    completion: Completion
+    echoed: Prompt | None
+
+    def document(self, service: Service, piece: Piece) -> dict[str, Any]:
+        """A choice, or a part of one in a stream."""
+        top = self.completion.sampling.logprobs
+        logprobs = None
+        if top is not None:
+            logprobs = completion_logprobs(service.tokenizer, piece.tokens, has_top=top > 0)
+        reason = piece.finish_reason
+        return {
+            "index": self.index,
+            "text": piece.text,
+            "logprobs": logprobs,
+            "finish_reason": reason,
+        }
+
+
+def _prompts(service: Service, body: CompletionBody) -> list[Prompt]:
     vocab_size = service.client.ready.vocab_size if service.client.ready else 0
-    encoded: list[list[int] | tuple[int, ...]] = []
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            encoded.append(service.tokenizer.encode(prompt))
-            continue
-        if (highest := max(prompt)) >= vocab_size:
+    prompts = []
+    for prompt in body.prompt:
+        if isinstance(prompt, tuple) and (highest := max(prompt)) >= vocab_size:
             raise invalid(
                 "prompt", f"expected token ids from 0 to {vocab_size - 1}, got {highest}."
             )
-        encoded.append(prompt)
-    return encoded
+        if not body.echo:
+            ids = prompt if isinstance(prompt, tuple) else service.tokenizer.encode(prompt)
+            prompts.append(Prompt(tuple(ids), "", ()))
+        elif isinstance(prompt, str):
+            prompts.append(Prompt.of_text(service.tokenizer, prompt))
+        else:
+            prompts.append(Prompt.of_ids(service.tokenizer, prompt))
+    return prompts
 
 
 async def _completion_document(
-    service: Service, completions: Sequence[Completion], frame: Frame
+    service: Service, choices: Sequence[_Choice], frame: Frame
 ) -> dict[str, Any]:
-    with service.admit(len(completions)):
-        tasks = [
-            asyncio.create_task(_whole(service, completion, frame.usage))
-            for completion in completions
-        ]
+    with service.admit(len(choices)):
+        tasks = [asyncio.create_task(_whole(service, choice, frame.usage)) for choice in choices]
         try:
-            answers = await asyncio.gather(*tasks)
+            documents = await asyncio.gather(*tasks)
         finally:
             await _cancel(tasks)
-    return frame.document(
-        [_text_choice(index, text, reason) for index, (text, reason) in enumerate(answers)]
-    )
+    return frame.document(documents)
 
 
 async def _completion_events(
-    service: Service, completions: Sequence[Completion], frame: Frame
+    service: Service, choices: Sequence[_Choice], frame: Frame
 ) -> AsyncGenerator[dict[str, Any], None]:
-    with service.admit(len(completions)):
-        queue: asyncio.Queue[tuple[int, TextDelta | ApiError]] = asyncio.Queue()
+    with service.admit(len(choices)):
+        queue: asyncio.Queue[tuple[_Choice, Piece | ApiError]] = asyncio.Queue()
 
-        async def pump(index: int, completion: Completion) -> None:
+        async def pump(choice: _Choice) -> None:
             try:
-                async with contextlib.aclosing(service.deltas(completion, frame.usage)) as deltas:
-                    async for delta in deltas:
-                        queue.put_nowait((index, delta))
+                async with contextlib.aclosing(_run(service, choice, frame.usage)) as parts:
+                    async for piece in parts:
+                        queue.put_nowait((choice, piece))
             except ApiError as error:
-                queue.put_nowait((index, error))
+                queue.put_nowait((choice, error))
 
-        tasks = [asyncio.create_task(pump(*item)) for item in enumerate(completions)]
+        tasks = [asyncio.create_task(pump(choice)) for choice in choices]
         running = len(tasks)
         try:
             while running:
-                index, delta = await queue.get()
-                if isinstance(delta, ApiError):
-                    raise delta
-                running -= delta.finish_reason is not None
-                if delta.text or delta.finish_reason is not None:
-                    yield frame.chunk(_text_choice(index, delta.text, delta.finish_reason))
+                choice, piece = await queue.get()
+                if isinstance(piece, ApiError):
+                    raise piece
+                running -= piece.finish_reason is not None
+                if piece.text or piece.tokens or piece.finish_reason is not None:
+                    yield frame.chunk(choice.document(service, piece))
         finally:
             await _cancel(tasks)
         if frame.include_usage:
             yield frame.chunk()
 
 
-async def _whole(service: Service, completion: Completion, usage: Usage) -> tuple[str, str | None]:
-    """A completion run to its end: its text and finish reason."""
-    parts = []
+def _run(service: Service, choice: _Choice, usage: Usage) -> AsyncGenerator[Piece, None]:
+    return pieces(service, choice.completion, choice.echoed, usage)
+
+
+async def _whole(service: Service, choice: _Choice, usage: Usage) -> dict[str, Any]:
+    """A choice run to its end."""
+    texts: list[str] = []
+    tokens: list[TokenLogprob] = []
     reason = None
-    async with contextlib.aclosing(service.deltas(completion, usage)) as deltas:
-        async for delta in deltas:
-            parts.append(delta.text)
-            reason = delta.finish_reason
-    return "".join(parts), reason
-
-
-def _text_choice(index: int, text: str, reason: str | None) -> dict[str, Any]:
-    return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+    async with contextlib.aclosing(_run(service, choice, usage)) as parts:
+        async for piece in parts:
+            texts.append(piece.text)
+            tokens += piece.tokens
+            reason = piece.finish_reason
+    return choice.document(service, Piece("".join(texts), tokens, reason))
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

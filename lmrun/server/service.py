@@ -56,6 +56,13 @@ class Usage:
 
 
 @dataclass
+class Outcome:
+    """How a completion ended, for the counters; None: it is counted elsewhere."""
+
+    name: str | None = "abort"
+
+
+@dataclass
 class _Door:
     """Completions inside, and whether new ones may enter."""
 
@@ -188,6 +195,7 @@ class Service:
                 min_tokens=body.min_tokens or 0,
                 stop_token_ids=() if body.ignore_eos else self.tokenizer.stop_token_ids,
                 logit_bias=self._logit_bias(body.logit_bias or {}),
+                logprobs=body.logprobs if isinstance(body, CompletionBody) else None,
             ),
             stop=body.stop,
             is_turn=isinstance(body, ChatBody),
@@ -204,16 +212,17 @@ class Service:
         where = "messages" if isinstance(body, ChatBody) else "prompt"
         context = self.settings.planned.context_length
         room = context - prompt_len
+        name, value = asked
         if prompt_len < 1:
             raise invalid(where, "expected at least one token, got none.")
-        if room < 1:
+        if room < (0 if value == 0 else 1):
             raise invalid(
                 where,
                 f"{prompt_len} tokens are too long for the context length of {context} tokens,"
-                f" prompt and completion together. Shorten it to at most {context - 1}.",
+                " prompt and completion together."
+                f" Shorten it to at most {context if value == 0 else context - 1}.",
                 "context_length_exceeded",
             )
-        name, value = asked
         if value is not None and value > room:
             raise invalid(
                 name,
@@ -223,7 +232,7 @@ class Service:
             )
         if value is None and isinstance(body, CompletionBody):
             default = _COMPLETION_MAX_TOKENS
-        return min(room, value or default or room)
+        return value if value is not None else min(room, default or room)
 
     def _logit_bias(self, bias: dict[str, float]) -> dict[int, float]:
         vocab_size = self.client.ready.vocab_size if self.client.ready else 0
@@ -237,50 +246,69 @@ class Service:
             ids[int(key)] = value
         return ids
 
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[Outcome]:
+        """Count a completion by how it ended.
+
+        What the engine raises becomes `ApiError`: 400 when it refuses, 503 when it died.
+        """
+        outcome = Outcome()
+        try:
+            yield outcome
+        except RequestError as error:
+            outcome.name = "refused"
+            raise ApiError(400, str(error), code="invalid_value") from error
+        except EngineError as error:
+            outcome.name = "error"
+            raise engine_down(str(error).removeprefix("engine: ").rstrip(".")) from error
+        finally:
+            if outcome.name is not None:
+                self.metrics.requests.labels(outcome.name).inc()
+
+    def text_of(self, completion: Completion) -> CompletionText:
+        """Turns the engine's events of a completion into text."""
+        return CompletionText(
+            self.tokenizer.detokenizer(
+                after=() if completion.is_turn else completion.prompt_token_ids
+            ),
+            completion.stop,
+            stop_token_ids=completion.sampling.stop_token_ids,
+            min_tokens=completion.sampling.min_tokens,
+        )
+
     async def deltas(self, completion: Completion, usage: Usage) -> AsyncGenerator[TextDelta, None]:
         """Run a completion; the last delta has the finish reason. Closing it aborts.
 
-        Raises `ApiError`: 400 when the engine refuses the request, 503 when it died.
+        Raises `ApiError` as `counted` says.
         """
-        outcome = "abort"
-        try:
+        with self.counted() as outcome:
             stream = self.client.submit(completion.prompt_token_ids, completion.sampling)
-            text = CompletionText(
-                self.tokenizer.detokenizer(
-                    after=() if completion.is_turn else completion.prompt_token_ids
-                ),
-                completion.stop,
-                stop_token_ids=completion.sampling.stop_token_ids,
-                min_tokens=completion.sampling.min_tokens,
-            )
+            text = self.text_of(completion)
             before: float | None = None
             async with stream:
                 async for event in stream:
                     if event.finish_reason in ("error", "abort"):
                         raise EngineError(event.error or "the engine aborted the request")
                     if before is None:
-                        usage.prompt_tokens += len(completion.prompt_token_ids)
-                        usage.cached_tokens += event.num_cached_tokens
-                        self.metrics.prompt_tokens.inc(len(completion.prompt_token_ids))
+                        self.prompt_done(completion, usage, event.num_cached_tokens)
                     delta = text.push(event)
-                    before = self._measure(completion, before, len(delta.token_ids))
+                    before = self.measure(completion, before, len(delta.token_ids))
                     usage.completion_tokens += len(delta.token_ids)
                     if delta.finish_reason is not None:
-                        outcome = delta.finish_reason
+                        outcome.name = delta.finish_reason
                         stream.abort()  # a stop string matched: the engine is still running
                     yield delta
                     if delta.finish_reason is not None:
                         return
-        except RequestError as error:
-            outcome = "refused"
-            raise ApiError(400, str(error), code="invalid_value") from error
-        except EngineError as error:
-            outcome = "error"
-            raise engine_down(str(error).removeprefix("engine: ").rstrip(".")) from error
-        finally:
-            self.metrics.requests.labels(outcome).inc()
 
-    def _measure(self, completion: Completion, before: float | None, count: int) -> float:
+    def prompt_done(self, completion: Completion, usage: Usage, num_cached_tokens: int = 0) -> None:
+        """Count the prompt of a completion, once the engine has computed it."""
+        usage.prompt_tokens += len(completion.prompt_token_ids)
+        usage.cached_tokens += num_cached_tokens
+        self.metrics.prompt_tokens.inc(len(completion.prompt_token_ids))
+
+    def measure(self, completion: Completion, before: float | None, count: int) -> float:
+        """Count ``count`` new tokens; ``before`` is what the last call of this completion gave."""
         now = time.monotonic()
         if before is None:
             self.metrics.ttft.observe(now - completion.received)

@@ -134,10 +134,15 @@ def test_special_tokens_are_shown_only_on_demand(tiny_workspace: Path) -> None:
     assert tokenizer.decode(ids, skip_special_tokens=False) == "<|bos|>a<|im_end|>"
 
 
-def test_a_decoder_that_looks_at_neighbours_streams_too() -> None:
+def word_pieces() -> tokenizers.Tokenizer:
     vocab = {"un": 0, "##happ": 1, "##y": 2, "end": 3, ".": 4}
     backend = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token="un"))
     backend.decoder = decoders.WordPiece()
+    return backend
+
+
+def test_a_decoder_that_looks_at_neighbours_streams_too() -> None:
+    backend = word_pieces()
     tokenizer = Tokenizer(backend)
     for ids in ([0, 1, 2, 3, 4], [3, 3, 0, 1], [4, 4]):
         assert pieces_of(tokenizer, ids, 1) == pieces_of(tokenizer, ids, 9) == backend.decode(ids)
@@ -201,3 +206,45 @@ def test_bad_files_are_named(
     with pytest.raises(ArtifactError) as caught:
         Tokenizer.from_folder(tmp_path)
     assert message in str(caught.value)
+
+
+def test_offsets_point_at_the_tokens_in_the_text(folder: Path) -> None:
+    tokenizer = Tokenizer.from_folder(folder)
+    for text in (*TEXTS, *HARD_TEXTS):
+        ids, offsets = tokenizer.encode_with_offsets(text)
+        assert ids == tokenizer.encode(text)
+        assert offsets == sorted(offsets)
+        if tokenizer.decode(ids[1:] if ids[:1] == [tokenizer.bos_token_id] else ids, False) != text:
+            continue  # unknown characters, or spaces that the tokenizer adds after special tokens
+        for token_id, offset in zip(ids, offsets, strict=True):
+            spelled = tokenizer.token_bytes(token_id).decode(errors="replace")
+            if "\ufffd" in spelled or token_id == tokenizer.bos_token_id:
+                continue
+            starts = (spelled,) if folder.name == "qwen2.5" else (spelled, spelled[1:])
+            assert text[offset:].startswith(starts)
+
+
+def test_offsets_of_a_text_that_a_normalizer_changes_are_the_normalizers(
+    tiny_workspace: Path,
+) -> None:
+    document = json.loads((tiny_workspace / "tokenizer.json").read_text())
+    document["normalizer"] = {"type": "Lowercase"}
+    tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(document)))
+    ids, offsets = tokenizer.encode_with_offsets("Ab İ.")
+    assert ids == tokenizer.encode("Ab İ.")
+    assert offsets == [0, 0, 1, 2, *[3] * (len(ids) - 5), 4]
+
+
+def test_a_token_by_itself_is_its_bytes(tiny_workspace: Path, test_data: Path) -> None:
+    tiny = Tokenizer.from_folder(tiny_workspace)
+    ids = tiny.encode("é<|im_end|> ")
+    assert [tiny.token_bytes(i) for i in ids] == [
+        *(b"<|bos|>", b"\xc3", b"\xa9", b"<|im_end|>", b" ")
+    ]
+    assert tiny.token_bytes(271) == b""
+    stories = Tokenizer.from_folder(test_data / "models" / "stories3m")
+    ids = stories.encode("Once ö\n")
+    assert b"".join(stories.token_bytes(i) for i in ids) == "<s> Once ö\n".encode()
+    assert [stories.token_bytes(i) for i in ids[-3:]] == [b"\xc3", b"\xb6", b"\n"]
+    neighbours = Tokenizer(word_pieces())
+    assert [neighbours.token_bytes(i) for i in (0, 3, 4, 9)] == [b"un", b"end", b".", b""]

@@ -52,8 +52,7 @@ def test_a_body_that_is_not_json_is_refused(
 @pytest.mark.parametrize(
     ("changes", "param", "message"),
     [
-        ({"max_tokens": -1}, "max_tokens", "expected greater than or equal to 1, got -1."),
-        ({"max_tokens": 0}, "max_tokens", "expected greater than or equal to 1, got 0."),
+        ({"max_tokens": -1}, "max_tokens", "expected greater than or equal to "),
         ({"max_tokens": "5"}, "max_tokens", "expected a valid integer, got '5'."),
         ({"max_tokens": True}, "max_tokens", "expected a valid integer, got True."),
         ({"temperature": 2.5}, "temperature", "expected less than or equal to 2, got 2.5."),
@@ -115,9 +114,7 @@ CHAT_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
 }
 PLAIN_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
     "best_of": ([1], [2]),
-    "echo": ([False], [True]),
     "frequency_penalty": ([0], [0.5]),
-    "logprobs": ([None], [0, 1]),
     "n": ([1], [2]),
     "presence_penalty": ([0], [0.5]),
     "suffix": (["", None], ["x"]),
@@ -141,6 +138,53 @@ def test_a_field_not_built_yet_is_legal_where_it_asks_for_nothing(
         error = error_of(post(deployment, path, base | {field: value}), 400)
         assert error["message"].startswith(f"{field}: not built yet. Leave it out")
         assert (error["param"], error["code"]) == (field, "not_built")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_prompt_logprobs_are_refused_with_what_to_send_instead(deployment: Any, path: str) -> None:
+    base = CHAT if path.startswith("chat") else PLAIN
+    assert post(deployment, path, base | {"prompt_logprobs": None}).status_code == 200
+    error = error_of(post(deployment, path, base | {"prompt_logprobs": 1}), 400)
+    assert error["message"] == (
+        "prompt_logprobs: not built yet. Send echo: true and logprobs: 0 to /v1/completions, which"
+        " scores the prompt too; max_tokens: 0 scores it alone."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"max_tokens": 0},
+            "max_tokens: 0 is only legal together with echo: true, where the prompt alone comes"
+            " back. Use at least 1.",
+        ),
+        (
+            {"max_tokens": 0, "echo": False},
+            "max_tokens: 0 is only legal together with echo: true, where the prompt alone comes"
+            " back. Use at least 1.",
+        ),
+        ({"logprobs": 21}, "logprobs: expected an integer from 0 to 20, got 21."),
+        ({"logprobs": -1}, "logprobs: expected an integer from 0 to 20, got -1."),
+        ({"logprobs": True}, "logprobs: expected an integer from 0 to 20, got True."),
+        ({"logprobs": 1.0}, "logprobs: expected an integer from 0 to 20, got 1.0."),
+        ({"echo": 1}, "echo: expected a valid boolean, got 1."),
+        (
+            {"echo": True, "prompt": [5, 272]},
+            "prompt: expected token ids from 0 to 271, got 272.",
+        ),
+    ],
+)
+def test_what_echo_and_logprobs_refuse_names_what_is_legal(
+    deployment: Any, changes: dict[str, Any], message: str
+) -> None:
+    error = error_of(post(deployment, "completions", PLAIN | changes), 400)
+    assert error["message"] == message
+
+
+def test_a_chat_of_no_tokens_is_refused(deployment: Any) -> None:
+    error = error_of(post(deployment, "chat/completions", CHAT | {"max_tokens": 0}), 400)
+    assert error["message"] == "max_tokens: expected greater than or equal to 1, got 0."
 
 
 def test_user_and_metadata_are_accepted(deployment: Any) -> None:
