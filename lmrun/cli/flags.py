@@ -54,8 +54,8 @@ def is_override(word: str) -> bool:
 
 
 def _is_flag(word: str) -> bool:
-    """True for `--json` and `-q`; a negative number is a value."""
-    return word.startswith("-") and not word[1:2].isdigit() and word[1:2] != "."
+    """True for `--json` and `-q`; a negative number is a value, and so is `-`, which is stdout."""
+    return word.startswith("-") and word != "-" and not word[1:2].isdigit() and word[1:2] != "."
 
 
 def _unknown(name: str, known: Mapping[str, bool | None]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmrun.sweep.figures import TASK, Figure, figures_of
 from lmrun.sweep.pareto import dominated_by
-from lmrun.sweep.rows import SEEDS, Row, Status, Sweep
+from lmrun.sweep.rows import SEEDS, Point, Row, Status, Sweep
 
 _QUALITY = ("ppl_ratio", "ppl", "kl", "top1", "tool_accuracy")
 """The first one that a sweep has is its quality on the front; without any, its tasks are."""
@@ -87,7 +87,7 @@ class Conclusion:
     def keys(self) -> tuple[str, ...]:
         """Swept keys without seeds, in the order of the command line."""
         points = (row.point for row in self.sweep.rows)
-        return tuple(dict.fromkeys(key for point in points for key in repeated(point.keys)))
+        return tuple(dict.fromkeys(key for point in points for key in repeated(point)))
 
     @property
     def has_repetitions(self) -> bool:
@@ -114,9 +114,12 @@ def conclude(sweep: Sweep) -> Conclusion:
     )
 
 
-def repeated(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """The swept keys without seeds: equal for points that repeat each other."""
-    return {key: value for key, value in keys.items() if not _is_seed(key)}
+def repeated(point: Point) -> dict[str, Any]:
+    """The swept keys without seeds, as the command line orders them: equal for repetitions."""
+    words = [word.partition("=")[0].lstrip("+") for word in point.overrides]
+    places = {word: place for place, word in enumerate(words)}
+    in_order = sorted(point.keys, key=lambda key: places.get(key, len(places)))
+    return {key: point.keys[key] for key in in_order if not _is_seed(key)}
 
 
 def _is_seed(key: str) -> bool:
@@ -145,7 +148,7 @@ def _repetitions(rows: Iterable[Row]) -> list[list[Row]]:
     """Rows of equal settings together, in the order of the first of each."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(repr(sorted(repeated(row.point.keys).items())), []).append(row)
+        found.setdefault(repr(sorted(repeated(row.point).items())), []).append(row)
     return list(found.values())
 
 
@@ -162,7 +165,7 @@ def _group(rows: Sequence[Row], legal: Sequence[Figure]) -> Entry | None:
     return Entry(
         number=measured[0].point.index + 1,
         rows=measured,
-        settings=repeated(measured[0].point.keys),
+        settings=repeated(measured[0].point),
         values=values,
         passed=all(row.status is Status.ok for row in measured),
         off_front="",

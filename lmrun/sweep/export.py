@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmrun import json_schema
-from lmrun.json_schema import COUNT, TEXT, TEXTS, record
+from lmrun.json_schema import COUNT, TEXT, TEXTS, or_null, record
+from lmrun.sweep.choose import Chosen
 from lmrun.sweep.conclusion import Conclusion, Entry, repeated, value_text
 from lmrun.sweep.rows import Row
 
@@ -37,6 +38,7 @@ SCHEMA = json_schema.document(
     schema=record(fields={"type": "array", "items": _FIELD}, primaryKey=TEXTS, pandas_version=TEXT),
     data={"type": "array", "items": {"type": "object", "required": ["point", "status"]}},
     points=COUNT,
+    chosen=or_null(record(point=COUNT, id=TEXT, overrides=TEXTS, expression=TEXT, why=TEXT)),
 )
 """JSON Schema of `to_json`."""
 
@@ -58,7 +60,7 @@ def to_csv(conclusion: Conclusion) -> str:
     return out.getvalue()
 
 
-def to_json(conclusion: Conclusion) -> dict[str, Any]:
+def to_json(conclusion: Conclusion, chosen: Chosen | None = None) -> dict[str, Any]:
     """The document of ``--json``; `SCHEMA` describes it."""
     sweep = conclusion.sweep
     fields = [
@@ -81,6 +83,15 @@ def to_json(conclusion: Conclusion) -> dict[str, Any]:
         "repetitions": "mean, and sample standard deviation (NAME_deviation)",
         "notes": list(conclusion.notes),
         "schema": {"fields": fields, "primaryKey": ["point"], "pandas_version": "1.4.0"},
+        "chosen": None
+        if chosen is None
+        else {
+            "point": chosen.entry.number,
+            "id": chosen.entry.rows[0].point.id,
+            "overrides": list(chosen.entry.rows[0].point.overrides),
+            "expression": str(chosen.goal),
+            "why": chosen.why,
+        },
         "data": [{name: line.get(name) for name in names} for line in records],
     }
 
@@ -143,7 +154,7 @@ def _of_entry(entry: Entry) -> dict[str, Any]:
 
 
 def _of_row(row: Row) -> dict[str, Any]:
-    settings = {key: _plain(value) for key, value in repeated(row.point.keys).items()}
+    settings = {key: _plain(value) for key, value in repeated(row.point).items()}
     return {
         "point": row.point.index + 1,
         "id": row.point.id,

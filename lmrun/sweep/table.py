@@ -136,7 +136,7 @@ def _figure_column(figure: Figure, entries: Sequence[Entry]) -> _Column:
 def change(ratio: Value) -> str:
     """A ratio to the baseline as its change in percent: `+1.92`."""
     text = f"{(ratio.mean - 1) * 100:+.2f}"
-    return text if ratio.deviation is None else f"{text} ±{ratio.deviation * 100:.2f}"
+    return text if not ratio.deviation else f"{text} ±{ratio.deviation * 100:.2f}"
 
 
 def shower(figure: Figure, values: Iterable[Value]) -> Callable[[Value], str]:
@@ -145,7 +145,7 @@ def shower(figure: Figure, values: Iterable[Value]) -> Callable[[Value], str]:
 
     def show(value: Value) -> str:
         text = f"{value.mean:.{places}f}"
-        return text if value.deviation is None else f"{text} ±{value.deviation:.{places}f}"
+        return text if not value.deviation else f"{text} ±{value.deviation:.{places}f}"
 
     return show
 

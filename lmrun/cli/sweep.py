@@ -1,0 +1,133 @@
+"""`lmrun sweep`: what the sweeps on this machine found."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lmrun import env
+from lmrun.cli import flags
+from lmrun.cli.output import as_json
+from lmrun.config.recipe_file import FOLDER, RecipeFile
+from lmrun.config.suggest import did_you_mean
+from lmrun.errors import ExitStatus, StageError, UsageError
+from lmrun.plan.sizes import show_bytes
+from lmrun.sweep import export, listing, table
+from lmrun.sweep.choose import Chosen, choose
+from lmrun.sweep.conclusion import Conclusion, conclude
+
+_SHOW = {
+    "--csv": True,
+    "--json": False,
+    "--html": True,
+    "--choose": True,
+    "--write-recipe": True,
+    "--force": False,
+}
+_STDOUT = "-"
+
+
+def run(argv: list[str]) -> ExitStatus:
+    """Do what the first word says, with the sweeps below $LMRUN_HOME."""
+    name = argv[0] if argv and not argv[0].startswith("-") else None
+    if name is None:
+        raise UsageError(f"sweep: expected a command, got none. Commands: {', '.join(COMMANDS)}.")
+    if name not in COMMANDS:
+        raise UsageError(
+            f"sweep {name}: no such command.{did_you_mean(name, COMMANDS)}"
+            f" Commands: {', '.join(COMMANDS)}."
+        )
+    return COMMANDS[name](argv[1:], env.home())
+
+
+def _ls(argv: list[str], home: Path) -> ExitStatus:
+    given, words = flags.split(argv, {"--json": False})
+    if words:
+        raise UsageError(f"sweep ls: expected flags alone, got {words[0]!r}.")
+    found = listing.sweeps(home)
+    if "--json" in given:
+        sys.stdout.write(as_json(listing.document(home, found)))
+    else:
+        sys.stdout.write(listing.table(home, found))
+    return ExitStatus.OK
+
+
+def _show(argv: list[str], home: Path) -> ExitStatus:
+    given, words = flags.split(argv, _SHOW)
+    _check_show(given, words)
+    conclusion = conclude(listing.find(home, words[0] if words else listing.LATEST))
+    chosen = choose(conclusion, given["--choose"]) if "--choose" in given else None
+    written = list(_written(given, conclusion, chosen))
+    if given.get("--csv") == _STDOUT:
+        sys.stdout.write(export.to_csv(conclusion))
+    elif "--json" in given:
+        sys.stdout.write(as_json(export.to_json(conclusion, chosen)))
+    else:
+        sys.stdout.write(table.terminal_text(conclusion))
+        if chosen is not None:
+            entry = chosen.entry
+            sys.stdout.write(f"\nchosen: {entry.number}  {entry.name}\n  {chosen.why}\n")
+        sys.stdout.writelines(f"\n{line}\n" for line in written)
+    return ExitStatus.OK
+
+
+def _check_show(given: Mapping[str, str], words: list[str]) -> None:
+    if len(words) > 1:
+        raise UsageError(f"sweep show: expected one sweep, got {len(words)}.")
+    if given.get("--csv") == _STDOUT and "--json" in given:
+        raise UsageError("sweep show: --csv - and --json both write to stdout. Take one.")
+    if "--force" in given and "--write-recipe" not in given:
+        raise UsageError("--force: belongs to --write-recipe, which is not there.")
+
+
+def _written(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | None) -> list[str]:
+    """Write the files that were asked for; what to say of each."""
+    said = []
+    if "--write-recipe" in given:
+        said.append(_recipe(given, conclusion, chosen))
+    if given.get("--csv", _STDOUT) != _STDOUT:
+        said.append(_file(given["--csv"], export.to_csv(conclusion)))
+    if "--html" in given:
+        from lmrun.sweep import html  # noqa: PLC0415 - reads plotly's 5 MB
+
+        said.append(_file(given["--html"], html.html(conclusion, chosen)))
+    return said
+
+
+def _recipe(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | None) -> str:
+    from lmrun.sweep import write_recipe  # noqa: PLC0415 - brings Hydra
+
+    target = RecipeFile(given["--write-recipe"], Path(FOLDER), "--force" in given)
+    if chosen is not None:
+        reason = write_recipe.Reason.of_choice(chosen)
+    else:
+        reason = write_recipe.only_point(conclusion)
+    write_recipe.write_recipe(conclusion, reason, target)
+    return f"{target.path}\n\n    lmrun plan +recipe={target.name}"
+
+
+def _file(name: str, text: str) -> str:
+    path = Path(name).expanduser()
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StageError(f"{path}: cannot be written: {error.strerror}.") from error
+    return str(path)
+
+
+def _rm(argv: list[str], home: Path) -> ExitStatus:
+    _, words = flags.split(argv, {})
+    if not words:
+        raise UsageError("sweep rm: expected a sweep, got none. `lmrun sweep ls` shows them.")
+    folders = list(dict.fromkeys(listing.folder_of(home, word) for word in words))
+    for folder in folders:
+        freed = listing.remove(folder)
+        sys.stdout.write(f"removed  {folder.name}, {show_bytes(freed)}\n")
+    return ExitStatus.OK
+
+
+COMMANDS: dict[str, Callable[[list[str], Path], ExitStatus]] = {
+    "ls": _ls,
+    "show": _show,
+    "rm": _rm,
+}
+"""First word → what it does with the words after it."""
