@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,6 +20,7 @@ from lmrun.engine.text import CompletionText
 from lmrun.errors import ConfigError, EngineError, RequestError
 from lmrun.models import chat_template
 from lmrun.models.tokenizer import Tokenizer
+from lmrun.models.tools import tools_for_template, turn_for_template
 from lmrun.models.workspace import read_workspace
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -126,22 +128,51 @@ class LLM:
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         sampling: SamplingParams | None = None,
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
         stop: Sequence[str] = (),
     ) -> Output:
-        """Answer a conversation; `ConfigError` when the model has no chat template."""
-        ids = self.chat_token_ids(messages)
-        return self._complete([ids], self._params(sampling, False), stop, is_turn=True)[0]
+        """Answer a conversation; `ConfigError` when the model has no chat template.
 
-    def chat_token_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        ``tools`` are functions the model may call, as the chat completions of the server take them.
+        What it calls stands in the text; `lmrun.models.tool_calls` reads it. `RequestError` when
+        one cannot be offered.
+        """
+        return self.chats([messages], sampling, tools=[tools], stop=stop)[0]
+
+    def chats(
+        self,
+        conversations: Sequence[Sequence[Mapping[str, Any]]],
+        sampling: SamplingParams | None = None,
+        *,
+        tools: Sequence[Sequence[Mapping[str, Any]] | None] | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[Output]:
+        """Answer conversations, batched, each with tools of its own; outputs in their order."""
+        offered = [None] * len(conversations) if tools is None else tools
+        prompts = [
+            self.chat_token_ids(messages, own)
+            for messages, own in zip(conversations, offered, strict=True)
+        ]
+        return self._complete(prompts, self._params(sampling, False), stop, is_turn=True)
+
+    def chat_token_ids(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[int]:
         """The prompt of a conversation, as `chat` sends it."""
         if self.template is None:
             raise ConfigError(
                 "model.chat_template: this model has none. Name one, or a Jinja file."
             )
-        text = self.template.render(messages, special_tokens=self.tokenizer.special_tokens)
+        text = self.template.render(
+            [turn_for_template(message) for message in messages],
+            tools=tools_for_template(tools or ()),
+            special_tokens=self.tokenizer.special_tokens,
+        )
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def stream(

@@ -14,12 +14,13 @@ from starlette.responses import Response
 from lmrun.engine.text import TextDelta
 from lmrun.errors import RequestError
 from lmrun.models.tool_calls import FORMATS, ToolCall, ToolCallStream, ToolFormat, find_format
-from lmrun.server.bodies import ChatBody, Message, parse_chat
+from lmrun.models.tools import turn_for_template
+from lmrun.server.bodies import ChatBody, parse_chat
 from lmrun.server.errors import ApiError, invalid
 from lmrun.server.frame import Frame, check, read_body
 from lmrun.server.replies import EventStream, WatchedReply
 from lmrun.server.service import Completion, Service
-from lmrun.server.tools import call_for_template, for_template
+from lmrun.server.tools import for_template
 
 _NO_TEMPLATE = (
     "messages: this model has no chat template. Set model.chat_template to a Jinja file or a"
@@ -71,23 +72,13 @@ def _prompt_ids(service: Service, body: ChatBody) -> list[int]:
     assert service.template is not None  # `_tool_format` has checked
     try:
         text = service.template.render(
-            [_for_template(message) for message in body.messages],
+            [turn_for_template(message.model_dump(exclude_none=True)) for message in body.messages],
             tools=for_template(body.offered),
             special_tokens=service.tokenizer.special_tokens,
         )
     except RequestError as error:
         raise ApiError(400, str(error), code="chat_template", param="messages") from error
     return service.tokenizer.encode(text, add_special_tokens=False)
-
-
-def _for_template(message: Message) -> dict[str, Any]:
-    """A message as templates expect it; fields it does not have are left out."""
-    turn = message.model_dump(exclude_none=True)
-    if message.role == "developer":
-        turn["role"] = "system"
-    if message.tool_calls:
-        turn["tool_calls"] = [call_for_template(call) for call in turn["tool_calls"]]
-    return turn
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,14 @@
-"""Tools in a chat: the functions a body offers, as a chat template and the caller expect them."""
+"""Tools in a chat: the functions a body offers."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from lmrun import log
-from lmrun.models.tool_schemas import renamed
+from lmrun.models.tools import ToolError, tools_for_template
 from lmrun.server.errors import invalid
 
-_log = log.get(__name__)
-
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 class Function(BaseModel):
@@ -64,46 +57,8 @@ def for_template(tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
 
     Raises `ApiError` 400 where `parameters` is no JSON Schema of an object.
     """
-    aliases: list[str] = []
-    found = []
-    for index, tool in enumerate(tools):
-        function = tool.function
-        given = function.parameters or _NO_PARAMETERS
-        where = f"tools[{index}].function.parameters"
-        try:
-            parameters = renamed(given, function.name, aliases)
-            _check(parameters, where)
-        except RecursionError:
-            raise invalid(where, "expected fewer levels of nesting.") from None
-        entry: dict[str, Any] = {"name": function.name}
-        if function.description is not None:
-            entry["description"] = function.description
-        found.append({"type": "function", "function": {**entry, "parameters": parameters}})
-    if aliases:
-        more = f" and {len(aliases) - 1} more" if len(aliases) > 1 else ""
-        _log.info("tools: %s%s", aliases[0], more)
-    return found
-
-
-def call_for_template(call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call of an earlier turn; its arguments as an object where they are one."""
-    function = dict(call["function"])
+    offered = [{"function": dict(tool.function)} for tool in tools]
     try:
-        arguments = msgspec.json.decode(function["arguments"])
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        arguments = None
-    if isinstance(arguments, dict):
-        function["arguments"] = arguments
-    return {**call, "function": function}
-
-
-def _check(parameters: dict[str, Any], where: str) -> None:
-    if parameters.get("type") != "object":
-        raise invalid(where, f'expected type "object", got {parameters.get("type")!r}.')
-    try:
-        jsonschema.Draft202012Validator.check_schema(parameters)
-    except jsonschema.SchemaError as error:
-        path = "".join(f"[{part!r}]" for part in error.absolute_path)
-        raise invalid(
-            where, f"expected a JSON Schema{f'; at {path}' if path else ''}: {error.message[:200]}."
-        ) from error
+        return tools_for_template(offered)
+    except ToolError as error:
+        raise invalid(error.where, error.what) from error
