@@ -46,6 +46,12 @@ class PlanError(LmrunError):
     status = ExitStatus.REFUSED
 
 
+class GateError(LmrunError):
+    """A figure of the evaluation is not within the bound that the recipe sets."""
+
+    status = ExitStatus.GATE_FAILED
+
+
 class DriftError(LmrunError):
     """Something is no longer what the lock file says."""
 

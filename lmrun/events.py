@@ -93,6 +93,26 @@ class StageFinished(Event):
 
 
 @dataclass(frozen=True)
+class GateResult:
+    """A bound of the recipe, and the figure that was held against it."""
+
+    figure: str = field(metadata=_is("ppl, ppl_ratio, kl, top1, task.NAME or tool_accuracy"))
+    key: str = field(metadata=_is("dotted key of the bound"))
+    bound: float
+    value: float | None = field(metadata=_is("null where the report has no such figure"))
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """The quality of the deployment is known, from this run or an earlier one."""
+
+    figures: dict[str, float] = field(metadata=_is("by name, as in gates"))
+    gates: tuple[GateResult, ...]
+    report: str = field(metadata=_is("path of the report"))
+
+
+@dataclass(frozen=True)
 class StageFailed(Event):
     """A stage ended otherwise; what was there before is untouched."""
 

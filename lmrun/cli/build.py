@@ -7,7 +7,7 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.deploy.building import build
+from lmrun.deploy.building import ALL, build, check_gate
 from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.errors import ExitStatus
 from lmrun.plan.plan import Plan
@@ -25,9 +25,11 @@ def run(argv: list[str]) -> ExitStatus:
     composed = compose(overrides_of(given.get("--locked"), overrides))
     store = Store(env.home())
     with located(composed):
-        plan = build(composed, store, locked=from_flag(given.get("--locked"), composed, store))
+        locked = from_flag(given.get("--locked"), composed, store)
+        plan = build(composed, store, goal=ALL, locked=locked)
     sys.stdout.write(f"{plan.workspace}\n")
     summary.append(_summary(plan, store))
+    check_gate(composed, plan, store)
     return ExitStatus.OK
 
 

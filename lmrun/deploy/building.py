@@ -8,24 +8,28 @@ import json
 import sys
 from pathlib import Path
 
-from lmrun import log
+from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.artifacts.uses import Use, using
 from lmrun.config import Composed
+from lmrun.config.located import with_origin
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
-from lmrun.errors import ArtifactError, ExitStatus, LmrunError, StageError
+from lmrun.errors import ArtifactError, ExitStatus, GateError, LmrunError, StageError
 from lmrun.models import chat_template, text_files
-from lmrun.plan import planned
+from lmrun.plan import gate, planned, quality
 from lmrun.plan.plan import ModelKind, Plan, check_runnable
 from lmrun.plan.planner import make_plan
+from lmrun.plan.stage_specs import EVALUATE
 from lmrun.plan.text import plan_text
 
 logger = log.get(__name__)
 
 RUNNER = "lmrun.stages.runner"
 WORKSPACE_STAGE = "convert"
+ALL = "evaluate"
+"""The goal of a deployment: its workspace, and its quality where the recipe asks for that."""
 RANDOM_WEIGHTS = "random weights: the text will be noise; choose a model with model.path=..."
 
 
@@ -60,6 +64,7 @@ class Builder:
     async def built(self, plan: Plan, goal: str = WORKSPACE_STAGE) -> Plan:
         """Run what is missing for the workspace; the plan again, now that it is there.
 
+        With `ALL` its quality is evaluated, too, where the recipe asks for it: see `check_gate`.
         Another ``goal`` is a stage whose artifact is wanted instead. Raises the error of a stage,
         with its exit status, and `StoppedError`; `DriftError` where a lock holds the build and
         something is not as it says.
@@ -85,7 +90,7 @@ class Builder:
                     await self._run_stages(plan, goal)
                 plan = self.plan()
         if not self._has(plan, goal):
-            what = "workspace" if goal == WORKSPACE_STAGE else f"artifact of {goal}"
+            what = "workspace" if goal in (WORKSPACE_STAGE, ALL) else f"artifact of {goal}"
             raise StageError(f"build: the stages ended well, and there is no {what}.")
         return plan
 
@@ -103,11 +108,20 @@ class Builder:
         """Whether nothing is left to run for the goal. For a workspace, a stage that nothing reads
         any more counts as cached; a damaged one does not."""
         if goal == WORKSPACE_STAGE:
+            return not plan.missing_to_launch
+        if goal == ALL:
             return not plan.missing
         stage = plan.stage(goal)
         if stage is None or stage.fingerprint is None:
             return False
         return self._store.find(goal, stage.fingerprint) is not None
+
+    def check_gate(self, plan: Plan) -> None:
+        """Say what was evaluated; `GateError` unless every bound of the recipe is kept.
+
+        The report stays in the store either way.
+        """
+        check_gate(self._composed, plan, self._store)
 
     async def still_built(self, plan: Plan) -> Plan:
         """The plan, its workspace built again if `store gc` took it before the use was noted."""
@@ -116,7 +130,7 @@ class Builder:
             return plan
         if self._store.find(convert.name, convert.fingerprint) is not None:
             return plan
-        return await self.built(self.plan())
+        return await self.built(self.plan(), ALL)
 
     async def verified(self, plan: Plan) -> Plan:
         """Hash every cached artifact of the plan; a new plan in which the damaged are missing."""
@@ -162,8 +176,8 @@ def build(
 ) -> Plan:
     """Build in the foreground; the plan of what was built. A signal is a `KeyboardInterrupt`.
 
-    ``goal`` is the stage whose artifact is wanted, as in `Builder.built`; ``locked`` refuses
-    anything else than a lock says.
+    ``goal`` is what is wanted, as in `Builder.built`: the workspace alone, or `ALL`, after which
+    `check_gate` decides. ``locked`` refuses anything else than a lock says.
     """
 
     async def main() -> Plan:
@@ -182,6 +196,32 @@ def build(
         return asyncio.run(main())
     except StoppedError:
         raise KeyboardInterrupt from None
+
+
+def check_gate(composed: Composed, plan: Plan, store: Store) -> None:
+    """Emit the `Evaluated` event; `GateError` unless every bound of the recipe is kept.
+
+    The plan is one whose evaluation is there; one that evaluates nothing passes.
+    """
+    stage = plan.stage(EVALUATE.name)
+    if stage is None or plan.quality is None:
+        return
+    assert stage.fingerprint is not None  # there is a report
+    report = store.folder(stage.name, stage.fingerprint) / quality.REPORT
+    gates = (
+        events.GateResult(one.name, one.key, one.bound, one.value, bool(one.passed))
+        for one in plan.gates
+    )
+    events.emit(events.Evaluated(gate.figures(plan.quality), tuple(gates), str(report)))
+    failed = gate.failed(plan.gates)
+    if not failed:
+        return
+    lines = [with_origin(one.text, composed) for one in failed]
+    nearest = quality.nearest_passing(plan, store, composed.run.evaluate)
+    if nearest is not None:
+        lines.append(f"Nearest setting that passed: {nearest.text}.")
+    lines.append(f"The report is {report}.")
+    raise GateError("\n".join(lines))
 
 
 def check_text_files(plan: Plan) -> None:

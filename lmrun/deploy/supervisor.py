@@ -13,7 +13,7 @@ from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
 from lmrun.deploy import announce, ports, record
-from lmrun.deploy.building import Builder, check_text_files, show
+from lmrun.deploy.building import ALL, Builder, check_text_files, show
 from lmrun.deploy.launch import Launcher, socket_folder
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.observing import Recorder
@@ -86,7 +86,8 @@ class Supervisor:
         if self._options.verify_first:
             plan = await self._builder.verified(plan)
         cached = self._builder.cached(plan)
-        plan = await self._builder.built(plan)
+        plan = await self._builder.built(plan, ALL)
+        self._builder.check_gate(plan)
         with record.serving(plan, self._store):
             plan = await self._builder.still_built(plan)
             return await self._serve(plan, cached, launcher)

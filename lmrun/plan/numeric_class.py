@@ -22,6 +22,22 @@ def numeric_class(machine: Machine) -> dict[str, Any]:
     }
 
 
+def engine_class(machine: Machine, isa: str) -> dict[str, Any]:
+    """Of what the engine computes: its build and the level of its kernels, and the CPU's own level,
+    by which NumPy chooses the code that adds up. ``isa`` is `backend.isa`.
+
+    Loading the engine costs 10 ms, so that only a plan that evaluates asks for this.
+    """
+    from lmrun import _engine  # noqa: PLC0415 - see above
+
+    return {
+        "device": machine.kind,
+        "cpu": machine.isa,
+        "isa": _engine.supported_isas()[0] if isa == "auto" else isa,
+        "engine": _engine.build_info()["build"],
+    }
+
+
 def _version(package: str) -> str:
     """Of an installed package, from the name of its folder of metadata.
 

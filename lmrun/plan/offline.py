@@ -1,6 +1,7 @@
 """What the offline stages need: an estimate of peak memory, and the disk their artifacts take."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lmrun.artifacts.files import free_bytes
@@ -12,9 +13,23 @@ from lmrun.plan.sizes import show_bytes
 from lmrun.quant.layout import DTYPE_BYTES, WeightQuant, file_bytes, workspace_bytes
 
 TORCH_PROCESS_BYTES = 512 << 20
+ENGINE_PROCESS_BYTES = 256 << 20
+"""Interpreter, NumPy, tokenizer and text of a stage that runs the engine."""
+ROWS_IN_FLIGHT = 4
+"""Windows whose rows of log-probabilities are in memory at a time."""
+ROW_BYTES = 2
+"""Of a log-probability in the baseline's rows."""
+REPORT_BYTES = 64 << 10
 F32_BYTES = 4
 STATISTICS = 3
 """Vectors that calibrate stores for a linear's input: mean, maximum, sum of squares."""
+
+
+_LESS_CALIBRATION = "Lower calibration.samples or calibration.seq_len, or use quant.method=rtn."
+_ADVICE = {
+    "baseline": "Name a smaller model with the same tokenizer by evaluate.baseline.",
+    "evaluate": "Lower evaluate.window.",
+}
 
 
 def stage_cost(
@@ -55,14 +70,48 @@ def stage_cost(
     return OfflineCost(name, TORCH_PROCESS_BYTES + memory, disk)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A workspace that the engine scores a text with."""
+
+    spec: ModelSpec
+    weight_dtype: str
+    quant: WeightQuant
+    has_workspace: bool
+    """It is in the store, or another stage makes it."""
+
+
+def baseline_cost(run: RunConfig, model: Scored) -> OfflineCost:
+    """Of `baseline`: the unquantized workspace where it is not there yet, and the rows."""
+    rows = run.evaluate.kl_tokens * model.spec.vocab_size * ROW_BYTES
+    weights = file_bytes(model.spec, model.weight_dtype, model.quant)
+    disk = rows + run.evaluate.max_tokens * F32_BYTES + (0 if model.has_workspace else weights)
+    return OfflineCost("baseline", weights + _scoring_bytes(run, model.spec, 16), disk)
+
+
+def evaluate_cost(run: RunConfig, model: Scored) -> OfflineCost:
+    """Of `evaluate`, which maps the workspace that will serve and writes a report."""
+    weights = file_bytes(model.spec, model.weight_dtype, model.quant)
+    memory = weights + _scoring_bytes(run, model.spec, run.kv.bits)
+    return OfflineCost("evaluate", memory, REPORT_BYTES)
+
+
+def _scoring_bytes(run: RunConfig, spec: ModelSpec, kv_bits: int) -> int:
+    """Memory beside the weights: the process, the KV of a batch of windows, and their rows."""
+    window = run.evaluate.window
+    rows = ROWS_IN_FLIGHT * window * spec.vocab_size * F32_BYTES
+    elements = 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim
+    kv = run.backend.max_num_seqs * window * elements * kv_bits // 8
+    return ENGINE_PROCESS_BYTES + rows + kv
+
+
 def check_fits(costs: Sequence[OfflineCost], memory_bytes: int, home: Path) -> None:
     """Refuse stages that the machine's memory or the store's disk cannot hold."""
     for cost in costs:
         if cost.memory_bytes > memory_bytes:
             raise PlanError(
                 f"plan: {cost.stage} needs about {show_bytes(cost.memory_bytes)} of memory, device"
-                f" has {show_bytes(memory_bytes)}. Lower calibration.samples or"
-                " calibration.seq_len, or use quant.method=rtn."
+                f" has {show_bytes(memory_bytes)}. {_ADVICE.get(cost.stage, _LESS_CALIBRATION)}"
             )
     disk = sum(cost.disk_bytes for cost in costs)
     free = free_bytes(home)

@@ -15,9 +15,11 @@ from lmrun.models.hub_files import HubModel
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.costs import Budget, Device
 from lmrun.plan.engine_settings import EngineSettings
+from lmrun.plan.gate import Gate
 from lmrun.plan.speed import Observed, Speeds
+from lmrun.plan.stage_specs import JUDGING
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Action(StrEnum):
@@ -60,7 +62,19 @@ class StagePlan:
     inputs: dict[str, str | None]
     """External inputs by content digest, stages by fingerprint; None while not hashed."""
     numeric_class: dict[str, Any] | None
-    """device, vendor, isa, torch; None for stages that compute nothing."""
+    """device, isa, and vendor and torch or the engine's build; None for stages that compute
+    nothing."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The files that an evaluation reads; absolute paths."""
+
+    data: Path | None
+    tasks: dict[str, Path]
+    tools: Path | None
+    reference: Path | None
+    """Folder of the checkpoint that `evaluate.baseline` names."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,12 @@ class Plan:
     """The whole run config, nested, without secrets."""
     refusals: tuple[str, ...]
     """Why this plan is priced and will not be run; empty where nothing stands against it."""
+    evaluated: Evaluated | None = None
+    """None where nothing is evaluated."""
+    quality: dict[str, Any] | None = None
+    """The quality report (`lmrun.evals.report`) where the evaluation is cached."""
+    gates: tuple[Gate, ...] = ()
+    """The bounds of the recipe, and how the cached report keeps them."""
     hub: HubModel | None = None
     """The model's repository, commit and files where it comes from the hub; `model_path` is then
     the folder of that commit in the hub's cache, there or not yet."""
@@ -126,6 +146,11 @@ class Plan:
     def missing(self) -> tuple[StagePlan, ...]:
         """Stages that are not cached."""
         return tuple(stage for stage in self.stages if stage.action is not Action.cached)
+
+    @property
+    def missing_to_launch(self) -> tuple[StagePlan, ...]:
+        """`missing` without the stages that judge a workspace and make nothing of it."""
+        return tuple(stage for stage in self.missing if stage.name not in JUDGING)
 
     def to_json(self) -> dict[str, Any]:
         """The document; `from_json` reads it back in another process."""

@@ -12,12 +12,14 @@ from lmrun.config.located import located, with_origin
 from lmrun.config.not_built import not_built
 from lmrun.config.schema import FrontendConfig
 from lmrun.errors import PlanError
-from lmrun.plan import fitting, offline
+from lmrun.plan import fitting, gate, offline, quality
 from lmrun.plan.alternatives import alternatives
 from lmrun.plan.budget import demand, make_budget, rank_memory, reserve
 from lmrun.plan.costs import Budget, Device, OfflineCost
 from lmrun.plan.described import planned_machine
 from lmrun.plan.engine_settings import EngineSettings
+from lmrun.plan.evaluation import baseline_quant, find_evaluation
+from lmrun.plan.evaluation import notes as evaluation_notes
 from lmrun.plan.machine import Machine
 from lmrun.plan.observing import beside
 from lmrun.plan.parallel import check_ranks
@@ -26,7 +28,7 @@ from lmrun.plan.roofline import Workload, speeds
 from lmrun.plan.source import Source, find_source
 from lmrun.plan.speed import Observed, Speeds
 from lmrun.plan.stage_plans import Stages
-from lmrun.plan.stage_specs import CONVERT
+from lmrun.plan.stage_specs import BASELINE, CONVERT, EVALUATE
 from lmrun.plan.unread import unread
 from lmrun.plan.weights import Storage, weigh
 
@@ -69,7 +71,8 @@ def plan_run(
     unbuilt = not_built(run)
     refusals = (*unbuilt, *source.refusals, *_not_here(machine))
     ceilings = load_ceilings(store.home, machine.identity) if machine.is_here else None
-    stages = Stages(run, source, machine, store)
+    evaluation = find_evaluation(run, source)
+    stages = Stages(run, source, machine, store, evaluation)
     costs = _offline_costs(run, source, stages, machine)
     stage_plans = stages.with_seconds({cost.stage: cost.disk_bytes for cost in costs})
     budget = _budget(run, source, machine, context_length, ceilings, costs)
@@ -82,6 +85,8 @@ def plan_run(
     device = _device(machine)
     work = Workload(source.spec, budget, engine, run.backend.activation_bits)
     is_seen = machine.is_here and workspace is not None
+    judged = next((stage for stage in stage_plans if stage.name == EVALUATE.name), None)
+    report = None if judged is None else quality.of_stage(judged, store)
     return Plan(
         model_kind=source.kind,
         model_path=source.path,
@@ -103,9 +108,12 @@ def plan_run(
         chat_template=run.model.chat_template,
         frontend=_frontend(run.frontend),
         recipe=recipe,
-        notes=source.notes,
+        notes=source.notes + evaluation_notes(evaluation, source),
         config=msgspec.to_builtins(run),
         refusals=refusals,
+        evaluated=None if evaluation is None else evaluation.reads,
+        quality=report,
+        gates=gate.check(report, run.evaluate),
         hub=source.hub,
     )
 
@@ -152,12 +160,31 @@ def _offline_costs(
 ) -> tuple[OfflineCost, ...]:
     """Of the stages that may run and write an artifact."""
     return tuple(
-        offline.stage_cost(
-            stage.name, run, source.spec, source.weight_dtype, source.quant, machine.cores
-        )
+        _offline_cost(stage.name, run, source, stages, machine)
         for stage in stages.plans
         if stage.action is not Action.cached
         and not (stage.name == "resolve" and source.kind is not ModelKind.builtin)
+    )
+
+
+def _offline_cost(
+    name: str, run: RunConfig, source: Source, stages: Stages, machine: Machine
+) -> OfflineCost:
+    evaluation = stages.evaluation
+    if name == BASELINE.name and evaluation is not None:
+        reference = evaluation.reference
+        model = offline.Scored(
+            spec=reference.spec if reference else source.spec,
+            weight_dtype=reference.weight_dtype if reference else source.spec.dtype,
+            quant=baseline_quant(evaluation),
+            has_workspace=stages.has_baseline_workspace,
+        )
+        return offline.baseline_cost(run, model)
+    if name == EVALUATE.name:
+        model = offline.Scored(source.spec, source.weight_dtype, source.quant, has_workspace=True)
+        return offline.evaluate_cost(run, model)
+    return offline.stage_cost(
+        name, run, source.spec, source.weight_dtype, source.quant, machine.cores
     )
 
 

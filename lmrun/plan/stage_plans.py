@@ -1,6 +1,6 @@
 """Which stages a run needs, what names their outputs, and which of them must run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from lmrun.config import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.models.hub_files import HubModel
+from lmrun.plan.evaluation import Evaluation, template_input, workspace_files
 from lmrun.plan.fingerprint import (
     builtin_digest,
     config_subset,
@@ -20,12 +21,20 @@ from lmrun.plan.fingerprint import (
     sample_text_digest,
 )
 from lmrun.plan.machine import Machine
-from lmrun.plan.numeric_class import numeric_class
+from lmrun.plan.numeric_class import engine_class, numeric_class
 from lmrun.plan.plan import Action, ModelKind, StagePlan
 from lmrun.plan.sizes import show_bytes, things
 from lmrun.plan.source import Source
 from lmrun.plan.stage_seconds import estimated_seconds
-from lmrun.plan.stage_specs import BY_NAME, CONVERT, STAGES, StageSpec
+from lmrun.plan.stage_specs import (
+    BASELINE,
+    CONVERT,
+    EVALUATE,
+    JUDGING,
+    RESOLVE,
+    STAGES,
+    StageSpec,
+)
 from lmrun.plan.why import CHECKPOINT, TEXT, why_missing
 from lmrun.quant.layout import CPU
 
@@ -52,7 +61,15 @@ class _Draft:
 class Stages:
     """The stages of one run: planned first to last, then decided backwards which must run."""
 
-    def __init__(self, run: RunConfig, source: Source, machine: Machine, store: Store) -> None:
+    def __init__(
+        self,
+        run: RunConfig,
+        source: Source,
+        machine: Machine,
+        store: Store,
+        evaluation: Evaluation | None = None,
+    ) -> None:
+        self.evaluation = evaluation
         self._run = run
         self._source = source
         self._machine = machine
@@ -80,6 +97,18 @@ class Stages:
         found = self._store.find("resolve", fingerprint)
         return found.path if found else None
 
+    @property
+    def has_baseline_workspace(self) -> bool:
+        """Whether the baseline's workspace is in the store, or is that of this deployment."""
+        resolve = next((stage for stage in self.plans if stage.name == RESOLVE.name), None)
+        if not self._evaluates_itself or resolve is None or resolve.fingerprint is None:
+            return False
+        if not self._source.quantizes:
+            return True
+        config = config_subset(CONVERT, self._run)
+        name = fingerprint(CONVERT, config, {RESOLVE.name: resolve.fingerprint}, None)
+        return self._store.find(CONVERT.name, name) is not None
+
     def with_seconds(self, disk_bytes: Mapping[str, int]) -> tuple[StagePlan, ...]:
         """The stages with the time they took, or will take by the nearest entry of the store.
 
@@ -99,9 +128,7 @@ class Stages:
         return estimated_seconds(stage, disk_bytes, self._store.manifests(stage.name))
 
     def _plan(self) -> tuple[StagePlan, ...]:
-        """The stages that this recipe needs, in order; none for a workspace."""
-        if self._source.kind is ModelKind.workspace:
-            return ()
+        """The stages that this recipe needs, in order."""
         drafts: dict[str, _Draft] = {}
         for spec in STAGES:
             if self._needs(spec.name):
@@ -112,6 +139,12 @@ class Stages:
         return tuple(plans[name] for name in drafts)
 
     def _needs(self, name: str) -> bool:
+        if name == EVALUATE.name:
+            return self.evaluation is not None
+        if name == BASELINE.name:
+            return self.evaluation is not None and self.evaluation.has_baseline
+        if self._source.kind is ModelKind.workspace:
+            return False
         if name == "calibrate":
             return self._source.quantizes and self._source.quant.method != "rtn"
         return self._source.quantizes if name == "quantize" else True
@@ -124,9 +157,18 @@ class Stages:
             elif name == "text":
                 inputs[name] = self._text_digest()
             elif name in earlier:
-                inputs[name] = earlier[name].fingerprint
+                if spec is not BASELINE or self._evaluates_itself:
+                    inputs[name] = earlier[name].fingerprint
+            elif name == "workspace":
+                if self._source.kind is ModelKind.workspace:
+                    inputs.update(self._digests_of(workspace_files(self._source)))
+            elif name == "template":
+                inputs.update(self._template_input())
+            elif self.evaluation is not None:
+                found = self.evaluation.inputs(name)
+                inputs.update({one: self._lookup(path) for one, path in found})
         config = config_subset(spec, self._run)
-        numbers = self._class if spec.computes else None
+        numbers = self._numbers(spec)
         if self._unknowable(spec) is not None:
             return _Draft(spec, config, inputs, None, None)
         known = {name: value for name, value in inputs.items() if value is not None}
@@ -138,6 +180,28 @@ class Stages:
             numbers,
             fingerprint(spec, config, known, numbers) if complete else None,
         )
+
+    @property
+    def _evaluates_itself(self) -> bool:
+        """The baseline is the model of the run, not one that `evaluate.baseline` names."""
+        return self.evaluation is not None and self.evaluation.reference is None
+
+    def _numbers(self, spec: StageSpec) -> dict[str, Any] | None:
+        if not spec.computes or self._unknowable(spec) is not None:
+            return None
+        if spec.is_by_engine:
+            return engine_class(self._machine, self._run.backend.isa.value)
+        return self._class
+
+    def _template_input(self) -> dict[str, str | None]:
+        """Where the model is asked anything: the template, which a chat prompt is made with."""
+        assert self.evaluation is not None  # the one stage that reads it evaluates
+        if self.evaluation.reads.tools is None and not self.evaluation.reads.tasks:
+            return {}
+        return {"template": template_input(self._run, self._lookup)}
+
+    def _digests_of(self, files: Sequence[Path]) -> dict[str, str | None]:
+        return {path.name: self._lookup(path) for path in files}
 
     def _checkpoint_inputs(self) -> dict[str, str | None]:
         if self._source.kind is ModelKind.builtin:
@@ -157,7 +221,7 @@ class Stages:
 
     def _lookup(self, path: Path) -> str | None:
         found = self._digests.lookup(path)
-        if found is None:
+        if found is None and path not in self._unhashed:
             self._unhashed.append(path)
         return found
 
@@ -194,8 +258,12 @@ class Stages:
             return Action.cached, CACHED
         if look.problem is not None:
             return Action.run, f"damaged: {look.problem}"
-        readers = [stage for stage in later.values() if name in BY_NAME[stage.name].inputs]
-        if readers and all(stage.action is Action.cached for stage in readers):
+        readers = [stage for stage in later.values() if name in stage.inputs]
+        if (
+            name != CONVERT.name
+            and readers
+            and all(stage.action is Action.cached for stage in readers)
+        ):
             names = " and ".join(stage.name for stage in reversed(readers))
             return (
                 Action.cached,
@@ -209,9 +277,13 @@ class Stages:
             config=draft.config,
             numeric_class=draft.numeric_class,
             seconds=0.0,
-            metrics={CHECKPOINT: self._checkpoint_inputs(), TEXT: self._run.calibration.data},
+            metrics={CHECKPOINT: self._checkpoint_inputs(), TEXT: self._text_name(name)},
         )
         return Action.run, why_missing(wanted, [m.fields for m in self._store.manifests(name)])
+
+    def _text_name(self, stage: str) -> str | None:
+        run = self._run
+        return run.evaluate.data if stage in JUDGING else run.calibration.data
 
     def _unknowable(self, spec: StageSpec) -> str | None:
         """Why a stage's output cannot be named here at all."""

@@ -1,11 +1,11 @@
 """What a stage is given and what it gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lmrun.artifacts.store import RESUME
+from lmrun.artifacts.store import RESUME, Store
 from lmrun.plan.plan import Plan, StagePlan
 
 
@@ -21,6 +21,10 @@ class StageContext:
     """Artifact folders of earlier stages, by stage name."""
     partial: Path
     """Becomes the artifact; may hold what a killed attempt left."""
+    store: Store
+    """Where artifacts lie."""
+    build: Callable[[Plan], Path]
+    """The workspace of another deployment, built unless it is in the store."""
     threads: int = 1
     """Tasks that may run at once; their number changes no byte."""
 

@@ -32,7 +32,7 @@ from lmrun.errors import ExitStatus, LmrunError, StageError
 from lmrun.plan.machine import this_machine
 from lmrun.plan.plan import ModelKind, Plan, StagePlan, check_runnable
 from lmrun.plan.planner import plan_run
-from lmrun.plan.stage_specs import BY_NAME
+from lmrun.plan.stage_specs import BY_NAME, JUDGING
 from lmrun.plan.why import CHECKPOINT
 from lmrun.stages import resolve
 from lmrun.stages.context import StageContext, StageResult
@@ -42,6 +42,8 @@ MODULES = {
     "calibrate": "lmrun.stages.calibrate",
     "quantize": "lmrun.stages.quantize",
     "convert": "lmrun.stages.convert",
+    "baseline": "lmrun.stages.baseline",
+    "evaluate": "lmrun.stages.evaluate",
 }
 """Stage → module whose ``run(context)`` implements it; loaded when the stage runs, since those
 that compute bring torch."""
@@ -49,6 +51,8 @@ PACKAGES = ("lmrun", "numpy", "safetensors", "tokenizers", "torch")
 """Packages whose versions a manifest records."""
 GOAL = "convert"
 """The stage whose artifact the engine needs."""
+ALL = "evaluate"
+"""The goal of a deployment: the workspace, and its quality where the recipe asks for that."""
 MATH_SWITCHES = (
     "ATEN_CPU_CAPABILITY",
     "DNNL_MAX_CPU_ISA",
@@ -66,16 +70,18 @@ _log = log.get("lmrun.stages.runner")  # __name__ is __main__ in the child
 
 
 def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL) -> Path:
-    """Run what is missing of a plan; return the folder of the workspace.
+    """Run what is missing for the workspace of a plan; return its folder.
 
-    Another ``goal`` is a stage whose artifact is wanted instead: what it needs is run, no more.
+    With the goal `ALL` its quality is evaluated too, where the recipe asks for it. Another
+    ``goal`` is a stage whose artifact is wanted instead: what it needs is run, no more.
 
     Where files are not hashed yet, they are, and the plan is made once more. A stage runs only if
     something that must be built reads its output. ``threads`` is how many tasks may run at once
     (default: the cores of this machine). Raises `StageError` and `ArtifactError`.
     """
     check_runnable(plan)
-    if plan.model_kind is ModelKind.workspace:
+    is_workspace = plan.model_kind is ModelKind.workspace
+    if is_workspace and (goal == GOAL or not plan.stages):
         assert plan.workspace is not None
         return plan.workspace
     commit = plan.hub.commit if plan.hub else None
@@ -94,8 +100,13 @@ def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL
     builder = _Build(plan, store, threads or this_machine().cores)
     fingerprints = {stage.name: stage.fingerprint or "" for stage in plan.stages}
     with using(store.home, Use("build", fingerprints, recipe=plan.recipe)):
-        for stage in plan.missing if goal == GOAL else ():
-            builder.artifact(stage.name)
+        if goal in (GOAL, ALL):
+            for stage in plan.missing if goal == ALL else plan.missing_to_launch:
+                builder.artifact(stage.name)
+            if is_workspace:
+                assert plan.workspace is not None
+                return plan.workspace
+            return builder.artifact(GOAL).path
         return builder.artifact(goal).path
 
 
@@ -135,6 +146,8 @@ class _Build:
         """Earlier stages whose artifacts a stage opens."""
         if name == "convert" and self.plan.stage("quantize") is not None:
             return ["quantize"]
+        if name in JUDGING:
+            return [one for one in ("convert", "baseline") if one in self._stage(name).inputs]
         is_builtin = self.plan.model_kind is ModelKind.builtin
         return [
             earlier
@@ -149,6 +162,8 @@ class _Build:
             model=inputs.get("resolve") or self.plan.checkpoint,
             inputs=inputs,
             partial=partial,
+            store=self.store,
+            build=lambda plan: build(plan, self.store, self.threads),
             threads=self.threads,
         )
         _drop_leftovers(partial)
@@ -208,8 +223,11 @@ def _drop_leftovers(partial: Path) -> None:
 
 @contextmanager
 def _arithmetic(stage: StagePlan) -> Iterator[None]:
-    """Torch with deterministic algorithms and one thread: `Workers` makes the parallelism."""
-    if stage.numeric_class is None:
+    """Torch with deterministic algorithms and one thread: `Workers` makes the parallelism.
+
+    The engine's sums depend on no number of threads, and a stage that runs it needs no torch.
+    """
+    if stage.numeric_class is None or BY_NAME[stage.name].is_by_engine:
         yield
         return
     torch = import_module("torch")

@@ -1,0 +1,159 @@
+"""Quality reports in the store: that of a plan, and the nearest setting whose report passes."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.artifacts.store import Store
+from lmrun.config.schema import EvaluateConfig
+from lmrun.plan import gate
+from lmrun.plan.gate import Gate
+from lmrun.plan.plan import Plan, StagePlan
+from lmrun.plan.stage_specs import EVALUATE
+
+REPORT = "report.json"
+"""File of the evaluate artifact."""
+MODEL = "model"
+"""Metric of the evaluate manifest: `model_of` its plan."""
+SETTINGS = "settings"
+"""Metric of the evaluate manifest: what the deployment was built and launched with, dotted."""
+_DESCRIBING = {
+    "quant": ("method", "bits", "group_size", "symmetric", "skip"),
+    "kv": ("bits",),
+    "backend": ("activation_bits",),
+    "calibration": ("data", "samples", "seq_len", "seed"),
+}
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A stored evaluation that keeps every bound."""
+
+    changes: Mapping[str, tuple[Any, Any]]
+    """Dotted key → the value that does not pass, and the one that does."""
+    figures: Mapping[str, float]
+
+    @property
+    def text(self) -> str:
+        """`kv.bits=8 quant.group_size=32`, as overrides."""
+        return " ".join(f"{key}={_shown(new)}" for key, (_, new) in self.changes.items())
+
+
+def of(plan: Plan, store: Store) -> dict[str, Any] | None:
+    """The quality report of a plan's evaluate stage; None where it is not in the store."""
+    stage = plan.stage(EVALUATE.name)
+    return None if stage is None else of_stage(stage, store)
+
+
+def of_stage(stage: StagePlan, store: Store) -> dict[str, Any] | None:
+    """As `of`, for the evaluate stage itself."""
+    return None if stage.fingerprint is None else read(store, stage.fingerprint)
+
+
+def read(store: Store, fingerprint: str) -> dict[str, Any] | None:
+    """The report of an evaluate artifact; None where there is none that can be read."""
+    artifact = store.find(EVALUATE.name, fingerprint)
+    if artifact is None:
+        return None
+    try:
+        document = json.loads((artifact.path / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What of a resolved run config (`Plan.config`) moves quality, by dotted key.
+
+    Keys of a quantizer that is not used are left out.
+    """
+    groups = dict(_DESCRIBING)
+    if config["quant"]["method"] == "none":
+        groups["quant"] = ("method",)
+    if config["quant"]["method"] in ("none", "rtn"):
+        del groups["calibration"]
+    return {
+        f"{group}.{leaf}": config[group][leaf]
+        for group, leaves in groups.items()
+        for leaf in leaves
+    }
+
+
+def nearest_passing(plan: Plan, store: Store, evaluate: EvaluateConfig) -> Passing | None:
+    """The stored evaluation of the same model with the same baseline and data that keeps every
+    bound, and differs from the plan in the fewest settings, by the least."""
+    stage = plan.stage(EVALUATE.name)
+    if stage is None:
+        return None
+    now = settings(plan.config)
+    found = [
+        Passing(_changes(now, then), gate.figures(document))
+        for then, document in _comparable(stage, plan, store)
+        if not _fails(gate.check(document, evaluate))
+    ]
+    return min(
+        (one for one in found if one.changes),
+        key=lambda one: (len(one.changes), _distance(one.changes), one.text),
+        default=None,
+    )
+
+
+def _fails(gates: tuple[Gate, ...]) -> bool:
+    return any(not one.passed for one in gates)
+
+
+def _comparable(
+    stage: StagePlan, plan: Plan, store: Store
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Settings and report of every evaluation of the same model on the same data."""
+    model = model_of(plan)
+    for manifest in store.manifests(EVALUATE.name):
+        fields = manifest.fields
+        then = fields.metrics.get(SETTINGS)
+        is_same = _data(fields.inputs) == _data(stage.inputs) and all(
+            fields.config.get(key) == value
+            for key, value in stage.config.items()
+            if key.startswith("evaluate.")
+        )
+        if not isinstance(then, dict) or not is_same or fields.metrics.get(MODEL) != model:
+            continue
+        document = read(store, manifest.fingerprint)
+        if document is not None:
+            yield then, document
+
+
+def _data(inputs: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Of the inputs of an evaluate stage, what its figures are measured on."""
+    return {name: value for name, value in inputs.items() if name not in ("convert", "template")}
+
+
+def model_of(plan: Plan) -> str | None:
+    """Metric `model` of the evaluate manifest: the checkpoint that the deployment was made from,
+    by the fingerprint of its files."""
+    resolve = plan.stage("resolve")
+    return resolve.fingerprint if resolve is not None else None
+
+
+def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (now.get(key), value) for key, value in then.items() if now.get(key) != value}
+
+
+def _distance(changes: Mapping[str, tuple[Any, Any]]) -> float:
+    """Doublings between the numbers that differ."""
+    total = 0.0
+    for old, new in changes.values():
+        if isinstance(old, int | float) and isinstance(new, int | float) and old > 0 < new:
+            total += abs(math.log2(new / old))
+        else:
+            total += 1.0
+    return total
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - a configuration value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return str(value)
