@@ -114,12 +114,18 @@ def conclude(sweep: Sweep) -> Conclusion:
     )
 
 
-def repeated(point: Point) -> dict[str, Any]:
-    """The swept keys without seeds, as the command line orders them: equal for repetitions."""
+def ordered(point: Point) -> dict[str, Any]:
+    """The swept keys, as the command line orders them."""
     words = [word.partition("=")[0].lstrip("+") for word in point.overrides]
     places = {word: place for place, word in enumerate(words)}
-    in_order = sorted(point.keys, key=lambda key: places.get(key, len(places)))
-    return {key: point.keys[key] for key in in_order if not _is_seed(key)}
+    return {
+        key: point.keys[key] for key in sorted(point.keys, key=lambda k: places.get(k, len(words)))
+    }
+
+
+def repeated(point: Point) -> dict[str, Any]:
+    """The same without seeds: equal for points that repeat each other."""
+    return {key: value for key, value in ordered(point).items() if not _is_seed(key)}
 
 
 def _is_seed(key: str) -> bool:

@@ -11,7 +11,7 @@ import jinja2
 
 from lmrun import __version__
 from lmrun.sweep.choose import Chosen
-from lmrun.sweep.conclusion import Conclusion, Entry, settings_text, value_text
+from lmrun.sweep.conclusion import Conclusion, Entry, ordered, settings_text, value_text
 from lmrun.sweep.figures import Better, Figure
 from lmrun.sweep.html_plots import plots
 from lmrun.sweep.listing import command_text
@@ -64,6 +64,7 @@ def html(conclusion: Conclusion, chosen: Chosen | None = None) -> str:
         lines=list(_lines(conclusion)),
         left_out=[(title, found) for title, found in _left_out(conclusion) if found],
         settings_text=settings_text,
+        ordered=ordered,
         facts=list(_facts(rows)),
         versions=f"lmrun {__version__}",
     )

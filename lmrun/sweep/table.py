@@ -8,7 +8,7 @@ from typing import TextIO
 
 from lmrun.config.suggest import listed
 from lmrun.plan.sizes import things
-from lmrun.sweep.conclusion import Conclusion, Entry, Value, settings_text, value_text
+from lmrun.sweep.conclusion import Conclusion, Entry, Value, ordered, settings_text, value_text
 from lmrun.sweep.figures import Figure
 from lmrun.sweep.rows import Row, Status
 
@@ -189,7 +189,7 @@ def _without_figures(rows: Sequence[Row]) -> Iterator[str]:
         yield ""
         yield f"{title}:"
         for row in found:
-            name = settings_text(row.point.keys)
+            name = settings_text(ordered(row.point))
             why = f": {row.why}" if row.why else ""
             log = f" Log: {row.log}" if row.log is not None and status is Status.failed else ""
             yield f"  {row.point.index + 1}  {name}{why}{log}"
