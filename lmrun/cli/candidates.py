@@ -40,10 +40,21 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "bench": ("startup",),
     "store": ("ls", "verify", "gc", "rm", "export", "import", "key"),
     "export": ("quantize", "convert"),
+    "sweep": ("ls", "show", "rm"),
 }
 """Verb → the words that can follow it."""
 
-_WITHOUT_OVERRIDES = ("list", "completion", "schema", "doctor", "new", "status", "logs", "down")
+_WITHOUT_OVERRIDES = (
+    "list",
+    "sweep",
+    "completion",
+    "schema",
+    "doctor",
+    "new",
+    "status",
+    "logs",
+    "down",
+)
 _RECIPE = ("recipe", "+recipe")
 _HELP = ("--help", "-h")
 
@@ -107,9 +118,16 @@ def _arguments(verb: str) -> Sequence[str]:
         from lmrun.cli.schema import SCHEMAS  # noqa: PLC0415 - needed by this verb alone
 
         return list(SCHEMAS)
+    if verb == "sweep":
+        return [*ARGUMENTS[verb], "latest", *_sweep_ids()]
     if verb == "explain":
         return list(keys.table())
     return ARGUMENTS.get(verb, ())
+
+
+def _sweep_ids() -> list[str]:
+    folder = env.home() / "sweeps"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def _overrides(word: str) -> list[str]:

@@ -21,7 +21,8 @@ verbs
   verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
   diff    what differs between two deployments, and what follows from it
-  bench   CPU time of the verbs that only look
+  bench   TTFT, inter-token latency, tokens/s and memory, beside what the machine can do
+  sweep   what sweeps found: table, CSV, HTML report; choose a point, write its recipe
   chat    talk to a running server in the terminal
   export  the quantized folder or the engine workspace, as a folder of yours
   store   the artifacts on this machine: ls, verify, gc, rm, export, import, key
@@ -117,13 +118,26 @@ Talks in the terminal: to a running server, or, with overrides, to an engine sta
   --max-tokens N      longest reply (default: 512)
 """,
     "bench": """\
-usage: lmrun bench startup [KEY=VALUE ...] [--runs N] [--json]
+usage: lmrun bench [KEY=VALUE ...] [--json]
+       lmrun bench --url URL [--api-key '${oc.env:NAME}'] [bench.KEY=VALUE ...] [--json]
+       lmrun bench startup [KEY=VALUE ...] [--runs N] [--json]
 
-Prints the CPU time of --help, list, explain, plan and diff, and their heaviest imports. The last
-line is one JSON document.
+Builds what is missing, starts engine and server as `up` does, on a free port, and measures them
+over HTTP as clients do: time to the first token, inter-token latency, tokens/s, requests/s, errors
+and memory, beside what this machine can do at most. The last line is one JSON document. What is
+sent stands in bench.*: bench=quick (under a minute on the demo model), bench=full, or
 
-  --runs N    the least of N runs counts (default: 5)
-  --json      that document alone
+  bench.prompt_tokens, .output_tokens, .requests, .rounds, .seed
+  bench.concurrency=[1,4]   requests that are open at the same time, a level each
+  bench.trace=FILE          recorded arrivals (CSV) in place of levels, with .trace_speedup,
+                            and goodput within .max_ttft_ms and .max_itl_ms
+
+`startup` prints the CPU time of --help, list, explain, plan and diff, and their heaviest imports.
+
+  --url URL     a server of any OpenAI-compatible kind that runs already
+  --api-key R   a reference to its key
+  --json        that document alone
+  --runs N      of startup: the least of N runs counts (default: 5)
 """,
     "diff": """\
 usage: lmrun diff LEFT... -- RIGHT... [--json | --markdown] [--exit-code]

@@ -23,6 +23,7 @@ VERBS = {
     "explain": "lmrun.cli.explain:run",
     "diff": "lmrun.cli.diff:run",
     "bench": "lmrun.cli.bench:run",
+    "sweep": "lmrun.cli.sweep:run",
     "chat": "lmrun.cli.chat:run",
     "new": "lmrun.cli.new:run",
     "list": "lmrun.cli.list:run",
@@ -63,6 +64,10 @@ TAKE_A_VALUE = (
     "--runs",
     "--model",
     "--revision",
+    "--csv",
+    "--html",
+    "--choose",
+    "--write-recipe",
 )
 """Flags whose value must not be taken for the verb."""
 
