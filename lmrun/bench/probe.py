@@ -76,9 +76,9 @@ def _probe(layers: int, threads: int, requests: int) -> _Found:
             worker.wait_ready(READY_S)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
                 stream.connect(str(folder / "engine.sock"))
-                _next(stream, Ready)
+                next_event(stream, Ready)
                 step_s = min(_seconds_a_step(stream, number) for number in range(requests))
-                memory = _asked(stream, "memory", Memory)
+                memory = asked(stream, "memory", Memory)
         finally:
             worker.stop()
     beside = (memory.weights_bytes or 0) + (memory.kv_bytes or 0)
@@ -87,22 +87,28 @@ def _probe(layers: int, threads: int, requests: int) -> _Found:
 
 def _seconds_a_step(stream: socket.socket, number: int) -> float:
     """Of the steps of one request, with what the step loop spends between them."""
-    before = _asked(stream, "stats", Stats)
+    before = asked(stream, "stats", Stats)
     sampling = SamplingParams(temperature=0.0, max_tokens=TOKENS_A_REQUEST)
     request = Submit(request_id=str(number), prompt_token_ids=(1, 2, 3), sampling=sampling)
     stream.sendall(wire.pack(request))
-    while _next(stream, Tokens).finish_reason is None:
+    while next_event(stream, Tokens).finish_reason is None:
         pass
-    after = _asked(stream, "stats", Stats)
+    after = asked(stream, "stats", Stats)
     return (after.busy_seconds - before.busy_seconds) / (after.num_steps - before.num_steps)
 
 
-def _asked(stream: socket.socket, what: Literal["stats", "memory"], kind: type[_Kind]) -> _Kind:
+def asked(
+    stream: socket.socket,
+    what: Literal["stats", "memory", "effective_config"],
+    kind: type[_Kind],
+) -> _Kind:
+    """What an engine answers. Raises `EngineError` for another answer, `OSError`."""
     stream.sendall(wire.pack(Ask(what=what)))
-    return _next(stream, kind)
+    return next_event(stream, kind)
 
 
-def _next(stream: socket.socket, kind: type[_Kind]) -> _Kind:
+def next_event(stream: socket.socket, kind: type[_Kind]) -> _Kind:
+    """The next event of an engine, which must be of this kind; raises as `asked`."""
     body = wire.read_frame(stream)
     event = None if body is None else wire.unpack_event(body)
     if not isinstance(event, kind):

@@ -40,11 +40,14 @@ class Bound:
     figure: Literal["itl_ms", "ttft_ms", "output_tokens_per_s"]
     value: float
     ceiling: float
-    """In the figure's unit: of a latency the least, of a rate the most."""
+    """In the figure's unit: of a latency the least, of a rate the most. Bytes and operations alone,
+    at the rates that the engine's kernels reach on this machine."""
     share: float
     """Of the ceiling that was reached: 1 is all of it."""
+    expected: float
+    """The ceiling with what steps, layers and serving take beside, as `lmrun plan` predicts."""
     why: str
-    """The ceiling as a sum: bytes over bandwidth, operations over rate."""
+    """The ceiling as a sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +170,8 @@ class Figures:
 
     ttft_ms: float
     """p50 at the lowest concurrency."""
-    itl_ms: float
-    """Mean at the lowest concurrency."""
+    itl_ms: float | None
+    """Mean at the lowest concurrency; null where completions are of one token."""
     tokens_per_s: float
     """Output tokens, median of the rounds, at the concurrency that yields most."""
     requests_per_s: float

@@ -1,28 +1,95 @@
-"""`lmrun bench`: speed. `startup` is built: CPU time of the verbs that only look."""
+"""`lmrun bench`: the speed of a deployment or of a server; `startup`: that of the verbs that only
+look."""
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 
+from lmrun import env
+from lmrun.artifacts.store import Store
 from lmrun.bench import startup
-from lmrun.cli import flags
-from lmrun.config import compose
-from lmrun.errors import ExitStatus, PlanError, UsageError
+from lmrun.cli import flags, server_flags
+from lmrun.config import Composed, compose
+from lmrun.config.located import located
+from lmrun.deploy.building import build
+from lmrun.errors import ExitStatus, PlanError, StageError, UsageError
+from lmrun.plan.plan import Plan
 
-FLAGS = {"--runs": True, "--json": False}
+FLAGS = {"--runs": True, "--json": False, **server_flags.FLAGS}
 STARTUP = "startup"
 DEFAULT_OVERRIDES = ("+recipe=w4a16_kv4_server",)
 DEFAULT_RUNS = 5
 MOST_RUNS = 1000
+_BESIDE_A_URL = ("bench", "recipe")
+"""Keys, of which a server that runs already takes the load."""
 
 
 def run(argv: list[str]) -> ExitStatus:
-    """Time the start of `--help`, `list`, `explain`, `plan` and `diff` of the overrides."""
+    """Measure what the overrides deploy, or the server at `--url`; or the start of verbs.
+
+    Status 5 where it ended early: what was measured is printed all the same.
+    """
     given, words = flags.split(argv, FLAGS)
     names, overrides = flags.parted(words)
     if not names:
-        raise UsageError("bench: expected what to time, got nothing. Write lmrun bench startup.")
+        _refuse(given, ("--runs",), "lmrun bench startup")
+        return _serving(given, overrides)
     if names != [STARTUP]:
         raise PlanError(f"bench {' '.join(names)}: not built yet. lmrun bench startup is.")
+    _refuse(given, server_flags.FLAGS, "lmrun bench without that word")
+    return _startup(given, overrides)
+
+
+def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:
+    # what `startup` and `--help` do not need
+    from lmrun.bench.alone import timed  # noqa: PLC0415
+    from lmrun.bench.serving import check, measure  # noqa: PLC0415
+    from lmrun.bench.serving_text import report_text  # noqa: PLC0415
+
+    url = given.get("--url")
+    if url is None:
+        _refuse(given, ("--api-key",), "a server behind --url")
+    else:
+        server_flags.check_url(url)
+        _refuse_settings(overrides)
+    composed = compose(overrides)
+    with located(composed):
+        check(composed.run.bench)
+    plan = None if url is not None else _built(composed)
+    with timed("lmrun bench"):
+        report = measure(plan, composed.run.bench, url=url, api_key=server_flags.key_of(given))
+    if "--json" not in given:
+        sys.stdout.write(report_text(report) + "\n\n")
+    sys.stdout.write(json.dumps(report.to_json()) + "\n")
+    if report.problem is not None:
+        raise StageError(report.problem)
+    return ExitStatus.OK
+
+
+def _built(composed: Composed) -> Plan:
+    with located(composed):
+        return build(composed, Store(env.home()))
+
+
+def _refuse_settings(overrides: list[str]) -> None:
+    """A server that runs has its own settings; those of the load are the bench's."""
+    for word in overrides:
+        key = word.lstrip("+~").partition("=")[0].partition(".")[0]
+        if key not in _BESIDE_A_URL:
+            raise UsageError(
+                f"bench: --url and {word} exclude each other. The server has its own settings;"
+                " bench=..., bench.KEY=... and a recipe that sets them may stand beside it."
+            )
+
+
+def _refuse(given: Mapping[str, str], names: Iterable[str], whose: str) -> None:
+    for name in names:
+        if name in given:
+            raise UsageError(f"{name}: only {whose} takes it.")
+
+
+def _startup(given: dict[str, str], overrides: list[str]) -> ExitStatus:
+    """CPU time of `--help`, `list`, `explain`, `plan` and `diff` of the overrides."""
     overrides = overrides or list(DEFAULT_OVERRIDES)
     compose(overrides)  # what is not legal is refused here, in its own words
     runs = _runs(given.get("--runs", str(DEFAULT_RUNS)))

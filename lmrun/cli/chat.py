@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags
+from lmrun.cli import flags, server_flags
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.config.schema import FrontendConfig
-from lmrun.config.secrets import is_reference, resolve
 from lmrun.deploy.building import build
 from lmrun.engine.llm import LLM
 from lmrun.engine.messages import SamplingParams
@@ -26,8 +24,7 @@ with suppress(ImportError):  # some builds of Python lack it
     import readline  # noqa: F401 - gives `input` line editing and a history
 
 FLAGS = {
-    "--url": True,
-    "--api-key": True,
+    **server_flags.FLAGS,
     "--system": True,
     "--max-tokens": True,
     "--temperature": True,
@@ -128,28 +125,13 @@ def run(argv: list[str]) -> ExitStatus:
 def _server(given: dict[str, str]) -> Api:
     """The API at `--url`, asked for its model."""
     url = given.get("--url", f"http://{FrontendConfig().host}:{FrontendConfig().port}")
-    _check_url(url)
-    if not is_reference(given.get("--api-key", "${oc.env:NAME}")):
-        raise UsageError(
-            "--api-key: expected a reference, got a literal key, which would be seen in the process"
-            " list. Put it in an environment variable and write '${oc.env:NAME}'."
-        )
-    key = resolve(given["--api-key"]) if "--api-key" in given else None
+    server_flags.check_url(url)
+    key = server_flags.key_of(given)
     api = Api(url.rstrip("/").removesuffix("/v1"), "", key)
     models = asyncio.run(api.models())
     if not models:
         raise UsageError(f"{url}: serves no model.")
     return Api(api.base_url, models[0], key)
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a bracket that does not close, a port above 65535
-        is_address = False
-    if not is_address:
-        raise UsageError(f"--url: expected an address such as http://127.0.0.1:23333, got {url!r}.")
 
 
 def _temperature(given: dict[str, str]) -> float:
