@@ -139,6 +139,30 @@ sent stands in bench.*: bench=quick (under a minute on the demo model), bench=fu
   --json        that document alone
   --runs N      of startup: the least of N runs counts (default: 5)
 """,
+    "sweep": """\
+usage: lmrun sweep ls [--json]
+       lmrun sweep show [SWEEP] [--json] [--csv FILE] [--html FILE]
+                        [--choose EXPRESSION] [--write-recipe NAME [--force]]
+       lmrun sweep rm SWEEP...
+
+Sweeps are made by `lmrun -m KEY=A,B ...`. SWEEP is an id, the first digits of one, or latest, as
+where none is named. show prints a line a point, points that differ in seeds alone as one with
+mean and deviation, and marks the Pareto front.
+
+  --csv FILE            the same for pandas and spreadsheets, units in the heads; - is stdout
+  --html FILE           plots and table in one file that needs no network
+  --json                one JSON document on stdout, which pandas reads
+  --choose EXPRESSION   pick a point: max|min FIGURE [where FIGURE <|<=|>|>=|== NUMBER and ...],
+                        as in 'max tokens_per_s where ppl_ratio < 1.02 and memory_gib < 8'. Of
+                        equal ones that of fewer bytes, then of less perplexity. Status 4 where
+                        no point meets it
+  --write-recipe NAME   write ./recipes/NAME.yaml: the settings of the chosen point, or of the
+                        one point of the front, with the reason in comments
+  --force               replace a recipe, or hide one that comes with lmrun
+
+figures: memory_gib, weights_gib, kv_gib, ppl, ppl_ratio, kl, top1, tool_accuracy, task.NAME,
+ttft_ms, itl_ms, tokens_per_s, requests_per_s
+""",
     "diff": """\
 usage: lmrun diff LEFT... -- RIGHT... [--json | --markdown] [--exit-code]
        lmrun diff SIDE...
