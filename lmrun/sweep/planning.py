@@ -1,0 +1,258 @@
+"""From candidates to planned points: what each is, which mean the same, which cannot be run."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+
+from lmrun.artifacts import canonical
+from lmrun.artifacts.manifest import Manifest
+from lmrun.artifacts.store import Look, Store
+from lmrun.config import Composed, RunConfig, compose
+from lmrun.config.places import Places
+from lmrun.config.resolved import resolved
+from lmrun.errors import ConfigError, LmrunError, PlanError
+from lmrun.plan.plan import Plan
+from lmrun.plan.planner import make_plan
+from lmrun.plan.sizes import things
+from lmrun.sweep.conclusion import settings_text
+from lmrun.sweep.expansion import Candidate
+from lmrun.sweep.rows import Memory, Point, Row, Status
+
+ID_DIGITS = 12
+TIMED = ("up", "bench", "plan")
+"""Verbs that measure speed, and that which shows what `up` would do."""
+EVALUATE = "evaluate"
+_SHOWN_REASONS = 20
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A point, looked at."""
+
+    point: Point
+    plan: Plan | None
+    """None where there cannot be one."""
+    why_not: str
+    """Why it cannot be run; empty where it can."""
+    recipe: str | None
+
+    @property
+    def row(self) -> Row:
+        """Its row before anything was run."""
+        return Row(
+            self.point,
+            Status.skipped if self.why_not else Status.waiting,
+            self.why_not,
+            recipe=self.recipe,
+            memory=None if self.plan is None else memory_of(self.plan),
+        )
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A point that means the same as an earlier one, and is not run again."""
+
+    settings: str
+    into: Point
+
+
+@dataclass(frozen=True)
+class PlannedSweep:
+    """Every point of a sweep, each once."""
+
+    verb: str
+    points: tuple[Planned, ...]
+    merged: tuple[Merged, ...]
+
+    @property
+    def runnable(self) -> tuple[Planned, ...]:
+        """Points that can be run."""
+        return tuple(one for one in self.points if not one.why_not)
+
+    @property
+    def id(self) -> str:
+        """Of the sweep: of its points, whatever their order, and of what is done with them."""
+        ids = sorted(one.point.id for one in self.points)
+        return canonical.digest({"verb": self.verb, "points": ids})[:ID_DIGITS]
+
+
+class Remembering(Store):
+    """A store that looks up everything once: for the planning of many points, in one go."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.home)
+        self._manifests: dict[str, list[Manifest]] = {}
+        self._looks: dict[tuple[str, str], Look] = {}
+
+    def manifests(self, stage: str) -> list[Manifest]:
+        """As `Store.manifests`."""
+        if stage not in self._manifests:
+            self._manifests[stage] = super().manifests(stage)
+        return self._manifests[stage]
+
+    def look(self, stage: str, fingerprint: str) -> Look:
+        """As `Store.look`."""
+        key = (stage, fingerprint)
+        if key not in self._looks:
+            self._looks[key] = super().look(stage, fingerprint)
+        return self._looks[key]
+
+
+def plan_all(
+    candidates: Sequence[Candidate],
+    verb: str,
+    store: Store,
+    places: Places,
+    advance: Callable[[int], None] = lambda _: None,
+) -> PlannedSweep:
+    """Plan every candidate; writes nothing. ``advance`` is told of each that is done.
+
+    A point that is illegal or cannot fit has its reason; one that means the same as an earlier one
+    is merged into that. Raises the common error where not one point can be run.
+    """
+    remembering = Remembering(store)
+    first: dict[str, Planned] = {}
+    merged: list[Merged] = []
+    errors: list[LmrunError] = []
+    for index, candidate in enumerate(candidates):
+        planned, meaning, error = _planned(index, candidate, verb, remembering, places)
+        if error is not None:
+            errors.append(error)
+        if meaning in first:
+            merged.append(Merged(settings_text(candidate.keys), first[meaning].point))
+        else:
+            first[meaning] = planned
+        advance(1)
+    sweep = PlannedSweep(verb, tuple(first.values()), tuple(merged))
+    if not any(one.plan if verb == "plan" else not one.why_not for one in sweep.points):
+        raise _none_can_run(sweep.points, errors)
+    return sweep
+
+
+def _planned(
+    index: int, candidate: Candidate, verb: str, store: Store, places: Places
+) -> tuple[Planned, str, LmrunError | None]:
+    """The point, what tells it from others, and why there is no plan."""
+    composed: Composed | None = None
+    try:
+        composed = compose(candidate.overrides, places=places, is_one_of_many=True)
+        plan = make_plan(composed, store)
+    except LmrunError as error:
+        whole: Any = list(candidate.overrides) if composed is None else resolved(composed.run)
+        identity = canonical.digest({"illegal": whole})
+        point = Point(index, candidate.overrides, candidate.keys, identity[:ID_DIGITS])
+        recipe = composed.recipe.name if composed and composed.recipe else None
+        return Planned(point, None, _one_line(str(error)), recipe), identity, error
+    identity = point_id(composed.run, plan, verb)
+    point = Point(index, candidate.overrides, candidate.keys, identity)
+    why_not = " ".join(_one_line(text) for text in plan.refusals)
+    planned = Planned(point, plan, why_not, plan.recipe)
+    return planned, deployed(composed.run, plan, verb), None
+
+
+def point_id(run: RunConfig, plan: Plan, verb: str) -> str:
+    """Digest of what a point's settings say, without those that say nothing here.
+
+    It holds nothing that moves by itself: no measurement of the machine and no version.
+    """
+    return canonical.digest(_settings(run, plan, verb))[:ID_DIGITS]
+
+
+def deployed(run: RunConfig, plan: Plan, verb: str) -> str:
+    """Digest of what a point deploys: equal for settings that come to the same."""
+    document = _settings(run, plan, verb)
+    for group in ("kv", "parallel"):
+        del document[group]
+    document["backend"] = {
+        "engine": _settings_of_engine(plan),
+        "name": run.backend.name,
+        "activation_bits": run.backend.activation_bits,
+        "rope_scaling": run.backend.rope_scaling,
+    }
+    document["parallel"] = asdict(run.parallel)
+    return canonical.digest(document)
+
+
+def _settings_of_engine(plan: Plan) -> dict[str, Any]:
+    settings = asdict(plan.engine)
+    del settings["workspace"]
+    return settings
+
+
+def _settings(run: RunConfig, plan: Plan, verb: str) -> dict[str, Any]:
+    """The run config, with the stages in the place of the keys that only stages read."""
+    document: dict[str, Any] = dict(resolved(run))
+    names = [stage.name for stage in plan.stages]
+    del document["quant"]
+    if "calibrate" not in names:
+        del document["calibration"]
+    if EVALUATE not in names or verb == "bench":
+        document.pop("evaluate", None)
+    if verb not in TIMED:
+        document.pop("bench", None)
+    document["model"] = {
+        "path": plan.model_path,
+        "commit": plan.hub.commit if plan.hub else None,
+        "served_name": plan.served_name,
+        "chat_template": plan.chat_template,
+    }
+    offline = [stage for stage in plan.stages if stage.name != EVALUATE]
+    document["stages"] = {stage.name: stage.config for stage in offline}
+    return document
+
+
+def depends(run: RunConfig, plan: Plan, verb: str) -> dict[str, str] | None:
+    """What a row's figures are measured of; None while a fingerprint is not known.
+
+    Rows keep it, and a point whose row has another is run again: its checkpoint, its data, the
+    engine's build or the machine are not those of then.
+    """
+    convert, evaluate = plan.stage("convert"), plan.stage(EVALUATE)
+    bytes_of = canonical.digest(_workspace_stamp(plan)) if convert is None else convert.fingerprint
+    found: dict[str, str | None] = {"workspace": bytes_of}
+    if evaluate is not None and verb != "bench":
+        found["quality"] = evaluate.fingerprint
+    if verb in TIMED:
+        from lmrun import _engine  # noqa: PLC0415 - 10 ms, where something is timed alone
+
+        found["bench"] = canonical.digest(
+            {
+                "workspace": bytes_of,
+                "engine": _settings_of_engine(plan),
+                "activation_bits": run.backend.activation_bits,
+                "bench": msgspec.to_builtins(run.bench),
+                "build": _engine.build_info()["build"],
+                "machine": [plan.device.name, plan.device.cores, plan.device.isa],
+            }
+        )
+    known = {name: digest for name, digest in found.items() if digest is not None}
+    return known if len(known) == len(found) else None
+
+
+def _workspace_stamp(plan: Plan) -> list[Any]:
+    """Of a workspace of the user's own, which no stage made."""
+    assert plan.workspace is not None
+    files = sorted(file for file in plan.workspace.iterdir() if file.is_file())
+    return [str(plan.workspace), *([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files)]
+
+
+def memory_of(plan: Plan) -> Memory:
+    """What a plan counts on, with every KV block in use."""
+    budget = plan.budget
+    return Memory(budget.weights_bytes, budget.kv_bytes, budget.peak_bytes(budget.num_blocks))
+
+
+def _none_can_run(points: Iterable[Planned], errors: Sequence[LmrunError]) -> LmrunError:
+    reasons = [(settings_text(one.point.keys) or "the point", one.why_not) for one in points]
+    lines = [f"  {settings}: {why}" for settings, why in reasons[:_SHOWN_REASONS]]
+    if len(reasons) > _SHOWN_REASONS:
+        lines.append(f"  … and {len(reasons) - _SHOWN_REASONS} more")
+    kind = ConfigError if errors and all(isinstance(e, ConfigError) for e in errors) else PlanError
+    count = f"none of {things(len(reasons), 'point')}"
+    return kind("\n".join([f"-m: {count} can be run.", *lines]))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
