@@ -1,11 +1,14 @@
 """The engine in process."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lmrun.engine.llm import LLM
 from lmrun.engine.messages import SamplingParams
 from lmrun.errors import RequestError
+from lmrun.plan.engine_settings import EngineSettings
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24)
 PROMPTS = ["hello", "a longer prompt, of other words", "x"]
@@ -108,3 +111,36 @@ def test_one_bad_prompt_leaves_no_request_behind(llm: LLM) -> None:
         llm.generate(["fine", [9999]], GREEDY)
     llm.generate(["x"], SamplingParams(max_tokens=1))
     assert llm.stats()["used_blocks"] == llm.stats()["waiting"] == 0
+
+
+TOOL_TEMPLATE = (
+    "{% for tool in tools or [] %}[{{ tool.function.name }} "
+    "{{ tool.function.parameters | tojson }}]{% endfor %}"
+    "{% for message in messages %}<{{ message.role }}>{{ message.content or '' }}"
+    "{% for call in message.tool_calls or [] %}{{ call.function.arguments.a }}{% endfor %}"
+    "{% endfor %}<tool_call>"
+)
+
+
+def test_a_chat_offers_tools_through_the_models_template(
+    engine_settings: EngineSettings, tmp_path: Path
+) -> None:
+    path = tmp_path / "template.jinja"
+    path.write_text(TOOL_TEMPLATE)
+    llm = LLM(engine_settings, template=str(path))
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "dict"}}}]
+    call = {"type": "function", "function": {"name": "add", "arguments": '{"a": 3}'}}
+    messages = [
+        {"role": "developer", "content": "x"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    ids = llm.chat_token_ids(messages, tools)
+    text = llm.tokenizer.decode(ids, skip_special_tokens=False)
+    assert text == '[add {"type": "object"}]<system>x<assistant>3<tool_call>'
+    output = llm.chat(messages, GREEDY, tools=tools)
+    assert output.prompt_token_ids == tuple(ids)
+    plain = [{"role": "user", "content": "hi"}]
+    both = llm.chats([messages, plain], GREEDY, tools=[tools, None])
+    assert [one.text for one in both] == [output.text, llm.chat(plain, GREEDY).text]
+    with pytest.raises(RequestError, match=r"^tools\[0\]\.function: expected an object with a"):
+        llm.chat(messages, GREEDY, tools=[{"type": "function"}])
