@@ -1,12 +1,11 @@
 """Each figure beside the most that this machine could do for this model."""
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lmrun import _engine, env, log
-from lmrun.artifacts.measurements import Ceilings, load_ceilings
+from lmrun.artifacts.measurements import Ceilings, best_of, load_ceilings
 from lmrun.bench import ceilings as measuring
 from lmrun.bench.report import Bound, Load, Rates
 from lmrun.engine.observing import build_name
@@ -17,11 +16,11 @@ from lmrun.plan.sizes import show_count, show_seconds
 from lmrun.plan.speed import SpeedEstimate, Term
 
 QUICK = measuring.Effort(rounds=1, seconds=0.05, requests=8, caches=8)
-"""Some 3 s: where `lmrun doctor --measure` has not looked longer."""
+"""Some 4 s, before and after the load, where `lmrun doctor --measure` has not looked longer."""
 KEPT: Literal["lmrun doctor --measure"] = "lmrun doctor --measure"
 HERE: Literal["measured in this run"] = "measured in this run"
 
-_log = log.get(__name__)
+_log = log.get("lmrun.bench.serving")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,12 @@ class Limits:
             read_bytes_per_s=found.read_bytes_per_s,
             flops_per_s=found.flops_per_s,
         )
+
+    def again(self) -> "Limits":
+        """Better ones from another quick look, some time after the first; kept ones stay."""
+        if self.is_kept:
+            return self
+        return replace(self, ceilings=best_of([self.ceilings, _quick_look()]))
 
     def of(self, load: Load, prompt_tokens: int, output_tokens: int) -> list[Bound]:
         """The bounds of a level; none where these ceilings say nothing about the plan.
@@ -124,18 +129,15 @@ def _why(estimate: SpeedEstimate) -> str:
     )
 
 
-def limits_of(plan: Plan, say: Callable[[str], None] | None = None) -> Limits:
+def limits_of(plan: Plan) -> Limits:
     """From the measurements of this machine and engine build, or a quick look now. Call it while
     nothing else is being timed. Raises `EngineError`."""
-    machine = this_machine()
-    build = build_name(_engine.build_info())
-    kept = load_ceilings(env.home(), machine.identity, build)
+    kept = load_ceilings(env.home(), this_machine().identity, build_name(_engine.build_info()))
     if kept is not None:
         return Limits(plan, kept, is_kept=True)
-    if say is not None:
-        say("measuring the ceilings of this machine (lmrun doctor --measure keeps better ones)")
-    load = os.getloadavg()[0]
-    found = measuring.measure(machine.identity, _log.debug, 0.0, QUICK)
-    if load > machine.cores / 2:
-        _log.warning("the machine was busy (load %.1f): its ceilings may be too low", load)
-    return Limits(plan, found, is_kept=False)
+    _log.info("a quick look at this machine's ceilings (lmrun doctor --measure takes a longer one)")
+    return Limits(plan, _quick_look(), is_kept=False)
+
+
+def _quick_look() -> Ceilings:
+    return measuring.measure(this_machine().identity, _log.debug, 0.0, QUICK)

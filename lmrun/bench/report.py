@@ -169,9 +169,10 @@ class Figures:
     """The four figures of a run that a comparison shows."""
 
     ttft_ms: float
-    """p50 at the lowest concurrency."""
+    """p50 at the lowest concurrency, median of the rounds."""
     itl_ms: float | None
-    """Mean at the lowest concurrency; null where completions are of one token."""
+    """Mean at the lowest concurrency, median of the rounds; null where completions are of one
+    token."""
     tokens_per_s: float
     """Output tokens, median of the rounds, at the concurrency that yields most."""
     requests_per_s: float

@@ -2,20 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 
-from lmrun.bench.report import BenchReport, Bound, Load, Target, TraceReplay
+from lmrun.bench.report import BenchReport, Load, Spread, Target, TraceReplay
 from lmrun.plan.sizes import show_bytes, show_count, things
 
 BUSY_CLIENT = 0.5
 """Share of a core from which on the measuring process itself is in the figures."""
 SEVERAL_TOKENS = 1.05
+BEYOND = 1.005
+"""Share of a ceiling that cannot be."""
+_NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "output_tokens_per_s": "output tokens/s"}
 AT_BEST = "at best"
 _LATENCY_HEAD = (
-    ("", "", "TTFT", "", "", "ITL", "", "", "request", ""),
-    ("open", "requests", "p50", "p90", "p99", "mean", "p50", "p99", "p50", "p99"),
+    ("", "", "TTFT", "", "", "", "ITL", "", "", "", "request", ""),
+    ("open", "requests", "p50", "p90", "p99", AT_BEST, "mean", "p50", "p99", AT_BEST, "p50", "p99"),
 )
-_RATE_HEAD = (
-    ("", "output tokens/s", "", "", "total tokens/s", "requests/s", "client", ""),
-    ("open", "median", "min", "max", "median", "median", "CPU", "errors"),
+_ROUNDS_HEAD = (
+    ("", "output tokens/s", "", "", "", "total", "", "TTFT p50", "", "ITL mean", "", "client", ""),
+    (
+        *("open", "median", "min", "max", AT_BEST, "tokens/s", "requests/s"),
+        *("min", "max", "min", "max", "CPU", "errors"),
+    ),
 )
 
 
@@ -23,8 +29,8 @@ def report_text(report: BenchReport) -> str:
     """Tables and what must be known to read them."""
     loads = report.loads if report.trace is None else [report.trace.load]
     lines = [*_head(report), ""]
-    lines += ["latency, ms", *_table(_LATENCY_HEAD, [r for x in loads for r in _latencies(x)]), ""]
-    lines += ["throughput", *_table(_RATE_HEAD, [row for x in loads for row in _rates(x)])]
+    lines += ["latency, ms", *_table(_LATENCY_HEAD, [_latencies(load) for load in loads]), ""]
+    lines += ["over the rounds", *_table(_ROUNDS_HEAD, [_rates(load) for load in loads])]
     if report.trace is not None:
         lines += ["", *_trace(report.trace)]
     tail = [*_memory(report), *_ceilings(report), *_notes(report, loads)]
@@ -56,40 +62,41 @@ def _target(target: Target) -> str:
     )
 
 
-def _latencies(load: Load) -> Iterator[tuple[str, ...]]:
+def _latencies(load: Load) -> tuple[str, ...]:
     ttft, itl, whole = load.ttft_ms, load.itl_ms, load.latency_ms
-    yield (
+    return (
         _open(load),
         str(load.requests),
         *((_number(ttft.p50), _number(ttft.p90), _number(ttft.p99)) if ttft else ("-",) * 3),
+        _ceiling(load, "ttft_ms"),
         *((_number(itl.mean), _number(itl.p50), _number(itl.p99)) if itl else ("-",) * 3),
+        _ceiling(load, "itl_ms"),
         *((_number(whole.p50), _number(whole.p99)) if whole else ("-",) * 2),
     )
-    first, gap = _bound(load, "ttft_ms"), _bound(load, "itl_ms")
-    if first or gap:
-        yield (AT_BEST, "", _ceiling(first), "", "", _ceiling(gap), "", "", "", "")
 
 
-def _rates(load: Load) -> Iterator[tuple[str, ...]]:
+def _rates(load: Load) -> tuple[str, ...]:
     output, total, requests = (
         load.output_tokens_per_s,
         load.total_tokens_per_s,
         load.requests_per_s,
     )
-    yield (
+    return (
         _open(load),
-        *(
-            (_number(output.median), _number(output.min), _number(output.max))
-            if output
-            else ("-",) * 3
-        ),
+        _number(output.median) if output else "-",
+        *_ends(output),
+        _ceiling(load, "output_tokens_per_s"),
         _number(total.median) if total else "-",
         _number(requests.median) if requests else "-",
+        *_ends(load.ttft_p50_ms),
+        *_ends(load.itl_mean_ms),
         f"{load.client_cpu_share:.0%}",
         str(load.errors),
     )
-    if most := _bound(load, "output_tokens_per_s"):
-        yield (AT_BEST, _ceiling(most), "", "", "", "", "", "")
+
+
+def _ends(found: Spread | None) -> tuple[str, str]:
+    return (_number(found.min), _number(found.max)) if found else ("-", "-")
 
 
 def _trace(trace: TraceReplay) -> Iterator[str]:
@@ -128,11 +135,13 @@ def _ceilings(report: BenchReport) -> Iterator[str]:
     )
     for load in report.loads:
         for bound in load.bounds:
-            expected = f"{_number(bound.expected)} with what steps, layers and serving take"
-            yield (
-                f"  {_open(load)} open, {_named(bound)}: {_number(bound.ceiling)} = {bound.why};"
-                f" {expected}"
-            )
+            what = f"{_open(load)} open, {_NAMES[bound.figure]}"
+            yield f"  {what:<25} {_number(bound.ceiling):>6} = {bound.why}"
+    if any(bound.share > BEYOND for load in report.loads for bound in load.bounds):
+        yield (
+            "note      more than 100% of a ceiling: it was measured in a slower moment than the"
+            " load. lmrun doctor --measure on a quiet machine keeps better ones"
+        )
 
 
 def _notes(report: BenchReport, loads: Sequence[Load]) -> Iterator[str]:
@@ -175,17 +184,10 @@ def _table(head: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> Iter
         yield "  " + "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
 
 
-def _bound(load: Load, figure: str) -> Bound | None:
-    return next((bound for bound in load.bounds if bound.figure == figure), None)
-
-
-def _ceiling(bound: Bound | None) -> str:
-    return "" if bound is None else f"{_number(bound.ceiling)} ({bound.share:.0%})"
-
-
-def _named(bound: Bound) -> str:
-    names = {"ttft_ms": "TTFT, ms", "itl_ms": "ITL, ms", "output_tokens_per_s": "output tokens/s"}
-    return names[bound.figure]
+def _ceiling(load: Load, figure: str) -> str:
+    """The bound and the share of it that was reached; a dash where none is known."""
+    found = next((bound for bound in load.bounds if bound.figure == figure), None)
+    return "-" if found is None else f"{_number(found.ceiling)} ({found.share:.0%})"
 
 
 def _open(load: Load) -> str:

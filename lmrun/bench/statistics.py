@@ -74,16 +74,16 @@ def load_of(rounds: Sequence[Round], concurrency: int | None, bounds: Sequence[B
 
 def figures_of(loads: Sequence[Load]) -> Figures | None:
     """The four figures of a comparison; None where no load has them all."""
-    whole = [load for load in loads if load.ttft_ms and load.output_tokens_per_s]
+    whole = [load for load in loads if load.ttft_p50_ms and load.output_tokens_per_s]
     if not whole:
         return None
     lightest = min(whole, key=lambda load: load.concurrency or 0)
     fastest = max(whole, key=_tokens_per_s)
-    assert lightest.ttft_ms is not None
+    assert lightest.ttft_p50_ms is not None
     assert fastest.requests_per_s is not None
     return Figures(
-        ttft_ms=lightest.ttft_ms.p50,
-        itl_ms=lightest.itl_ms.mean if lightest.itl_ms else None,
+        ttft_ms=lightest.ttft_p50_ms.median,
+        itl_ms=lightest.itl_mean_ms.median if lightest.itl_mean_ms else None,
         tokens_per_s=_tokens_per_s(fastest),
         requests_per_s=fastest.requests_per_s.median,
     )
