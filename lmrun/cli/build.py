@@ -7,29 +7,31 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.deploy.building import ALL, build, check_gate
+from lmrun.deploy.building import ALL, build, check_gate, results_file
 from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.errors import ExitStatus
 from lmrun.plan.plan import Plan
 from lmrun.plan.sizes import show_bytes
 
-FLAGS: dict[str, bool | None] = {"--locked": None}
+FLAGS: dict[str, bool | None] = {"--locked": None, "--junit": True}
 
 
 def run(argv: list[str]) -> ExitStatus:
     """Run the missing stages of the overrides in ``argv``; stdout gets the workspace folder.
 
     `--locked` refuses (7) anything else than the recipe's lock, or the lock `--locked=FILE`.
+    `--junit FILE` gets what the quality gate found, which refuses (6) a bound that is not kept.
     """
     given, overrides = flags.split(argv, FLAGS)
     composed = compose(overrides_of(given.get("--locked"), overrides))
+    results = results_file(given.get("--junit"), composed)
     store = Store(env.home())
     with located(composed):
         locked = from_flag(given.get("--locked"), composed, store)
         plan = build(composed, store, goal=ALL, locked=locked)
     sys.stdout.write(f"{plan.workspace}\n")
     summary.append(_summary(plan, store))
-    check_gate(composed, plan, store)
+    check_gate(composed, plan, store, results)
     return ExitStatus.OK
 
 

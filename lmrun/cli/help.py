@@ -16,11 +16,12 @@ usage: lmrun [VERB] [KEY=VALUE ...] [--FLAG ...]
 verbs
   up      build what is missing, launch the engine, serve, stop on Ctrl-C (the default)
   plan    what would run and why, the memory budget, whether it fits; writes nothing
-  build   the offline stages only: quantize and convert
+  build   the offline stages only: quantize and convert, and evaluate where the recipe asks
   lock    build, then pin config, model, artifacts and versions in a file for review
   verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
   diff    what differs between two deployments, and what follows from it
+  eval    perplexity, KL, tasks and tool calls, held against the bounds of the recipe
   bench   TTFT, inter-token latency, tokens/s and memory, beside what the machine can do
   sweep   what sweeps found: table, CSV, HTML report; choose a point, write its recipe
   chat    talk to a running server in the terminal
@@ -57,13 +58,13 @@ environment
   LMRUN_LOG            debug, info, warning or error
 
 exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model or machine,
-5 stage or launch failed, 7 drift since the lock, 8 diff found a difference,
+5 stage or launch failed, 6 quality gate failed, 7 drift since the lock, 8 diff found a difference,
 130 interrupted before ready
 """
 
 VERBS = {
     "up": """\
-usage: lmrun [up] [KEY=VALUE ...] [--verify full] [--locked[=FILE]] [--cfg job]
+usage: lmrun [up] [KEY=VALUE ...] [--verify full] [--locked[=FILE]] [--junit FILE] [--cfg job]
 
 Plans, runs the stages that are missing, launches the engine and serves, in the foreground.
 Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
@@ -71,6 +72,8 @@ Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one 
   --verify full    hash every file of the artifacts before the launch, not after it
   --locked         refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
                    --locked=FILE alone takes the settings that FILE was locked with
+  --junit FILE     what the quality gate found, as JUnit XML; a bound that is not kept stops before
+                   the launch (status 6)
 """,
     "plan": """\
 usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
@@ -81,12 +84,14 @@ Writes nothing.
   --json    one JSON document on stdout
 """,
     "build": """\
-usage: lmrun build [KEY=VALUE ...] [--locked[=FILE]] [--cfg job]
+usage: lmrun build [KEY=VALUE ...] [--locked[=FILE]] [--junit FILE] [--cfg job]
 
-Runs the offline stages that are missing and prints the folder of the engine workspace.
+Runs the offline stages that are missing and prints the folder of the engine workspace. Where the
+recipe evaluates (evaluate.*), that too: a bound that is not kept ends with status 6.
 
-  --locked    refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
-              --locked=FILE alone takes the settings that FILE was locked with
+  --locked        refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
+                  --locked=FILE alone takes the settings that FILE was locked with
+  --junit FILE    what the quality gate found, as JUnit XML
 """,
     "lock": """\
 usage: lmrun lock [KEY=VALUE ...] [--output FILE] [--no-build]
@@ -116,6 +121,23 @@ Talks in the terminal: to a running server, or, with overrides, to an engine sta
   --system TEXT       system message
   --temperature X     0 always takes the likeliest token (default: 0.7)
   --max-tokens N      longest reply (default: 512)
+""",
+    "eval": """\
+usage: lmrun eval [KEY=VALUE ...] [--json] [--junit FILE]
+
+Builds what is missing, measures the quality of the deployment through the engine that will serve it
+(weight bits, KV bits and activation bits together), and prints the figures beside their bounds.
+Status 6 where one is not kept. A recipe that asks for nothing gets evaluate=quick.
+
+  evaluate=quick|full             text and tool calls that come with lmrun
+  evaluate.data=FILE              perplexity, KL divergence and top-1 agreement on a text of yours
+  evaluate.tasks.NAME=FILE        choices by likelihood, or exact answers (JSONL)
+  evaluate.tools=FILE             tool calls
+  evaluate.max_ppl_ratio=1.02     a bound; also .max_ppl, .max_kl, .min_top1, .min_tool_accuracy,
+                                  .min_task_accuracy.NAME
+
+  --json          one JSON document on stdout
+  --junit FILE    what the quality gate found, as JUnit XML
 """,
     "bench": """\
 usage: lmrun bench [KEY=VALUE ...] [--json]

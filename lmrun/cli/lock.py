@@ -10,7 +10,7 @@ from lmrun.cli import flags
 from lmrun.config import Composed, compose
 from lmrun.config.located import located
 from lmrun.deploy import locking
-from lmrun.deploy.building import build
+from lmrun.deploy.building import ALL, build, check_gate
 from lmrun.errors import ConfigError, ExitStatus, UsageError
 from lmrun.plan import lock as locks
 from lmrun.plan.drift import changed_lines
@@ -40,6 +40,7 @@ def run(argv: list[str]) -> ExitStatus:
         with using(store.home, Use("lock", artifacts)):
             if "--no-build" not in given:
                 plan = _completed(composed, plan, store)  # `store gc` may have come in between
+            check_gate(composed, plan, store)
             lock = locking.gather(composed, plan, store)
             sys.stdout.write(_write(path, lock) + "\n")
             note_lock(store.home, path)
@@ -62,7 +63,7 @@ def _path(output: str | None, composed: Composed) -> Path:
 def _built(composed: Composed, plan: Plan, store: Store) -> Plan:
     """The plan with all its artifacts there: those too that nothing needs any more."""
     if plan.missing or not locking.unbuilt(plan, store):
-        plan = build(composed, store)
+        plan = build(composed, store, goal=ALL)
     return _completed(composed, plan, store)
 
 

@@ -22,6 +22,7 @@ VERBS = {
     "verify": "lmrun.cli.verify:run",
     "explain": "lmrun.cli.explain:run",
     "diff": "lmrun.cli.diff:run",
+    "eval": "lmrun.cli.eval:run",
     "bench": "lmrun.cli.bench:run",
     "sweep": "lmrun.cli.sweep:run",
     "chat": "lmrun.cli.chat:run",
@@ -37,7 +38,6 @@ VERBS = {
 
 PLANNED = (
     "down",
-    "eval",
     "logs",
     "status",
 )
@@ -53,6 +53,7 @@ TAKE_A_VALUE = (
     "--info",
     "-i",
     "--verify",
+    "--junit",
     "--url",
     "--api-key",
     "--system",

@@ -5,16 +5,18 @@ from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.config import compose
 from lmrun.config.located import located
+from lmrun.deploy.building import results_file
 from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.deploy.supervisor import UpOptions, up
 from lmrun.errors import ExitStatus, UsageError
 
-FLAGS = {"--verify": True, "--locked": None}
+FLAGS = {"--verify": True, "--locked": None, "--junit": True}
 
 
 def run(argv: list[str]) -> ExitStatus:
     """Deploy the overrides in ``argv`` until a signal; `--verify=full` hashes artifacts first.
 
+    `--junit FILE` gets what the quality gate found; where that fails (6) nothing is launched.
     `--locked` refuses (7) anything else than the recipe's lock, or the lock `--locked=FILE`.
     """
     given, overrides = flags.split(argv, FLAGS)
@@ -24,5 +26,6 @@ def run(argv: list[str]) -> ExitStatus:
     store = Store(env.home())
     with located(composed):
         locked = from_flag(given.get("--locked"), composed, store)
-        options = UpOptions(verify_first="--verify" in given, locked=locked)
+        results = results_file(given.get("--junit"), composed)
+        options = UpOptions("--verify" in given, locked, results)
         return up(composed, store, options)

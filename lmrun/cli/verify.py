@@ -1,6 +1,7 @@
 """`lmrun verify`: is everything still as it was locked? Hashes all of it, builds nothing."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from lmrun import env
@@ -62,8 +63,12 @@ def report_text(report: Report) -> str:
             f"{report.lock}: holds ({things(checked['settings'], 'setting')},"
             f" {things(checked['model_files'], 'model file')},"
             f" {things(checked['artifacts'], 'artifact')},"
-            f" {things(checked['packages'], 'package')};"
+            f" {things(checked['packages'], 'package')}{_figures(checked)};"
             f" {show_bytes(checked['hashed_bytes'])} hashed)"
         )
     lines += [f"  note: {note}" for note in report.notes]
     return "\n".join(lines)
+
+
+def _figures(checked: Mapping[str, int]) -> str:
+    return f", {things(checked['figures'], 'figure')} of quality" if "figures" in checked else ""

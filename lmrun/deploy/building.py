@@ -16,12 +16,20 @@ from lmrun.config.located import with_origin
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.process import Children
 from lmrun.deploy.stopping import Stop, StoppedError, in_daemon_thread
-from lmrun.errors import ArtifactError, ExitStatus, GateError, LmrunError, StageError
+from lmrun.errors import (
+    ArtifactError,
+    ExitStatus,
+    GateError,
+    LmrunError,
+    StageError,
+    UsageError,
+)
+from lmrun.evals import junit
 from lmrun.models import chat_template, text_files
 from lmrun.plan import gate, planned, quality
 from lmrun.plan.plan import ModelKind, Plan, check_runnable
 from lmrun.plan.planner import make_plan
-from lmrun.plan.stage_specs import EVALUATE
+from lmrun.plan.quality_text import quality_lines
 from lmrun.plan.text import plan_text
 
 logger = log.get(__name__)
@@ -116,12 +124,9 @@ class Builder:
             return False
         return self._store.find(goal, stage.fingerprint) is not None
 
-    def check_gate(self, plan: Plan) -> None:
-        """Say what was evaluated; `GateError` unless every bound of the recipe is kept.
-
-        The report stays in the store either way.
-        """
-        check_gate(self._composed, plan, self._store)
+    def check_gate(self, plan: Plan, results: Path | None = None) -> None:
+        """`check_gate` of this deployment."""
+        check_gate(self._composed, plan, self._store, results)
 
     async def still_built(self, plan: Plan) -> Plan:
         """The plan, its workspace built again if `store gc` took it before the use was noted."""
@@ -198,21 +203,37 @@ def build(
         raise KeyboardInterrupt from None
 
 
-def check_gate(composed: Composed, plan: Plan, store: Store) -> None:
-    """Emit the `Evaluated` event; `GateError` unless every bound of the recipe is kept.
+def results_file(value: str | None, composed: Composed) -> Path | None:
+    """The file that `--junit` names; `UsageError` where nothing is evaluated."""
+    if value is None:
+        return None
+    if not gate.is_asked(composed.run.evaluate):
+        raise UsageError(
+            "--junit: holds what the quality gate found, and nothing is evaluated here. Choose"
+            " evaluate=quick, and a bound such as evaluate.max_ppl_ratio=1.05."
+        )
+    return Path(value)
 
-    The plan is one whose evaluation is there; one that evaluates nothing passes.
+
+def check_gate(composed: Composed, plan: Plan, store: Store, results: Path | None = None) -> None:
+    """Emit the `Evaluated` event and write the file of ``results`` (JUnit XML); `GateError` unless
+    every bound of the recipe is kept.
+
+    The plan is one whose evaluation is there; one that evaluates nothing passes. The report stays
+    in the store either way.
     """
-    stage = plan.stage(EVALUATE.name)
-    if stage is None or plan.quality is None:
+    report = quality.path(plan, store)
+    if report is None or plan.quality is None:
         return
-    assert stage.fingerprint is not None  # there is a report
-    report = store.folder(stage.name, stage.fingerprint) / quality.REPORT
     gates = (
         events.GateResult(one.name, one.key, one.bound, one.value, bool(one.passed))
         for one in plan.gates
     )
     events.emit(events.Evaluated(gate.figures(plan.quality), tuple(gates), str(report)))
+    if results is not None:
+        figures, table = gate.figures(plan.quality), "\n".join(quality_lines(plan))
+        name = plan.recipe or plan.served_name
+        junit.write(results, junit.document(name, plan.gates, figures, details=table))
     failed = gate.failed(plan.gates)
     if not failed:
         return

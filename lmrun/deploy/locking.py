@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 from lmrun import __version__, log
 from lmrun.artifacts.digests import DigestCache
@@ -17,6 +18,7 @@ from lmrun.models.checkpoint import SIDE_FILES, WORKSPACE_FILE
 from lmrun.models.registry import CONFIG_FILE
 from lmrun.models.workspace import RANK_FILE
 from lmrun.plan import drift as drifts
+from lmrun.plan import evaluation, gate
 from lmrun.plan.drift import Drift
 from lmrun.plan.fingerprint import sample_text_digest
 from lmrun.plan.lock import (
@@ -93,6 +95,7 @@ def input_digests(
     """
     paths = list(external_files(plan).values())
     paths += [path for path in (plan.calibration_text, template_file(composed)) if path]
+    paths += evaluation.external_files(plan)
     paths = [path for path in paths if path.is_file()]
     cache = DigestCache(store.home)
     todo = [path for path in paths if anew or cache.lookup(path) is None]
@@ -135,6 +138,7 @@ def current(composed: Composed, plan: Plan, digests: Mapping[Path, str]) -> Lock
         },
         engine=engine(),
         packages=packages(),
+        evaluation=evaluation.external_inputs(plan),
     )
 
 
@@ -153,7 +157,18 @@ def gather(composed: Composed, plan: Plan, store: Store) -> Lock:
         stages[fields.stage] = replace(
             stages[fields.stage], files={name: record.sha256 for name, record in files.items()}
         )
-    return replace(now, stages=stages)
+    return replace(now, stages=stages, quality=_quality(plan))
+
+
+def _quality(plan: Plan) -> dict[str, Any]:
+    """The figures, and whether each bound is kept."""
+    if plan.quality is None:
+        return {}
+    figures = gate.figures(plan.quality)
+    return {
+        "figures": {name: float(f"{value:.9g}") for name, value in figures.items()},
+        "gates": {one.key: "passed" if one.passed else "failed" for one in plan.gates},
+    }
 
 
 def artifacts(plan: Plan, store: Store) -> list[Artifact]:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lmrun import events, log
 from lmrun.artifacts.store import Artifact, Store
@@ -39,6 +40,8 @@ class UpOptions:
     """Hash the artifacts before the launch, not after ready."""
     locked: Locked | None = None
     """Refuse anything else than this lock says."""
+    results: Path | None = None
+    """File that gets what the quality gate found, as JUnit XML."""
 
 
 @dataclass
@@ -87,7 +90,7 @@ class Supervisor:
             plan = await self._builder.verified(plan)
         cached = self._builder.cached(plan)
         plan = await self._builder.built(plan, ALL)
-        self._builder.check_gate(plan)
+        self._builder.check_gate(plan, self._options.results)
         with record.serving(plan, self._store):
             plan = await self._builder.still_built(plan)
             return await self._serve(plan, cached, launcher)

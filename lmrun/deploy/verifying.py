@@ -14,6 +14,7 @@ from lmrun.deploy import locking
 from lmrun.errors import ArtifactError, PlanError
 from lmrun.json_schema import BOOLEAN, COUNT, TEXT, TEXTS, record, records
 from lmrun.plan import drift as drifts
+from lmrun.plan import gate
 from lmrun.plan.drift import Drift
 from lmrun.plan.lock import Lock
 from lmrun.plan.plan import Action, Plan
@@ -22,6 +23,7 @@ from lmrun.progress import progress_bar
 
 logger = log.get(__name__)
 
+CLASS = "numeric class"
 SCHEMA_VERSION = 1
 SCHEMA = json_schema.document(
     "lmrun verify report",
@@ -32,7 +34,12 @@ SCHEMA = json_schema.document(
     moved_stages=TEXTS,
     notes=TEXTS,
     checked=record(
-        settings=COUNT, model_files=COUNT, artifacts=COUNT, packages=COUNT, hashed_bytes=COUNT
+        {"figures": COUNT},
+        settings=COUNT,
+        model_files=COUNT,
+        artifacts=COUNT,
+        packages=COUNT,
+        hashed_bytes=COUNT,
     ),
 )
 """JSON Schema of `lmrun verify --json`."""
@@ -81,6 +88,7 @@ def verify(composed: Composed, locked: Lock, store: Store, path: Path) -> Report
     plan = _plan(composed, store, found)
     now = _now(composed, locked, plan, store, found)
     found.drift = [*drifts.inputs_drift(locked, now, composed.origins), *found.drift]
+    _check_quality(locked, composed, store, found)
     moved = drifts.moved_stages(locked, now)
     used = {name: stage.fingerprint for name, stage in locked.stages.items() if stage.files}
     with using(store.home, Use("verify", used)):
@@ -98,6 +106,7 @@ def verify(composed: Composed, locked: Lock, store: Store, path: Path) -> Report
             "model_files": len(locked.model.files),
             "artifacts": sum(1 for stage in locked.stages.values() if stage.files),
             "packages": len(locked.packages),
+            **({"figures": len(locked.figures)} if locked.figures else {}),
             "hashed_bytes": found.hashed_bytes,
         },
     )
@@ -125,6 +134,34 @@ def _now(
     digests = locking.input_digests(composed, plan, store, anew=True)
     found.hashed_bytes += sum(path.stat().st_size for path in digests)
     return locking.current(composed, make_plan(composed, store), digests)
+
+
+def _check_quality(locked: Lock, composed: Composed, store: Store, found: _Findings) -> None:
+    """The figures of the lock against those of today's deployment.
+
+    Where another numeric class is all that differs, bytes cannot be compared, and the figures
+    decide: the class is then a note.
+    """
+    if not locked.figures:
+        return
+    classes = [drift for drift in found.drift if drift.kind == CLASS]
+    try:
+        report = make_plan(composed, store).quality
+    except (PlanError, ArtifactError):
+        return  # said already
+    if report is None:
+        if classes:
+            found.notes.append(
+                "quality: not evaluated in this numeric class; after `lmrun eval` with the same"
+                " settings it is compared within evaluate.tolerance"
+            )
+        return
+    tolerance = composed.run.evaluate.tolerance
+    moved = drifts.quality_drift(locked, gate.figures(report), tolerance)
+    found.drift += moved
+    if not moved:
+        found.drift = [drift for drift in found.drift if drift.kind != CLASS]
+        found.notes += [f"another numeric class, of equal quality: {one.text}" for one in classes]
 
 
 def _check_artifacts(

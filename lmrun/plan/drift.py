@@ -12,6 +12,8 @@ from lmrun.plan.sizes import things
 from lmrun.plan.stage_specs import STAGES
 
 NONE = "none"
+LEAST_KL = 0.01
+"""Nats: below it, what rounding moves is not small beside the figure."""
 _SHOWN_DIGITS = 12
 _TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _TOKENIZER = frozenset(SIDE_FILES) - {GENERATION_FILE, *_TEMPLATES}
@@ -23,6 +25,8 @@ KINDS: Mapping[str, str] = {
     "tokenizer": "bring the locked files back, or lock again",
     "chat template": "bring the locked file back, or lock again",
     "calibration data": "bring the locked text back, or lock again",
+    "evaluation data": "bring the locked files back, or lock again",
+    "quality": "find what moved the figure beyond evaluate.tolerance, or lock again",
     "code version": "install the lmrun that is locked, or lock again",
     "numeric class": "build where the class is that of the lock, or lock again here",
     "artifact": "build what is missing or damaged (`lmrun build`), or lock again",
@@ -61,6 +65,7 @@ def inputs_drift(locked: Lock, now: Lock, origins: Mapping[str, object]) -> list
         *_config(locked, now, origins),
         *_model(locked, now),
         *_text(locked, now),
+        *(Drift("evaluation data", *one) for one in _differing(locked.evaluation, now.evaluation)),
         *_stages(locked, now),
     ]
     return found or list(_unexplained(locked, now))
@@ -71,6 +76,25 @@ def versions_drift(locked: Lock, now: Lock) -> list[Drift]:
     engine = [Drift("engine build", *one) for one in _differing(locked.engine, now.engine)]
     packages = [Drift("package version", *one) for one in _differing(locked.packages, now.packages)]
     return engine + packages
+
+
+def quality_drift(locked: Lock, figures: Mapping[str, float], tolerance: float) -> list[Drift]:
+    """Figures that moved by more than ``tolerance``, which is relative for perplexity, its ratio
+    and KL divergence (there of 0.01 nats at least), and absolute for shares."""
+    found = []
+    for name, old in sorted(locked.figures.items()):
+        new = figures.get(name)
+        if new is None:
+            found.append(Drift("quality", name, f"{old:.6g}", NONE))
+        elif abs(new - old) > tolerance * _scale(name, old):
+            found.append(Drift("quality", name, f"{old:.6g}", f"{new:.6g}"))
+    return found
+
+
+def _scale(name: str, value: float) -> float:
+    if name in ("ppl", "ppl_ratio"):
+        return abs(value)
+    return max(abs(value), LEAST_KL) if name == "kl" else 1.0
 
 
 def files_drift(stage: str, locked: LockedStage, files: Mapping[str, str]) -> list[Drift]:

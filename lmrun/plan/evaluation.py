@@ -13,10 +13,12 @@ from lmrun.models.checkpoint import SIDE_FILES, WORKSPACE_FILE, Checkpoint, find
 from lmrun.models.registry import CONFIG_FILE
 from lmrun.models.workspace import RANK_FILE
 from lmrun.plan import gate
-from lmrun.plan.plan import Evaluated, ModelKind
+from lmrun.plan.plan import Evaluated, ModelKind, Plan
 from lmrun.plan.source import Source
+from lmrun.plan.stage_specs import JUDGING
 from lmrun.quant.layout import WeightQuant
 
+_EXTERNAL = ("evaluation_text", "tasks", "tools", "template", "reference")
 TEXT_SUFFIXES = (".txt", ".jsonl")
 NO_BASELINE = (
     "the model is {kind} already, so lmrun has no unquantized one to compare with: perplexity"
@@ -98,6 +100,31 @@ def find_evaluation(run: RunConfig, source: Source) -> Evaluation | None:
         _refuse_compared(asked, source)
         return found
     return replace(found, has_baseline=True)
+
+
+def external_inputs(plan: Plan) -> dict[str, str]:
+    """Input → digest of what an evaluation reads from outside, the model apart: text, task and
+    tools files, the chat template, the baseline's checkpoint. Those not hashed are left out."""
+    stages = [stage for stage in plan.stages if stage.name in JUDGING]
+    found = {name: digest for stage in stages for name, digest in stage.inputs.items()}
+    return {
+        name: digest
+        for name, digest in sorted(found.items())
+        if digest is not None and name.partition(".")[0].partition("/")[0] in _EXTERNAL
+    }
+
+
+def external_files(plan: Plan) -> list[Path]:
+    """The files behind `external_inputs`, but for the chat template."""
+    reads = plan.evaluated
+    if reads is None:
+        return []
+    named = [path for path in (reads.data, *reads.tasks.values(), reads.tools) if path is not None]
+    beside = [builtin_data.companion(path) for path in named if path != reads.data]
+    found = [*named, *(path for path in beside if path is not None)]
+    if reads.reference is not None:
+        found += Checkpoint.open(reads.reference).files
+    return found
 
 
 def notes(evaluation: Evaluation | None, source: Source) -> tuple[str, ...]:

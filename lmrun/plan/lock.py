@@ -30,6 +30,7 @@ _DIGESTS, _TEXTS = mapping(DIGEST), mapping(TEXT)
 SCHEMA = json_schema.document(
     "lmrun lock",
     SCHEMA_VERSION,
+    {"evaluation": _DIGESTS},
     recipe=TEXT_OR_NULL,
     overrides=TEXTS,
     config=mapping({"type": "object"}),
@@ -117,12 +118,24 @@ class Lock:
     packages: Mapping[str, str]
     """Package → version, and `python` with its minor version."""
     quality: Mapping[str, Any] = field(default_factory=dict)
-    """Results of the gate and of `evaluate`; empty until those are built."""
+    """`figures` by name (`lmrun.plan.gate`), and `gates`, key of a bound → `passed` or `failed`;
+    empty where nothing is evaluated."""
+    evaluation: Mapping[str, str] = field(default_factory=dict)
+    """Text, task files and others that the evaluation reads → SHA-256; left out of the file where
+    nothing is evaluated."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures of the evaluation that was locked."""
+        found = self.quality.get("figures", {})
+        return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     def to_json(self) -> dict[str, Any]:
         """The document."""
         document = asdict(self)
         document["overrides"] = list(self.overrides)
+        if not self.evaluation:
+            del document["evaluation"]
         return {"schema_version": SCHEMA_VERSION, **document}
 
     def to_yaml(self) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmrun.artifacts.store import Store
@@ -50,6 +51,14 @@ def of(plan: Plan, store: Store) -> dict[str, Any] | None:
 def of_stage(stage: StagePlan, store: Store) -> dict[str, Any] | None:
     """As `of`, for the evaluate stage itself."""
     return None if stage.fingerprint is None else read(store, stage.fingerprint)
+
+
+def path(plan: Plan, store: Store) -> Path | None:
+    """Where the report of a plan lies, or will; None where the plan has none."""
+    stage = plan.stage(EVALUATE.name)
+    if stage is None or stage.fingerprint is None:
+        return None
+    return store.folder(EVALUATE.name, stage.fingerprint) / REPORT
 
 
 def read(store: Store, fingerprint: str) -> dict[str, Any] | None:

@@ -1,9 +1,8 @@
 """The sides of a comparison: overrides, a lock file, or a git revision with overrides."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -12,6 +11,7 @@ from lmrun.artifacts.store import Store
 from lmrun.config import Composed, RunConfig, compose, flat
 from lmrun.config.places import Places
 from lmrun.errors import LmrunError
+from lmrun.plan import gate
 from lmrun.plan import lock as locks
 from lmrun.plan.comparison import Side
 from lmrun.plan.lock import Lock
@@ -58,7 +58,7 @@ def from_lock(path: Path, store: Store) -> tuple[Side, Lock]:
         for group, leaves in lock.config.items()
         for key, value in leaves.items()
     }
-    side = Side(str(path), config, dict.fromkeys(config, str(path)), quality=_numbers(lock.quality))
+    side = Side(str(path), config, dict.fromkeys(config, str(path)), quality=lock.figures)
     try:
         run = msgspec.convert(lock.config, RunConfig)
         plan = plan_run(run, store, lock.recipe)
@@ -127,7 +127,12 @@ def _ready_s(plan: Plan, store: Store) -> float | None:
 
 
 def _quality(plan: Plan, store: Store) -> dict[str, float]:
-    """What the stored artifacts of the plan say of themselves."""
+    """What the stored artifacts of the plan say of themselves, and what was evaluated."""
+    figures = gate.figures(plan.quality) if plan.quality is not None else {}
+    return {**figures, **_output_error(plan, store)}
+
+
+def _output_error(plan: Plan, store: Store) -> dict[str, float]:
     stage = plan.stage("quantize")
     if stage is None or stage.fingerprint is None or stage.action is not Action.cached:
         return {}
@@ -137,13 +142,3 @@ def _quality(plan: Plan, store: Store) -> dict[str, float]:
         return {}
     mean = sum(errors.values()) / len(errors)
     return {"relative output error of the quantized linears": round(mean, 6)}
-
-
-def _numbers(document: Mapping[str, Any], above: str = "") -> dict[str, float]:
-    found: dict[str, float] = {}
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            found |= _numbers(value, f"{above}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[f"{above}{key}"] = value
-    return found

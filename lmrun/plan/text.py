@@ -2,6 +2,7 @@
 
 from lmrun.plan.budget_text import budget_lines
 from lmrun.plan.plan import ModelKind, Plan, StagePlan
+from lmrun.plan.quality_text import quality_lines
 from lmrun.plan.sizes import show_bytes, show_seconds
 from lmrun.plan.speed_text import observed_lines, speed_lines
 
@@ -19,6 +20,7 @@ def plan_text(plan: Plan) -> str:
     parts = [
         _head(plan),
         _stages(plan),
+        quality_lines(plan),
         budget_lines(plan),
         speed_lines(plan.speeds, plan.budget.tp),
         observed_lines(plan.observed) if plan.observed else [],
