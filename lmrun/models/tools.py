@@ -11,23 +11,10 @@ import msgspec
 
 from lmrun import log
 from lmrun.errors import RequestError
+from lmrun.models.tool_schemas import renamed
 
 _log = log.get(__name__)
 
-TYPE_ALIASES: Mapping[str, str] = {
-    "int": "integer",
-    "float": "number",
-    "str": "string",
-    "bool": "boolean",
-    "list": "array",
-    "tuple": "array",
-    "dict": "object",
-}
-"""Python's names of types, which many programs write, and what JSON Schema calls them."""
-
-_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
-_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
@@ -56,7 +43,7 @@ def tools_for_template(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
         given = function.get("parameters") or _NO_PARAMETERS
         where = f"tools[{index}].function.parameters"
         try:
-            parameters = _renamed(given, function["name"], aliases)
+            parameters = renamed(given, function["name"], aliases)
             _check(parameters, where)
         except RecursionError:
             raise ToolError(where, "expected fewer levels of nesting.") from None
@@ -102,24 +89,3 @@ def _check(parameters: Any, where: str) -> None:  # noqa: ANN401 - any JSON
         path = "".join(f"[{part!r}]" for part in error.absolute_path)
         at = f"; at {path}" if path else ""
         raise ToolError(where, f"expected a JSON Schema{at}: {error.message[:200]}.") from error
-
-
-def _renamed(schema: Any, where: str, aliases: list[str]) -> Any:  # noqa: ANN401 - any JSON
-    """A copy of a schema with Python's names of types replaced; each is told to ``aliases``."""
-    if not isinstance(schema, dict):
-        return schema
-    copy = dict(schema)
-    kind = schema.get("type")
-    if isinstance(kind, str) and kind in TYPE_ALIASES:
-        copy["type"] = TYPE_ALIASES[kind]
-        aliases.append(f"type {kind!r} of {where} is read as {copy['type']!r}")
-    elif isinstance(kind, list):
-        copy["type"] = [TYPE_ALIASES.get(one, one) if isinstance(one, str) else one for one in kind]
-    for key, inner in schema.items():
-        if key in _SCHEMA_MAPS and isinstance(inner, dict):
-            copy[key] = {n: _renamed(one, f"{where}.{n}", aliases) for n, one in inner.items()}
-        elif key in _SCHEMA_LISTS and isinstance(inner, list):
-            copy[key] = [_renamed(one, f"{where}.{i}", aliases) for i, one in enumerate(inner)]
-        elif key in _SCHEMAS:
-            copy[key] = _renamed(inner, f"{where}.{key}", aliases)
-    return copy
