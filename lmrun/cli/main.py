@@ -46,6 +46,7 @@ PLANNED = (
 _OTHER_WORDS = {"serve": "up", "run": "up", "start": "up", "launch": "up", "stop": "down"}
 """What other tools call a verb."""
 
+MULTIRUN = ("-m", "--multirun")
 _COMPOSING = ("up", "plan", "build")
 TAKE_A_VALUE = (
     "--cfg",
@@ -141,6 +142,8 @@ def _dispatch(argv: list[str]) -> ExitStatus:
         return _load("lmrun.cli.version:run")(rest)
     _refuse_hydra_flags(rest)
     events.emit(events.CommandStarted(verb, __version__))
+    if any(word.partition("=")[0] in MULTIRUN for word in rest):
+        return _load("lmrun.cli.multirun:run")([verb, *rest])
     if verb in _COMPOSING and any(word.partition("=")[0] in ("--cfg", "-c") for word in rest):
         return _load("lmrun.cli.show_config:run")(rest)
     return _load(VERBS[verb])(rest)
@@ -182,8 +185,6 @@ def _check_verb(word: str) -> None:
 
 def _refuse_hydra_flags(argv: Sequence[str]) -> None:
     names = [word.partition("=")[0] for word in argv]
-    if "-m" in names or "--multirun" in names:
-        raise PlanError("-m: sweeps are not built yet. Run one point at a time.")
     if "--info" in names or "-i" in names:
         raise PlanError("--info: not built yet. `--cfg job` prints the composed settings.")
     if "--experimental-rerun" in names:

@@ -15,7 +15,7 @@ from lmrun.sweep import export, listing, table
 from lmrun.sweep.choose import Chosen, choose
 from lmrun.sweep.conclusion import Conclusion, conclude
 
-_SHOW = {
+SHOW: dict[str, bool | None] = {
     "--csv": True,
     "--json": False,
     "--html": True,
@@ -23,6 +23,7 @@ _SHOW = {
     "--write-recipe": True,
     "--force": False,
 }
+"""Flags of `lmrun sweep show`, and of a sweep itself: whether each takes a value."""
 _STDOUT = "-"
 
 
@@ -52,9 +53,16 @@ def _ls(argv: list[str], home: Path) -> ExitStatus:
 
 
 def _show(argv: list[str], home: Path) -> ExitStatus:
-    given, words = flags.split(argv, _SHOW)
-    _check_show(given, words)
-    conclusion = conclude(listing.find(home, words[0] if words else listing.LATEST))
+    given, words = flags.split(argv, SHOW)
+    if len(words) > 1:
+        raise UsageError(f"sweep show: expected one sweep, got {len(words)}.")
+    check_show(given)
+    present(conclude(listing.find(home, words[0] if words else listing.LATEST)), given)
+    return ExitStatus.OK
+
+
+def present(conclusion: Conclusion, given: Mapping[str, str]) -> None:
+    """Write what the flags `SHOW` ask for: the table on stdout, or other forms of it."""
     chosen = choose(conclusion, given["--choose"]) if "--choose" in given else None
     written = list(_written(given, conclusion, chosen))
     if given.get("--csv") == _STDOUT:
@@ -67,12 +75,10 @@ def _show(argv: list[str], home: Path) -> ExitStatus:
             entry = chosen.entry
             sys.stdout.write(f"\nchosen: {entry.number}  {entry.name}\n  {chosen.why}\n")
         sys.stdout.writelines(f"\n{line}\n" for line in written)
-    return ExitStatus.OK
 
 
-def _check_show(given: Mapping[str, str], words: list[str]) -> None:
-    if len(words) > 1:
-        raise UsageError(f"sweep show: expected one sweep, got {len(words)}.")
+def check_show(given: Mapping[str, str]) -> None:
+    """Raise `UsageError` for flags that do not go together."""
     if given.get("--csv") == _STDOUT and "--json" in given:
         raise UsageError("sweep show: --csv - and --json both write to stdout. Take one.")
     if "--force" in given and "--write-recipe" not in given:

@@ -45,8 +45,6 @@ class Job:
         words += ["--overlap"] if self.overlap else []
         command = children.command("point", MODULE, words, self.reporting)
         status = children.run_logged(command, log, self.cwd)
-        if status == ExitStatus.INTERRUPTED:
-            raise KeyboardInterrupt
         if status != ExitStatus.OK or _stamp(row_file(self.folder, point)) == began:
             said = log.read_bytes()[size:].decode("utf-8", "replace")
             reason = children.last_words(said) if status > 0 else ""

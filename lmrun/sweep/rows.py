@@ -115,7 +115,7 @@ class Sweep:
         return tuple(row for row in self.rows if row.status is status)
 
 
-_POINT = record(index=COUNT, id=TEXT, overrides=TEXTS, keys={"type": "object"})
+POINT = record(index=COUNT, id=TEXT, overrides=TEXTS, keys={"type": "object"})
 SCHEMA = json_schema.document(
     "lmrun sweep",
     SCHEMA_VERSION,
@@ -124,13 +124,13 @@ SCHEMA = json_schema.document(
     command=TEXTS,
     created=TEXT,
     merged=COUNT,
-    points={"type": "array", "items": record(point=_POINT, recipe=TEXT_OR_NULL, skipped=TEXT)},
+    points={"type": "array", "items": record(point=POINT, recipe=TEXT_OR_NULL, skipped=TEXT)},
 )
 """JSON Schema of sweep.json; ``skipped`` is the reason, or empty."""
 ROW_SCHEMA = json_schema.document(
     "lmrun sweep row",
     SCHEMA_VERSION,
-    point=_POINT,
+    point=POINT,
     status={"enum": [status.value for status in Status]},
     why=TEXT,
     recipe=TEXT_OR_NULL,
