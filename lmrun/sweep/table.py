@@ -17,6 +17,7 @@ MARK = "*"
 _GAP = "  "
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _MISSING = "–"
+_ORDER = (Status.ok, Status.gate_failed, Status.failed, Status.skipped, Status.waiting)
 _ENDS = (
     (Status.failed, "failed"),
     (Status.skipped, "skipped"),
@@ -94,18 +95,16 @@ def _lines(conclusion: Conclusion, width: int | None, colors: bool) -> Iterator[
 def headline(conclusion: Conclusion) -> str:
     """``sweep 0123456789ab: 9 points, 5 ok, 1 gate failed, …``."""
     rows = conclusion.sweep.rows
-    counts = {status: sum(row.status is status for row in rows) for status in Status}
+    counts = {status: len(conclusion.sweep.of_status(status)) for status in _ORDER}
     told = [f"{n} {status.value.replace('_', ' ')}" for status, n in counts.items() if n]
     return f"sweep {conclusion.sweep.id}: {things(len(rows), 'point')}; {', '.join(told)}"
 
 
 def _columns(conclusion: Conclusion) -> list[_Column]:
     entries = conclusion.entries
-    marks = tuple(MARK if entry.is_pareto else "" for entry in entries)
-    columns = [
-        _Column(("", ""), tuple(str(entry.number) for entry in entries)),
-        _Column(("", ""), marks, is_text=True),
-    ]
+    digits = max(len(str(entry.number)) for entry in entries)
+    numbers = (f"{e.number:>{digits}} {MARK if e.is_pareto else ' '}" for e in entries)
+    columns = [_Column(("", ""), tuple(numbers))]
     for key in conclusion.keys:
         group, _, leaf = key.rpartition(".")
         cells = tuple(
@@ -191,5 +190,7 @@ def _without_figures(rows: Sequence[Row]) -> Iterator[str]:
         for row in found:
             name = settings_text(ordered(row.point))
             why = f": {row.why}" if row.why else ""
-            log = f" Log: {row.log}" if row.log is not None and status is Status.failed else ""
-            yield f"  {row.point.index + 1}  {name}{why}{log}"
+            number = str(row.point.index + 1)
+            yield f"  {number}  {name}{why}"
+            if row.log is not None and status is Status.failed:
+                yield f"  {' ' * len(number)}  log: {row.log}"
