@@ -6,12 +6,15 @@ import struct
 
 import msgspec
 
-from lmrun.engine.messages import Event, Request
+from lmrun.engine.messages import Event, Request, Score
 from lmrun.errors import EngineError
 
 _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 * 2**20
 """A longer frame is a peer that speaks something else."""
+
+_ALTERNATIVE_BYTES = 14
+"""At most, of one of `Scored.top_ids` and its log-probability."""
 
 _encoder = msgspec.msgpack.Encoder()
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
@@ -22,6 +25,18 @@ def pack(message: Request | Event) -> bytes:
     """The frame of one message."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
+
+
+def too_large(score: Score) -> str | None:
+    """Why the answer to a score would not fit a frame, or None where it does."""
+    limit = MAX_FRAME_BYTES // 2 // _ALTERNATIVE_BYTES
+    asked = len(score.token_ids) * score.top
+    if asked <= limit:
+        return None
+    return (
+        f"top={score.top}: expected at most {limit // len(score.token_ids)} for"
+        f" {len(score.token_ids)} tokens, so that the answer fits a message."
+    )
 
 
 def unpack_request(body: bytes) -> Request:

@@ -287,6 +287,8 @@ class Worker:
         """Hand a request to the engine; the reason when it cannot run."""
         if isinstance(request, Submit) and request.sampling.mask_slot is not None:
             return "sampling.mask_slot: not built yet."
+        if isinstance(request, Score) and (error := wire.too_large(request)) is not None:
+            return error
         engine_id = next(self._ids)
         is_score = isinstance(request, Score)
         with self._shared.lock:

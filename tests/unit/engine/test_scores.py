@@ -224,6 +224,11 @@ def test_a_worker_tells_the_best_tokens_too(
         assert plain.top_ids == plain.top_logprobs == ()
         with pytest.raises(RequestError, match=r"^top=273: expected 0 to 272\.$"):
             await client.score([1, 2], 273)
+        with pytest.raises(RequestError) as caught:
+            await client.score([1] * 10_000, 272)
+        assert str(caught.value) == (
+            "top=272: expected at most 239 for 10000 tokens, so that the answer fits a message."
+        )
         await client.close()
 
     try:

@@ -27,6 +27,7 @@ REQUESTS: list[Request] = [
         sampling=SamplingParams(temperature=0.5, seed=2**63 - 1, logit_bias={7: -100.0}),
     ),
     Score(request_id="é", token_ids=tuple(range(5000))),
+    Score(request_id="2", token_ids=(1, 2), top=3),
     Abort(request_id="1"),
     Ask(what="stats"),
 ]
@@ -34,6 +35,7 @@ EVENTS: list[Event] = [
     Tokens(request_id="1", token_ids=(5,), logprobs=(-0.5,), top_logprobs=({5: -0.5},)),
     Tokens(request_id="1", finish_reason="error", error="why"),
     Scored(request_id="2", logprobs=(-1.25, -2.5)),
+    Scored(request_id="2", logprobs=(-1.5,), top_ids=((7, 3),), top_logprobs=((-1.5, -2.0),)),
     Ready(vocab_size=10, context_length=20),
 ]
 
@@ -88,3 +90,17 @@ def test_asyncio_reads_the_same_frames() -> None:
     assert end is None
     with pytest.raises(EngineError, match="closed inside a message"):
         asyncio.run(read(frame[:-1]))
+
+
+def test_an_answer_to_a_score_that_is_let_through_fits_a_frame() -> None:
+    tokens = 20_000
+    most = wire.MAX_FRAME_BYTES // 2 // 14 // tokens
+    assert wire.too_large(Score(request_id="1", token_ids=(0,) * tokens, top=most)) is None
+    assert wire.too_large(Score(request_id="1", token_ids=(0,) * tokens, top=most + 1)) is not None
+    answer = Scored(
+        request_id="1",
+        logprobs=(-0.1,) * tokens,
+        top_ids=((2**31 - 1,) * most,) * tokens,
+        top_logprobs=((-0.1,) * most,) * tokens,
+    )
+    assert len(wire.pack(answer)) <= wire.MAX_FRAME_BYTES
