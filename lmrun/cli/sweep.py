@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lmrun import env
+from lmrun.artifacts.store import Store
 from lmrun.cli import flags
 from lmrun.cli.output import as_json
 from lmrun.config.recipe_file import FOLDER, RecipeFile
@@ -12,7 +13,7 @@ from lmrun.config.suggest import did_you_mean
 from lmrun.errors import ExitStatus, StageError, UsageError
 from lmrun.plan.sizes import show_bytes
 from lmrun.sweep import export, listing, table
-from lmrun.sweep.choose import Chosen, choose
+from lmrun.sweep.choose import Chosen, check_expression, choose
 from lmrun.sweep.conclusion import Conclusion, conclude
 
 SHOW: dict[str, bool | None] = {
@@ -29,7 +30,9 @@ _STDOUT = "-"
 
 def run(argv: list[str]) -> ExitStatus:
     """Do what the first word says, with the sweeps below $LMRUN_HOME."""
-    name = argv[0] if argv and not argv[0].startswith("-") else None
+    pairs = zip(["", *argv], argv, strict=False)
+    words = (word for before, word in pairs if not SHOW.get(before) and not word.startswith("-"))
+    name = next(words, None)
     if name is None:
         raise UsageError(f"sweep: expected a command, got none. Commands: {', '.join(COMMANDS)}.")
     if name not in COMMANDS:
@@ -37,7 +40,8 @@ def run(argv: list[str]) -> ExitStatus:
             f"sweep {name}: no such command.{did_you_mean(name, COMMANDS)}"
             f" Commands: {', '.join(COMMANDS)}."
         )
-    return COMMANDS[name](argv[1:], env.home())
+    argv.remove(name)
+    return COMMANDS[name](argv, env.home())
 
 
 def _ls(argv: list[str], home: Path) -> ExitStatus:
@@ -64,7 +68,7 @@ def _show(argv: list[str], home: Path) -> ExitStatus:
 def present(conclusion: Conclusion, given: Mapping[str, str]) -> None:
     """Write what the flags `SHOW` ask for: the table on stdout, or other forms of it."""
     chosen = choose(conclusion, given["--choose"]) if "--choose" in given else None
-    written = list(_written(given, conclusion, chosen))
+    written = _written(given, conclusion, chosen)
     if given.get("--csv") == _STDOUT:
         sys.stdout.write(export.to_csv(conclusion))
     elif "--json" in given:
@@ -78,11 +82,25 @@ def present(conclusion: Conclusion, given: Mapping[str, str]) -> None:
 
 
 def check_show(given: Mapping[str, str]) -> None:
-    """Raise `UsageError` for flags that do not go together."""
+    """Raise what can be told before there is a sweep: so that a long one is not run in vain."""
     if given.get("--csv") == _STDOUT and "--json" in given:
-        raise UsageError("sweep show: --csv - and --json both write to stdout. Take one.")
+        raise UsageError("--csv - and --json: both write to stdout. Take one.")
     if "--force" in given and "--write-recipe" not in given:
         raise UsageError("--force: belongs to --write-recipe, which is not there.")
+    if "--choose" in given:
+        check_expression(given["--choose"])
+    if "--write-recipe" in given:
+        _target(given).check()
+    for flag in ("--csv", "--html"):
+        folder = Path(given.get(flag, _STDOUT)).expanduser().parent
+        if not folder.is_dir():
+            raise UsageError(
+                f"{flag} {given[flag]}: {folder} is no folder. Make it, or name another."
+            )
+
+
+def _target(given: Mapping[str, str]) -> RecipeFile:
+    return RecipeFile(given["--write-recipe"], Path(FOLDER), "--force" in given)
 
 
 def _written(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | None) -> list[str]:
@@ -102,12 +120,12 @@ def _written(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | 
 def _recipe(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | None) -> str:
     from lmrun.sweep import write_recipe  # noqa: PLC0415 - brings Hydra
 
-    target = RecipeFile(given["--write-recipe"], Path(FOLDER), "--force" in given)
+    target = _target(given)
     if chosen is not None:
         reason = write_recipe.Reason.of_choice(chosen)
     else:
         reason = write_recipe.only_point(conclusion)
-    write_recipe.write_recipe(conclusion, reason, target)
+    write_recipe.write_recipe(conclusion, reason, target, Store(env.home()))
     return f"{target.path}\n\n    lmrun plan +recipe={target.name}"
 
 

@@ -15,6 +15,7 @@ from math import isnan
 from lmrun.config.suggest import did_you_mean, listed
 from lmrun.errors import PlanError, UsageError
 from lmrun.sweep.conclusion import Conclusion, Entry
+from lmrun.sweep.figures import FIGURES, TASK
 
 GOALS = ("max", "min")
 OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -114,6 +115,12 @@ def choose(conclusion: Conclusion, expression: str) -> Chosen:
     chosen = min(equal, key=_tie_order)
     ties = tuple(entry for entry in equal if entry is not chosen)
     return Chosen(chosen, goal, len(fitting), ties)
+
+
+def check_expression(expression: str) -> None:
+    """Raise `UsageError` for what no sweep could read; the names of tasks are taken on trust."""
+    tasks = [word for word in _TOKEN.findall(expression) if word.startswith(TASK) and word != TASK]
+    parse(expression, [*(figure.name for figure in FIGURES), *tasks])
 
 
 def parse(expression: str, legal: Sequence[str]) -> Goal:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lmrun import json_schema
-from lmrun.artifacts.files import files_under, storage_errors
+from lmrun.artifacts.files import files_under, is_locked, storage_errors
 from lmrun.columns import columns
-from lmrun.errors import ArtifactError, UsageError
+from lmrun.errors import ArtifactError, PlanError, UsageError
 from lmrun.json_schema import COUNT, TEXT, TEXT_OR_NULL, TEXTS, or_null, record, records
 from lmrun.plan.sizes import show_bytes, things
 from lmrun.sweep.rows import FILE_NAME, Status, Sweep, read_sweep, sweeps_folder
 
 LATEST = "latest"
+LOCK = "running.lock"
+"""In the folder of a sweep, held while a command runs it."""
 SCHEMA_VERSION = 1
 SCHEMA = json_schema.document(
     "lmrun sweep ls",
@@ -89,7 +91,12 @@ def folder_of(home: Path, name: str) -> Path:
 
 
 def remove(folder: Path) -> int:
-    """Remove a sweep's folder, its logs too, and return its bytes; artifacts stay in the store."""
+    """Remove a sweep's folder, its logs too, and return its bytes; artifacts stay in the store.
+
+    Raises `PlanError` while a command runs it.
+    """
+    if is_locked(folder / LOCK):
+        raise PlanError(f"sweep {folder.name}: a command runs it. Wait for its end, or stop it.")
     num_bytes = _size(folder)
     with storage_errors(folder):
         shutil.rmtree(folder)

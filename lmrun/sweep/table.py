@@ -97,7 +97,9 @@ def headline(conclusion: Conclusion) -> str:
     rows = conclusion.sweep.rows
     counts = {status: len(conclusion.sweep.of_status(status)) for status in _ORDER}
     told = [f"{n} {status.value.replace('_', ' ')}" for status, n in counts.items() if n]
-    return f"sweep {conclusion.sweep.id}: {things(len(rows), 'point')}; {', '.join(told)}"
+    text = f"sweep {conclusion.sweep.id}: {things(len(rows), 'point')}; {', '.join(told)}"
+    merged = conclusion.sweep.merged
+    return f"{text}; {merged} more that mean the same as one of these" if merged else text
 
 
 def _columns(conclusion: Conclusion) -> list[_Column]:

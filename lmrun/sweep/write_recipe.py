@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from lmrun import __version__
-from lmrun.config import command_line, compose, recipe_schema
+from lmrun.artifacts.store import Store
+from lmrun.config import Composed, command_line, compose, recipe_schema
 from lmrun.config.command_line import CommandLine
 from lmrun.config.places import Places
 from lmrun.config.recipe_file import RecipeFile
 from lmrun.config.resolved import flat
 from lmrun.errors import ConfigError, PlanError, StageError
+from lmrun.plan.planner import make_plan
 from lmrun.plan.sizes import things
 from lmrun.sweep.choose import Chosen
 from lmrun.sweep.conclusion import Conclusion, Entry
+from lmrun.sweep.listing import command_text
 from lmrun.sweep.machines import machine_text
+from lmrun.sweep.planning import point_id
 from lmrun.sweep.rows import Row
 from lmrun.sweep.table import shower
 
@@ -64,20 +68,18 @@ def only_point(conclusion: Conclusion) -> Reason:
     )
 
 
-def write_recipe(
-    conclusion: Conclusion, reason: Reason, target: RecipeFile, cwd: Path | None = None
-) -> None:
+def write_recipe(conclusion: Conclusion, reason: Reason, target: RecipeFile, store: Store) -> None:
     """Write the recipe, which composes to the settings that were measured, and to no others.
 
-    ``cwd``: where the point's own recipes and options are found. Raises `UsageError` for a name
-    that cannot be taken, `PlanError` where the point's command line no longer means what was
-    measured, since a file it names has changed.
+    The point's own recipes and options are looked for as in the working directory. Raises
+    `UsageError` for a name that cannot be taken, `PlanError` where the point's overrides no longer
+    mean what was measured, since a file that they name has changed.
     """
     target.check()
-    places = Places.at((cwd or Path.cwd()).resolve())
-    row = reason.entry.rows[0]
+    places = Places.at(Path.cwd())
+    wanted = _composed(conclusion, reason.entry.rows[0], store, places)
     text = recipe_text(conclusion, reason, places)
-    _check_same(row, text, target, places)
+    _check_same(wanted, text, target, places)
     target.write(text)
 
 
@@ -178,14 +180,26 @@ def yaml_text(value: Any) -> str:  # noqa: ANN401 - any value of a key
     return json.dumps(value, ensure_ascii=False)
 
 
-def _check_same(row: Row, text: str, target: RecipeFile, places: Places) -> None:
-    """Compose both, and compare every key."""
+def _composed(conclusion: Conclusion, row: Row, store: Store, places: Places) -> Composed:
+    """The point's settings, which are those that were measured."""
     try:
-        wanted = compose(row.point.overrides, places=places)
-    except ConfigError as error:
+        composed = compose(row.point.overrides, places=places)
+        now = point_id(composed.run, make_plan(composed, store), conclusion.sweep.verb)
+    except (ConfigError, PlanError) as error:
         raise PlanError(
-            f"--write-recipe: point {row.point.index + 1} does not compose any more: {error}"
+            f"--write-recipe: point {row.point.index + 1} is not legal any more: {error}"
         ) from error
+    if now != row.point.id:
+        raise PlanError(
+            f"--write-recipe: the overrides of point {row.point.index + 1} mean other settings than"
+            " were measured: a recipe or an option that they name has changed, or lmrun has. Run"
+            f" the sweep again: {command_text(conclusion.sweep)}"
+        )
+    return composed
+
+
+def _check_same(wanted: Composed, text: str, target: RecipeFile, places: Places) -> None:
+    """Compose the text too, and compare every key."""
     with tempfile.TemporaryDirectory(prefix="lmrun-") as scratch:
         (Path(scratch) / target.path.name).write_text(text, encoding="utf-8")
         folders = (Path(scratch), *places.recipe_folders)

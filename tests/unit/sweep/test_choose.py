@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmrun.errors import ExitStatus, PlanError, UsageError
-from lmrun.sweep.choose import Condition, Goal, choose, parse
+from lmrun.sweep.choose import Condition, Goal, check_expression, choose, parse
 from lmrun.sweep.conclusion import Conclusion, conclude
 from lmrun.sweep.figures import FIGURES
 from lmrun.sweep.rows import Status
@@ -187,3 +187,11 @@ def test_tasks_can_be_asked_for(tmp_path: Path) -> None:
     rows = [measured(n, {"kv.bits": n}, quality(1.0, tasks={"arc-easy": n / 10})) for n in range(4)]
     chosen = choose(conclude(sweep(tmp_path, rows)), "max task.arc-easy where task.arc-easy<0.25")
     assert chosen.entry.number == 3
+
+
+def test_an_expression_can_be_checked_before_there_is_a_sweep() -> None:
+    check_expression("max task.arc where task.gsm8k > 0.1 and ppl < 9")
+    with pytest.raises(UsageError, match="expected a figure, got 'task.'"):
+        check_expression("max task.")
+    with pytest.raises(UsageError, match="Did you mean tokens_per_s"):
+        check_expression("max token_per_s")
