@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -20,7 +21,8 @@ from lmrun.engine.launch import setting_differences
 from lmrun.errors import EngineError
 from lmrun.models.chat_template import ChatTemplate
 from lmrun.models.tokenizer import Tokenizer
-from lmrun.server.bodies import ChatBody, CompletionBody
+from lmrun.server import tokenizing
+from lmrun.server.bodies import ChatBody, CompletionBody, DetokenizeBody, TokenizeBody
 from lmrun.server.chat import chat
 from lmrun.server.completions import complete
 from lmrun.server.errors import ApiError, engine_down
@@ -55,6 +57,7 @@ def create_app(
     app.state.service = service
     app.add_middleware(_KeyCheck, keys=settings.api_keys)
     _add_v1(app, service)
+    _add_tokenizer(app, service)
     _add_operations(app, service)
 
     @app.exception_handler(ApiError)
@@ -99,6 +102,20 @@ def _add_v1(app: FastAPI, service: Service) -> None:
     async def model(name: str) -> dict[str, Any]:
         service.check_model(name)
         return _model(service)
+
+
+def _add_tokenizer(app: FastAPI, service: Service) -> None:
+    @app.post("/tokenize", openapi_extra=_body_schema(TokenizeBody))
+    async def tokenize(request: Request) -> dict[str, Any]:
+        return await tokenizing.tokenize(service, request)
+
+    @app.post("/detokenize", openapi_extra=_body_schema(DetokenizeBody))
+    async def detokenize(request: Request) -> dict[str, Any]:
+        return await tokenizing.detokenize(service, request)
+
+    @app.get("/tokenizer_info")
+    async def tokenizer_info() -> dict[str, Any]:
+        return tokenizing.tokenizer_info(service)
 
 
 def _add_operations(app: FastAPI, service: Service) -> None:
@@ -161,7 +178,7 @@ def _model(service: Service) -> dict[str, Any]:
     }
 
 
-def _body_schema(kind: type[ChatBody | CompletionBody]) -> dict[str, Any]:
+def _body_schema(kind: type[BaseModel]) -> dict[str, Any]:
     schema = kind.model_json_schema()
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -190,7 +207,7 @@ async def _connect(client: EngineClient) -> None:
 
 
 class _KeyCheck:
-    """401 on /v1 without one of the keys; with no keys everybody may come in."""
+    """401 on /v1 and the tokenizer without one of the keys; with none, everybody may come in."""
 
     def __init__(self, app: ASGIApp, keys: tuple[str, ...]) -> None:
         self._app = app
@@ -200,7 +217,7 @@ class _KeyCheck:
         if (
             scope["type"] == "http"
             and self._keys
-            and scope["path"].startswith("/v1")
+            and scope["path"].startswith(("/v1", *tokenizing.PATHS))
             and not self._is_known(dict(scope["headers"]).get(b"authorization", b""))
         ):
             error = ApiError(

@@ -56,6 +56,7 @@ _COMPLETION_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "suffix": (),
 }
+_TOKENIZE_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {"messages": ()}
 _MESSAGE_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "annotations": (),
     "audio": (),
@@ -220,6 +221,32 @@ class CompletionBody(_Sampling):
     logprobs: Annotated[int | None, BeforeValidator(_logprobs)] = Field(
         None, description="of each token, and of so many alternatives; of the prompt's with `echo`"
     )
+
+
+class TokenizeBody(_Strict):
+    """POST /tokenize."""
+
+    prompt: str
+    model: str | None = None
+    add_special_tokens: bool = Field(True, description="BOS and EOS as the tokenizer adds them")
+    return_token_strs: bool | None = None
+
+
+class DetokenizeBody(_Strict):
+    """POST /detokenize."""
+
+    tokens: list[Annotated[int, Field(ge=0)]]
+    model: str | None = None
+
+
+def parse_tokenize(data: bytes) -> TokenizeBody:
+    """Raises `ApiError` 400 naming the first field that is wrong."""
+    return _validate(TokenizeBody, _without_noops(_decode(data), _TOKENIZE_NOT_BUILT, ""))
+
+
+def parse_detokenize(data: bytes) -> DetokenizeBody:
+    """Raises `ApiError` 400 naming the first field that is wrong."""
+    return _validate(DetokenizeBody, _decode(data))
 
 
 def parse_chat(data: bytes) -> ChatBody:
