@@ -138,8 +138,8 @@ def _quiet(folder: Path) -> tuple[str, ...]:
         "hydra.sweep.subdir=points",
         "hydra.output_subdir=null",
         "hydra.job.chdir=false",
-        "hydra/job_logging=disabled",
-        "hydra/hydra_logging=disabled",
+        "hydra/job_logging=none",
+        "hydra/hydra_logging=none",
     )
 
 

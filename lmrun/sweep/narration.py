@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lmrun import log
+from lmrun.artifacts.measurements import load_ceilings
+from lmrun.plan.machine import this_machine
 from lmrun.plan.sizes import show_seconds, things
 from lmrun.sweep.conclusion import settings_text
 from lmrun.sweep.figures import figures_of
-from lmrun.sweep.planning import PlannedSweep
+from lmrun.sweep.planning import TIMED, PlannedSweep
 from lmrun.sweep.rows import Row, Status, Sweep, read_row
 
 POLL_S = 0.2
@@ -35,9 +37,19 @@ def begin(sweep: Sweep, planned: PlannedSweep, num_todo: int) -> None:
         _log.warning("skipped: %s: %s", _name(row), row.why)
     if len(skipped) > _LISTED:
         _log.warning("skipped: %d more", len(skipped) - _LISTED)
+    if num_todo and sweep.verb in TIMED and not _is_measured(sweep):
+        _log.info(
+            "this machine's ceilings are looked at again for each point; once for all:"
+            " lmrun doctor --measure"
+        )
     known = count - len(skipped) - num_todo
     if known:
         _log.info("%s known from an earlier run; %d to run", _are(known), num_todo)
+
+
+def _is_measured(sweep: Sweep) -> bool:
+    home = sweep.folder.parents[1]
+    return load_ceilings(home, this_machine().identity) is not None
 
 
 def _are(count: int) -> str:
