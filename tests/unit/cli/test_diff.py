@@ -18,7 +18,14 @@ from lmrun.plan import comparison, lock
 from lmrun.plan.planner import make_plan
 
 Capture = pytest.CaptureFixture[str]
-MINE = "# mine\ndefaults:\n  - override /kv: kv8\n  - override /quant: awq_w4_g128\n"
+TINY = "model=random_llama"
+MINE = """\
+# mine
+defaults:
+  - override /model: random_llama
+  - override /kv: kv8
+  - override /quant: awq_w4_g128
+"""
 
 
 def _write(name: str, text: str) -> Path:
@@ -167,7 +174,7 @@ def test_memory_moves_by_what_the_plans_say(capfd: Capture) -> None:
 
 
 def test_speed_at_contexts_that_both_sides_have_shows_what_the_cache_costs(capfd: Capture) -> None:
-    out = _out(capfd, "device=rtx4090", "--", "device=rtx4090", "kv.bits=8")
+    out = _out(capfd, TINY, "device=rtx4090", "--", TINY, "device=rtx4090", "kv.bits=8")
     assert "  tokens it holds  9,853,824  →  18,548,416  +8,694,592\n" in out
     speed = out.partition("speed, as estimated\n")[2].splitlines()[:6]
     assert [line.split(" →")[0].rstrip() for line in speed] == [
@@ -179,7 +186,9 @@ def test_speed_at_contexts_that_both_sides_have_shows_what_the_cache_costs(capfd
         "  prefill, 2048 tokens                  18,530,683",
     ]
     assert speed[3].endswith("→  423,035     tokens/s (+82%)")
-    shorter = _out(capfd, "device=rtx4090", "--", "device=rtx4090", "backend.context_length=512")
+    shorter = _out(
+        capfd, TINY, "device=rtx4090", "--", TINY, "device=rtx4090", "backend.context_length=512"
+    )
     assert "at context" not in shorter
 
 
@@ -229,22 +238,22 @@ def test_one_side_is_compared_with_its_lock(capfd: Capture) -> None:
     (change,) = one["changes"]
     assert (change["old_origin"], change["new_origin"]) == (
         "locks/mine.lock.yaml",
-        "recipes/mine.yaml:6",
+        "recipes/mine.yaml:7",
     )
 
 
 def test_a_lock_alone_is_compared_with_its_own_overrides(capfd: Capture) -> None:
-    _lock("a.lock.yaml", "quant=rtn", "kv.bits=8")
+    _lock("a.lock.yaml", TINY, "quant=rtn", "kv.bits=8")
     assert _out(capfd, "a.lock.yaml").endswith("no difference\n")
 
 
 def test_locked_fingerprints_count_and_not_those_of_today(capfd: Capture) -> None:
-    _lock("a.lock.yaml", "quant=rtn")
+    _lock("a.lock.yaml", TINY, "quant=rtn")
     text = Path("a.lock.yaml").read_text()
-    fingerprint = make_plan(compose(["quant=rtn"]), Store(env.home())).stages[-1].fingerprint
+    fingerprint = make_plan(compose([TINY, "quant=rtn"]), Store(env.home())).stages[-1].fingerprint
     assert fingerprint is not None
     Path("a.lock.yaml").write_text(text.replace(fingerprint, "f" * 64))
-    (one,) = _report(capfd, "a.lock.yaml", "--", "quant=rtn")["comparisons"]
+    (one,) = _report(capfd, "a.lock.yaml", "--", TINY, "quant=rtn")["comparisons"]
     assert one["changes"] == []
     assert [stage["stage"] for stage in one["stages"] if not stage["is_same"]] == ["convert"]
     assert one["downtime"]["because"] == ["engine"]

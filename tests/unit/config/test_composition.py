@@ -35,7 +35,7 @@ def recipe(tmp_path: Path) -> Write:
 def test_without_overrides_the_demo_model_is_served_in_16_bits() -> None:
     composed = compose([])
     assert isinstance(composed.run, RunConfig)
-    assert composed.run.model.path == "builtin:random-llama"
+    assert composed.run.model.path == "builtin:demo"
     assert composed.run.quant.method is QuantMethod.none
     assert composed.recipe is None
     assert composed.recipes == ()

@@ -15,7 +15,7 @@ def test_the_default_model_gives_way_to_a_hub_id() -> None:
     assert str(composed.origins["model.path"]) == "command line"
     assert [setting.value for setting in composed.chain["model.path"]] == [
         None,
-        "builtin:random-llama",
+        "builtin:demo",
         None,
     ]
 
