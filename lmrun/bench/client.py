@@ -9,6 +9,7 @@ a server of some thousand tokens a second on the same two cores would feel.
 
 import asyncio
 import json
+import os
 import ssl
 import time
 from collections.abc import Mapping
@@ -134,4 +135,7 @@ async def exchange(
 
 
 def _worded(error: BaseException) -> str:
+    """asyncio replaces what the system says of a refused connection by its own words."""
+    if isinstance(error, ConnectionError) and error.errno is not None:
+        return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

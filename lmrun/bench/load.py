@@ -98,7 +98,6 @@ _Send = Callable[[bytes], Awaitable[Exchange]]
 def _without_garbage_collection() -> Iterator[None]:
     """A collection takes milliseconds, which would look like the server's."""
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.disable()
     try:
         yield
