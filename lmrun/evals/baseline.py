@@ -5,7 +5,7 @@
 | `scores.json` | what was scored (`SCHEMA`) |
 | `logprobs.npy` | float32 [tokens]: log p of each predicted token |
 | `best.npy` | int32 [kl_tokens]: the most probable token of each place |
-| `rows.npy` | float16 [kl_tokens, V]: log-probabilities of every token (`divergence.py`) |
+| `rows.npy` | uint16 [kl_tokens, V]: every token's log-probability (`divergence.py`) |
 """
 
 import json
@@ -151,7 +151,7 @@ class Reader:
                     " tokenizer and vocabulary must be those of the model."
                 )
 
-    def rows(self, start: int, count: int) -> NDArray[np.float16]:
+    def rows(self, start: int, count: int) -> NDArray[np.uint16]:
         """Rows [count, V] of a baseline, from a place on."""
         return np.array(self._rows[start : start + count])
 

@@ -23,6 +23,11 @@ def test_the_limit_counts_predicted_tokens() -> None:
     assert len(windows(list(range(100)), 1, window=4, limit=7)) == 2
 
 
+def test_without_bos_the_first_token_of_a_window_is_not_predicted() -> None:
+    assert windows(range(10, 21), None, window=4) == [[10, 11, 12, 13], [14, 15, 16, 17]]
+    assert len(windows(range(100), None, window=4, limit=7)) == 2
+
+
 def test_a_text_shorter_than_a_window_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least 255, got 254"):
         windows(range(254), 1)
