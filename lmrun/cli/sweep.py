@@ -67,18 +67,20 @@ def _show(argv: list[str], home: Path) -> ExitStatus:
 
 def present(conclusion: Conclusion, given: Mapping[str, str]) -> None:
     """Write what the flags `SHOW` ask for: the table on stdout, or other forms of it."""
+    is_text = "--json" not in given and given.get("--csv") != _STDOUT
+    if is_text:  # first, since a choice may be refused
+        sys.stdout.write(table.terminal_text(conclusion))
     chosen = choose(conclusion, given["--choose"]) if "--choose" in given else None
+    if chosen is not None and is_text:
+        entry = chosen.entry
+        sys.stdout.write(f"\nchosen: {entry.number}  {entry.name}\n  {chosen.why}\n")
     written = _written(given, conclusion, chosen)
-    if given.get("--csv") == _STDOUT:
-        sys.stdout.write(export.to_csv(conclusion))
+    if is_text:
+        sys.stdout.writelines(f"\n{line}\n" for line in written)
     elif "--json" in given:
         sys.stdout.write(as_json(export.to_json(conclusion, chosen)))
     else:
-        sys.stdout.write(table.terminal_text(conclusion))
-        if chosen is not None:
-            entry = chosen.entry
-            sys.stdout.write(f"\nchosen: {entry.number}  {entry.name}\n  {chosen.why}\n")
-        sys.stdout.writelines(f"\n{line}\n" for line in written)
+        sys.stdout.write(export.to_csv(conclusion))
 
 
 def check_show(given: Mapping[str, str]) -> None:

@@ -30,6 +30,8 @@ from lmrun.sweep.rows import Row
 from lmrun.sweep.table import shower
 
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NO_BREAK = "\0"
+"""Stands for a blank where no line ends."""
 _NO_TEXT = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """Words that YAML reads as something else."""
 
@@ -103,13 +105,12 @@ def _comments(conclusion: Conclusion, reason: Reason) -> Iterator[str]:
         yield from _wrapped(
             f"Means of {len(entry.rows)} seeds (± sample standard deviation); this is the first."
         )
-    today = datetime.now(UTC).date().isoformat()
     on = machine_text(entry.rows)
+    yield from _wrapped(f"Measured on {sweep.created[:10]}{f' on {on}' if on else ''}.")
+    today = datetime.now(UTC).date().isoformat()
     yield from _wrapped(
-        f"Sweep {sweep.id} of {sweep.created[:10]}{f', on {on}' if on else ''}; written by lmrun"
-        f" {__version__} on {today}."
+        f"Written by lmrun {__version__} on {today}; all points: `lmrun sweep show {sweep.id}`."
     )
-    yield from _wrapped(f"`lmrun sweep show {sweep.id}` has all points.")
 
 
 def _figures(conclusion: Conclusion, entry: Entry) -> str:
@@ -118,17 +119,18 @@ def _figures(conclusion: Conclusion, entry: Entry) -> str:
         value = entry.values.get(figure.name)
         if value is not None:
             unit = f" {figure.unit}" if figure.unit and figure.unit != "1/s" else ""
-            parts.append(f"{figure.name} {shower(figure, [value])(value)}{unit}")
+            part = f"{figure.title} {shower(figure, [value])(value)}{unit}"
+            parts.append(part.replace(" ", _NO_BREAK))
     return ", ".join(parts)
 
 
 def _wrapped(text: str, width: int = 98) -> Iterator[str]:
     line = "#"
-    for word in text.split():
+    for word in text.split(" "):
         if len(line) + 1 + len(word) > width and line != "#":
             yield line
             line = "#"
-        line = f"{line} {word}"
+        line = f"{line} {word.replace(_NO_BREAK, ' ')}"
     yield line
 
 
