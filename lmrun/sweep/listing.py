@@ -107,7 +107,7 @@ def table(home: Path, found: Sequence[Listed]) -> str:
     """For people, a sweep a line."""
     if not found:
         return "no sweeps yet: `lmrun -m KEY=A,B` makes one\n"
-    rows = [_HEADS]
+    rows: list[tuple[str, ...]] = []
     for one in found:
         size = show_bytes(one.num_bytes)
         if one.sweep is None:
@@ -127,7 +127,11 @@ def table(home: Path, found: Sequence[Listed]) -> str:
             )
         )
     total = show_bytes(sum(one.num_bytes for one in found))
-    lines = [*columns(rows), f"{things(len(found), 'sweep')}, {total} in {sweeps_folder(home)}"]
+    heads = [head if any(row[index] for row in rows) else "" for index, head in enumerate(_HEADS)]
+    lines = [
+        *columns([heads, *rows]),
+        f"{things(len(found), 'sweep')}, {total} in {sweeps_folder(home)}",
+    ]
     return "\n".join(lines) + "\n"
 
 

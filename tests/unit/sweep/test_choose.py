@@ -191,7 +191,7 @@ def test_tasks_can_be_asked_for(tmp_path: Path) -> None:
 
 def test_an_expression_can_be_checked_before_there_is_a_sweep() -> None:
     check_expression("max task.arc where task.gsm8k > 0.1 and ppl < 9")
-    with pytest.raises(UsageError, match="expected a figure, got 'task.'"):
+    with pytest.raises(UsageError, match=r"expected a figure, got 'task\.'"):
         check_expression("max task.")
     with pytest.raises(UsageError, match="Did you mean tokens_per_s"):
         check_expression("max token_per_s")
