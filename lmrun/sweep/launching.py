@@ -52,11 +52,6 @@ class Launching:
     """Points that may run at once on this machine; None where that is not this machine's to say."""
     words: tuple[str, ...]
 
-    @property
-    def is_one_by_one(self) -> bool:
-        """One point after the other, in this process."""
-        return self.name == BASIC
-
     def launch(self, ids: Sequence[str], task: TaskFunction, folder: Path) -> None:
         """Run the task for every point, through the launcher; returns when all have ended.
 

@@ -67,9 +67,9 @@ def stopped(sweep: Sweep) -> None:
 
 
 @contextmanager
-def rows_as_they_finish(sweep: Sweep, todo: Sequence[Row], workers: int) -> Iterator[None]:
+def rows_as_they_finish(sweep: Sweep, todo: Sequence[Row]) -> Iterator[None]:
     """Log each row when its file appears, whichever process wrote it."""
-    watcher = _Watcher(sweep, todo, workers)
+    watcher = _Watcher(sweep, todo)
     thread = threading.Thread(target=watcher.watch, name="sweep-rows", daemon=True)
     thread.start()
     try:
@@ -80,15 +80,15 @@ def rows_as_they_finish(sweep: Sweep, todo: Sequence[Row], workers: int) -> Iter
 
 
 class _Watcher:
-    def __init__(self, sweep: Sweep, todo: Sequence[Row], workers: int) -> None:
+    def __init__(self, sweep: Sweep, todo: Sequence[Row]) -> None:
         self.ended = threading.Event()
         self._sweep = sweep
         self._waiting = {row.point.id: row for row in todo}
         self._built: set[str] = set()
         self._total = len(sweep.rows) - len(sweep.of_status(Status.skipped))
-        self._num_todo = len(todo)
-        self._workers = workers
         self._began_s = time.monotonic()
+        self._finished = 0
+        """Since `_began_s`."""
 
     def watch(self) -> None:
         """Until `ended` is set, and once more."""
@@ -101,12 +101,14 @@ class _Watcher:
                     self._say_built(found)
                 elif found is not None:
                     del self._waiting[row.point.id]
+                    self._finished += 1
                     self._say(found)
 
     def _say_built(self, row: Row) -> None:
         """It is built and evaluated, and still to be timed."""
         if row.point.id not in self._built:
             self._built.add(row.point.id)
+            self._began_s, self._finished = time.monotonic(), 0  # what is left takes other times
             _log.info("%s: built in %s", _name(row), show_seconds(row.seconds or 0.0))
 
     def _say(self, row: Row) -> None:
@@ -120,12 +122,11 @@ class _Watcher:
             _log.info("%s: %s%s", head, figures_text(row), self._left())
 
     def _left(self) -> str:
-        """From the mean of what has finished in this run."""
-        if not self._waiting:
+        """From the pace at which rows of this run finish."""
+        if not self._waiting or not self._finished:
             return ""
-        finished = self._num_todo - len(self._waiting)
-        seconds = (time.monotonic() - self._began_s) / finished * len(self._waiting)
-        return f"; about {_duration(seconds)} left"
+        seconds = (time.monotonic() - self._began_s) / self._finished * len(self._waiting)
+        return f"; about {duration(seconds)} left"
 
 
 def figures_text(row: Row) -> str:
@@ -143,7 +144,8 @@ def figures_text(row: Row) -> str:
     return ", ".join(parts) or "done"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `1.5 h`."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

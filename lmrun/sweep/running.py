@@ -40,7 +40,6 @@ from lmrun.sweep.rows import (
 )
 
 LOCK = "running.lock"
-POLL_S = 0.2
 _DONE = (Status.ok, Status.gate_failed)
 _ATTEMPTS = 2
 """A point whose worker died this often is given up."""
@@ -94,7 +93,7 @@ def run(request: Request, looked: Looked, store: Store) -> Sweep:
         todo = [row for row in sweep.rows if row.status is Status.waiting]
         narration.begin(sweep, planned, len(todo))
         try:
-            with narration.rows_as_they_finish(sweep, todo, launcher.workers or 1):
+            with narration.rows_as_they_finish(sweep, todo):
                 _run_all(sweep, todo, launcher, request)
         except KeyboardInterrupt:
             narration.stopped(read_sweep(folder))
