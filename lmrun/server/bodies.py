@@ -42,12 +42,10 @@ _CHAT_NOT_BUILT: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
     "function_call": ("none",),
     "functions": (),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "prediction": (),
     "reasoning_effort": ("none",),
     "response_format": ({"type": "text"},),
-    "top_logprobs": (0,),
     "verbosity": ("medium",),
     "web_search_options": (),
 }
@@ -205,6 +203,13 @@ class ChatBody(_Sampling):
     tools: list[Tool] | None = None
     tool_choice: Annotated[Literal["auto", "none"] | None, BeforeValidator(_tool_choice)] = None
     parallel_tool_calls: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_LOGPROBS, description="with `logprobs`")
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """Alternatives that are told beside each token; None: no log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def offered(self) -> tuple[Tool, ...]:
@@ -221,6 +226,11 @@ class CompletionBody(_Sampling):
     logprobs: Annotated[int | None, BeforeValidator(_logprobs)] = Field(
         None, description="of each token, and of so many alternatives; of the prompt's with `echo`"
     )
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """Alternatives that are told beside each token; None: no log-probabilities."""
+        return self.logprobs
 
 
 class TokenizeBody(_Strict):
@@ -259,7 +269,10 @@ def parse_chat(data: bytes) -> ChatBody:
             _message(message, f"messages[{index}].") if isinstance(message, dict) else message
             for index, message in enumerate(messages)
         ]
-    return _validate(ChatBody, document)
+    body = _validate(ChatBody, document)
+    if body.top_logprobs and not body.logprobs:
+        raise invalid("top_logprobs", "only legal together with logprobs: true.")
+    return body
 
 
 def parse_completion(data: bytes) -> CompletionBody:

@@ -5,7 +5,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +18,7 @@ from lmrun.models.tools import turn_for_template
 from lmrun.server.bodies import ChatBody, parse_chat
 from lmrun.server.errors import ApiError, invalid
 from lmrun.server.frame import Frame, check, read_body
+from lmrun.server.logprobs import TokenLogprob, chat_logprobs, of_delta
 from lmrun.server.replies import EventStream, WatchedReply
 from lmrun.server.service import Completion, Service
 from lmrun.server.tools import for_template
@@ -89,6 +90,26 @@ class _Turn:
     completion: Completion
     tool_format: ToolFormat | None
     is_single_call: bool
+    tokens: list[TokenLogprob] = field(default_factory=list)
+    """Of what was not taken yet, where log-probabilities were asked for."""
+
+    def take_logprobs(self) -> dict[str, Any] | None:
+        """``logprobs`` of the tokens since the last time; None where there are none."""
+        if self.completion.sampling.logprobs is None:
+            return None
+        taken = chat_logprobs(self.service.tokenizer, self.tokens)
+        self.tokens.clear()
+        return taken
+
+    def _add(self, delta: TextDelta) -> None:
+        sampling = self.completion.sampling
+        if sampling.logprobs is None:
+            return
+        tokens = of_delta(delta, [0] * len(delta.token_ids))
+        if delta.finish_reason == "stop" and tokens[-1:]:
+            is_end = tokens[-1].token_id in sampling.stop_token_ids
+            tokens = tokens[:-1] if is_end else tokens  # it is no part of the content
+        self.tokens.extend(tokens)
 
     async def parts(self, frame: Frame) -> AsyncGenerator[str | ToolCall | None, None]:
         """Text and calls as they are complete; None first, once the model has begun.
@@ -102,6 +123,7 @@ class _Turn:
                 if is_first:
                     yield None
                     is_first = False
+                self._add(delta)
                 for part in _split(calls, delta):
                     yield part
                     if isinstance(part, ToolCall) and self.is_single_call:
@@ -133,13 +155,14 @@ async def _document(turn: _Turn, frame: Frame) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
     if calls:
         message |= {"content": content or None, "tool_calls": calls}
-    choice = {"index": 0, "message": message, "logprobs": None}
+    choice = {"index": 0, "message": message, "logprobs": turn.take_logprobs()}
     return frame.document([{**choice, "finish_reason": frame.finish_reason}])
 
 
 async def _events(turn: _Turn, frame: Frame) -> AsyncGenerator[dict[str, Any], None]:
     def choice(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
-        return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        logprobs = turn.take_logprobs() if turn.tokens else None
+        return {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
 
     num_calls = 0
     with turn.service.admit(1):

@@ -1,6 +1,6 @@
 """Log-probabilities as OpenAI writes them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ class TokenLogprob:
     """The most probable tokens at its place; None with ``logprob``."""
 
 
-def of_delta(delta: TextDelta, offsets: Iterable[int]) -> list[TokenLogprob]:
-    """The tokens of a delta; no offset per token is more than was given."""
+def of_delta(delta: TextDelta, offsets: Sequence[int]) -> list[TokenLogprob]:
+    """The tokens of a delta, for which log-probabilities were asked; an offset each."""
     rows = zip(delta.token_ids, offsets, delta.logprobs, delta.top_logprobs, strict=True)
     return [TokenLogprob(*row) for row in rows]
 
@@ -41,6 +41,29 @@ def completion_logprobs(
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [_top(tokenizer, token) for token in tokens] if has_top else None,
         "text_offset": [token.offset for token in tokens],
+    }
+
+
+def chat_logprobs(tokenizer: Tokenizer, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """``logprobs`` of a choice of /v1/chat/completions, or of a part of one in a stream."""
+    content = [
+        {
+            **_entry(tokenizer, token.token_id, token.logprob),
+            "top_logprobs": [
+                _entry(tokenizer, *one)
+                for one in sorted((token.top or {}).items(), key=lambda one: -one[1])
+            ],
+        }
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _entry(tokenizer: Tokenizer, token_id: int, logprob: float | None) -> dict[str, Any]:
+    return {
+        "token": spelled(tokenizer, token_id),
+        "logprob": logprob,
+        "bytes": list(tokenizer.token_bytes(token_id)) or None,
     }
 
 

@@ -195,7 +195,7 @@ class Service:
                 min_tokens=body.min_tokens or 0,
                 stop_token_ids=() if body.ignore_eos else self.tokenizer.stop_token_ids,
                 logit_bias=self._logit_bias(body.logit_bias or {}),
-                logprobs=body.logprobs if isinstance(body, CompletionBody) else None,
+                logprobs=body.num_logprobs,
             ),
             stop=body.stop,
             is_turn=isinstance(body, ChatBody),

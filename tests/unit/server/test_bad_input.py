@@ -98,7 +98,6 @@ CHAT_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
     "frequency_penalty": ([0, 0.0, None], [0.5]),
     "function_call": (["none"], ["auto"]),
     "functions": ([[]], [[{"name": "f"}]]),
-    "logprobs": ([False, None], [True]),
     "min_p": ([0], [0.1]),
     "modalities": ([["text"]], [["text", "audio"]]),
     "n": ([1, None], [2, 0, True]),
@@ -109,7 +108,6 @@ CHAT_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
     "response_format": ([{"type": "text"}, {}], [{"type": "json_object"}]),
     "service_tier": (["auto"], ["flex"]),
     "store": ([False], [True]),
-    "top_logprobs": ([0], [2]),
     "web_search_options": ([{}], [{"search_context_size": "low"}]),
 }
 PLAIN_NOT_BUILT: dict[str, tuple[list[Any], list[Any]]] = {
@@ -179,6 +177,24 @@ def test_what_echo_and_logprobs_refuse_names_what_is_legal(
     deployment: Any, changes: dict[str, Any], message: str
 ) -> None:
     error = error_of(post(deployment, "completions", PLAIN | changes), 400)
+    assert error["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"top_logprobs": 2}, "top_logprobs: only legal together with logprobs: true."),
+        (
+            {"logprobs": True, "top_logprobs": 21},
+            "top_logprobs: expected less than or equal to 20, got 21.",
+        ),
+        ({"logprobs": 1}, "logprobs: expected a valid boolean, got 1."),
+    ],
+)
+def test_what_logprobs_of_a_chat_refuse_names_what_is_legal(
+    deployment: Any, changes: dict[str, Any], message: str
+) -> None:
+    error = error_of(post(deployment, "chat/completions", CHAT | changes), 400)
     assert error["message"] == message
 
 

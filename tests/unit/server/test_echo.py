@@ -260,3 +260,57 @@ def test_a_client_that_leaves_ends_its_scoring(deployment: Any) -> None:
         time.sleep(0.05)
     assert deployment.metric("lmrun_kv_blocks_used") == 0
     assert deployment.metric("lmrun_requests_waiting") == 0
+
+
+def test_a_chat_tells_the_logprobs_of_its_content(deployment: Any, tokenizer: Tokenizer) -> None:
+    asked: dict[str, Any] = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": 24,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 3,
+    }
+    client = deployment.openai
+    whole = client.chat.completions.create(**asked).choices[0]
+    content = whole.logprobs.content
+    assert whole.logprobs.refusal is None
+    assert len(content) == 24
+    spelled = b"".join(bytes(token.bytes or ()) for token in content)
+    assert spelled.decode(errors="replace") == whole.message.content
+    for token in content:
+        assert len(token.top_logprobs) == 3
+        best = [one.logprob for one in token.top_logprobs]
+        assert best == sorted(best, reverse=True)
+        first = token.top_logprobs[0]
+        assert (token.token, token.bytes, token.logprob) == (
+            *(first.token, first.bytes, first.logprob),
+        )
+    chunks = list(client.chat.completions.create(stream=True, **asked))
+    parts = [c.choices[0].logprobs for c in chunks]
+    streamed = [token for part in parts if part for token in part.content]
+    assert streamed == content
+    without = client.chat.completions.create(**(asked | {"top_logprobs": None})).choices[0]
+    assert [token.top_logprobs for token in without.logprobs.content] == [[]] * 24
+    prompt = "<|bos|><|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+    plain = choice(
+        deployment,
+        prompt=tokenizer.encode(prompt, add_special_tokens=False),
+        max_tokens=24,
+        temperature=0,
+        logprobs=0,
+    )
+    assert [token.logprob for token in content] == plain["logprobs"]["token_logprobs"]
+
+
+def test_the_token_that_ends_a_chat_is_no_content(deployment: Any) -> None:
+    answer = deployment.openai.chat.completions.create(
+        model="tiny",
+        messages=[{"role": "user", "content": "hello"}],
+        max_tokens=24,
+        temperature=0,
+        logprobs=True,
+        logit_bias={"259": 100},
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].logprobs.content == []
