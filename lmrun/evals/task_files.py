@@ -155,6 +155,8 @@ def _exact(line: Line, kind: _Format) -> Item:
 
 def _arc(line: Line, kind: _Format) -> Item:
     question = line.fields["question"]
+    if not isinstance(question, dict):
+        line.refuse(f"question to be an object, got {question!r}", kind.legal)
     stem, given = question.get("stem"), question.get("choices")
     if not isinstance(stem, str) or not stem.strip():
         line.refuse(f"question.stem to be a text that is not empty, got {stem!r}", kind.legal)

@@ -53,15 +53,16 @@ def special_prefix(tokenizer: Tokenizer) -> list[int]:
 
 
 def encode_pair(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[list[int], int]:
-    """Token ids of both together, and how many of them are the context's.
+    """Token ids of both, and how many of them are the context's.
 
     As `_encode_pair`: spaces at the end of the context go to the continuation; the continuation is
-    what the tokens of the whole have beyond as many as the context alone has.
+    what the tokens of the whole text have beyond as many as those of the context alone, and stands
+    behind the latter even where a token of the whole would join the two.
     """
-    bare = context.rstrip()
     prefix = special_prefix(tokenizer)
+    start = prefix + tokenizer.encode(context.rstrip(), add_special_tokens=False)
     whole = prefix + tokenizer.encode(context + continuation, add_special_tokens=False)
-    return whole, len(prefix) + len(tokenizer.encode(bare, add_special_tokens=False))
+    return start + whole[len(start) :], len(start)
 
 
 @dataclass(frozen=True)
