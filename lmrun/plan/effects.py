@@ -16,6 +16,8 @@ EXTERNAL_KEYS: Mapping[str, tuple[str, ...]] = {
     "template": ("model.chat_template",),
 }
 """External input of a stage → the keys that say which one it is."""
+CLASS_KEYS = ("backend.isa",)
+"""They stand in the numeric class of the stages that run the engine."""
 FETCHING_KEYS = ("model.hub_token", "model.hub_offline")
 """They say how a checkpoint is fetched, not which."""
 PLANNING_GROUPS = ("device",)
@@ -40,7 +42,8 @@ def stages_changed(key: str) -> tuple[str, ...]:
     for stage in STAGES:
         inputs = (name for name in stage.inputs if name in changed)
         external = (name for name in stage.inputs if key in EXTERNAL_KEYS.get(name, ()))
-        if key in stage.config_keys or any(inputs) or any(external):
+        by_class = stage.is_by_engine and key in CLASS_KEYS
+        if key in stage.config_keys or any(inputs) or any(external) or by_class:
             changed.append(stage.name)
     return tuple(changed)
 

@@ -77,7 +77,7 @@ def find_evaluation(run: RunConfig, source: Source) -> Evaluation | None:
     if reads.data is not None and asked.window > longest:
         raise PlanError(
             f"evaluate.window={asked.window}: must be at most {longest}, the context of this"
-            " deployment."
+            f" deployment. Write evaluate.window={longest}, or raise backend.context_length."
         )
     companions = [(f"tasks.{name}", path) for name, path in reads.tasks.items()]
     companions += [("tools", reads.tools)] if reads.tools is not None else []

@@ -39,7 +39,7 @@ def test_every_value_of_a_key_is_shown_in_the_order_of_merging(
         "  means    bits of a stored key or value element: 16, 8 or 4; 32 to compare with a"
         " reference\n"
         "  legal    one of 4, 8, 16 or 32\n"
-        "  changes  launch only\n"
+        "  changes  launch, evaluate\n"
     )
 
 
@@ -65,7 +65,7 @@ def test_a_group_shows_who_chose_its_option_and_what_each_key_is(
         "  key              value   set by                             "
         "               changes\n"
         "  bits             4       lmrun:configs/kv/kv4.yaml:2, beats "
-        "16 (default)   launch only\n"
+        "16 (default)   launch, evaluate\n"
         "  memory_ratio     0.8     default                            "
         "               launch only\n"
         "  memory           auto    default                            "

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.store import Store
 from lmrun.config import compose, keys
 from lmrun.plan.effects import effect, stages_changed
 from lmrun.plan.planner import make_plan
 
-BASE = ["quant=awq_w4_g128"]
+BASE = ["quant=awq_w4_g128", "evaluate=quick"]
+"""With every stage that there is."""
 OTHER: dict[str, Any] = {
     "model.path": "builtin:random-llama-1b",
     "model.served_name": "other",
@@ -19,7 +21,7 @@ OTHER: dict[str, Any] = {
     "backend.threads": 1,
     "backend.max_num_seqs": 4,
     "backend.max_batch_tokens": 64,
-    "backend.context_length": 128,
+    "backend.context_length": 512,
     "quant.method": "rtn",
     "quant.group_size": 64,
     "quant.skip": "[layers.0.mlp.down_proj]",
@@ -39,11 +41,28 @@ OTHER: dict[str, Any] = {
     "frontend.drain_s": 1,
     "frontend.api_keys": "['${oc.env:KEY}']",
     "parallel.replicas": 2,
+    "evaluate.data": str(Path(__file__).with_name("held_out.txt")),
+    "evaluate.window": 64,
+    "evaluate.max_tokens": 2000,
+    "evaluate.kl_tokens": 100,
+    "evaluate.tasks.words": str(Path(__file__).with_name("words.jsonl")),
+    "evaluate.task_limit": 3,
+    "evaluate.tools": str(Path(__file__).with_name("words.jsonl")),
+    "evaluate.max_ppl": 100,
+    "evaluate.max_ppl_ratio": 1.1,
+    "evaluate.max_kl": 0.1,
+    "evaluate.min_top1": 0.9,
+    "evaluate.min_tool_accuracy": 0.5,
+    "evaluate.tolerance": 0.1,
+    "bench.requests": 3,
+    "bench.concurrency": "[2]",
 }
 
 
 def _fingerprints(overrides: list[str], home: Path) -> dict[str, str | None]:
-    return {s.name: s.fingerprint for s in make_plan(compose(overrides), Store(home)).stages}
+    store, composed = Store(home), compose(overrides)
+    DigestCache(home).hash_files(make_plan(composed, store).unhashed)
+    return {stage.name: stage.fingerprint for stage in make_plan(composed, store).stages}
 
 
 @pytest.mark.parametrize("key", OTHER)
@@ -67,10 +86,16 @@ def test_a_text_of_ones_own_changes_what_calibration_feeds(tmp_path: Path) -> No
 
 
 def test_the_words_for_it() -> None:
-    assert effect("quant.bits") == "quantize, convert"
-    assert effect("calibration.seed") == "calibrate, quantize, convert"
-    assert effect("model.revision") == "resolve, calibrate, quantize, convert"
-    assert effect("kv.bits") == "launch only"
+    assert effect("quant.bits") == "quantize, convert, evaluate"
+    assert effect("calibration.seed") == "calibrate, quantize, convert, evaluate"
+    assert effect("model.revision") == "resolve, calibrate, quantize, convert, baseline, evaluate"
+    assert effect("kv.bits") == "launch, evaluate"
+    assert effect("backend.threads") == "launch only"
+    assert effect("evaluate.tasks.arc") == "evaluate"
+    assert effect("evaluate.window") == "baseline, evaluate"
+    assert effect("evaluate.min_task_accuracy.arc") == "the gate"
+    assert effect("evaluate.tolerance") == "verify only"
+    assert effect("bench.requests") == "bench only"
     assert effect("device.count") == "plan only"
     assert effect("model.hub_token") == "how the checkpoint is fetched"
     assert all(effect(key) for key in keys.table())

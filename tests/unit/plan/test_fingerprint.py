@@ -13,10 +13,20 @@ from lmrun.plan.fingerprint import (
     fingerprint,
     sample_text_digest,
 )
-from lmrun.plan.stage_specs import BY_NAME, CALIBRATE, CONVERT, QUANTIZE, RESOLVE, STAGES
+from lmrun.plan.stage_specs import (
+    BASELINE,
+    BY_NAME,
+    CALIBRATE,
+    CONVERT,
+    EVALUATE,
+    QUANTIZE,
+    RESOLVE,
+    STAGES,
+)
 
 CLASS = {"device": "cpu", "vendor": "AuthenticAMD", "isa": "avx512", "torch": "2.9.0"}
 A, B = "a" * 64, "b" * 64
+ENGINE = {"device": "cpu", "cpu": "avx512", "isa": "avx512", "engine": A}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +36,8 @@ A, B = "a" * 64, "b" * 64
         (CALIBRATE, {"resolve": A, "text": B}, CLASS, "db2615a3dfcd7f3b"),
         (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "208d579b55053240"),
         (CONVERT, {"resolve": A, "quantize": B}, None, "4ec33598df4d2089"),
+        (BASELINE, {"resolve": A, "evaluation_text": B}, ENGINE, "a887dd8cd02877e7"),
+        (EVALUATE, {"convert": A, "baseline": B}, ENGINE, "4e077a207c56c403"),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -85,12 +97,14 @@ def test_declared_keys_exist_and_no_stage_reads_a_path() -> None:
             group, _, name = key.partition(".")
             assert group in groups
             assert hasattr(getattr(run, group), name)
-            assert key not in ("model.path", "calibration.data")
+            assert key not in ("model.path", "calibration.data", "evaluate.data", "evaluate.tools")
 
 
 def test_stages_read_only_earlier_stages_or_the_outside() -> None:
-    seen = {"checkpoint", "text"}
+    seen = {"checkpoint", "text", "workspace", "evaluation_text", "tasks", "tools"}
+    seen |= {"template", "reference"}
     for stage in STAGES:
         assert set(stage.inputs) <= seen
         seen.add(stage.name)
-    assert list(BY_NAME) == ["resolve", "calibrate", "quantize", "convert"]
+    names = ["resolve", "calibrate", "quantize", "convert", "baseline", "evaluate"]
+    assert list(BY_NAME) == names

@@ -1,0 +1,183 @@
+"""Baseline and evaluate: through the engine, kept part by part, the same bytes each time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from lmrun.evals import report
+from lmrun.evals import run as evals
+from lmrun.plan import gate, quality
+from lmrun.plan.plan import Action
+from lmrun.stages import runner
+from lmrun.stages.runner import ALL, build
+from unit.stages.projects import Project
+
+HELD_OUT = "The teacher counted the stones while a quiet boat crossed the river. " * 40
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """A text, a task of choices, and short windows."""
+    (tmp_path / "held_out.txt").write_text(HELD_OUT)
+    items = [
+        {"prompt": "A boat crossed the quiet", "choices": ["river", "teacher"], "answer": 0},
+        {"prompt": "The teacher counted 12", "choices": ["boats", "stones"], "answer": 1},
+    ]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    return [
+        f"evaluate.data={tmp_path / 'held_out.txt'}",
+        f"evaluate.tasks.own={tmp_path / 'own.jsonl'}",
+        "evaluate.window=32",
+        "evaluate.max_tokens=310",
+        "evaluate.kl_tokens=62",
+        "quant.method=rtn",
+    ]
+
+
+def _evaluate(project: Project, words: list[str]) -> dict[str, Any]:
+    build(project.plan(*words), project.store, goal=ALL)
+    document = quality.of(project.plan(*words), project.store)
+    assert document is not None
+    return document
+
+
+def test_the_report_holds_figures_of_text_and_tasks(project: Project, words: list[str]) -> None:
+    document = _evaluate(project, words)
+    jsonschema.Draft202012Validator(report.SCHEMA).validate(document)
+    assert set(gate.figures(document)) == {"ppl", "ppl_ratio", "kl", "top1", "task.own"}
+    assert document["kl"] > 0
+    assert document["protocol"]["tokens"] == 310
+    assert document["protocol"]["kl_tokens"] == 62
+    assert document["seconds"] == {}
+    fields = project.artifact("evaluate", *words).manifest.fields
+    assert set(fields.metrics["seconds"]) == {"text", "tasks.own"}
+    assert fields.metrics["settings"]["quant.method"] == "rtn"
+    assert fields.numeric_class is not None
+    assert set(fields.numeric_class) == {"device", "cpu", "isa", "engine"}
+    assert all(stage.action is Action.cached for stage in project.plan(*words).stages)
+
+
+def test_the_model_against_itself_differs_by_nothing(project: Project, words: list[str]) -> None:
+    document = _evaluate(project, [*words, "quant.method=none"])
+    assert (document["ppl_ratio"], document["top1"]) == (1.0, 1.0)
+    assert document["kl"] == pytest.approx(0, abs=1e-5)
+    # one workspace serves the deployment and its baseline
+    assert len(project.store.manifests("convert")) == 1
+
+
+def test_the_baseline_is_computed_once_and_shares_the_unquantized_workspace(
+    project: Project, words: list[str]
+) -> None:
+    _evaluate(project, words)
+    _evaluate(project, [*words, "quant.skip=[layers.0.mlp.down_proj]"])
+    document = _evaluate(project, [*words, "kv.bits=4"])
+    assert document["engine"]["kv_bits"] == 4
+    assert document["baseline"]["engine"]["kv_bits"] == 16
+    counts = {name: len(project.store.manifests(name)) for name in ("baseline", "evaluate")}
+    assert counts == {"baseline": 1, "evaluate": 3}
+    stamps = [path.stat().st_mtime_ns for path in _converted(project)]
+    build(project.plan(*words, "quant.method=none"), project.store)
+    assert [path.stat().st_mtime_ns for path in _converted(project)] == stamps
+
+
+def _converted(project: Project) -> list[Path]:
+    return sorted((project.store.home / "artifacts/convert").glob("*/rank-0.safetensors"))
+
+
+def test_the_goal_of_a_launch_evaluates_nothing(project: Project, words: list[str]) -> None:
+    workspace = build(project.plan(*words), project.store)
+    assert (workspace / "model.json").is_file()
+    assert project.store.manifests("baseline") == []
+    assert project.store.manifests("evaluate") == []
+
+
+def test_equal_engines_write_equal_bytes(
+    project: Project, words: list[str], tmp_path: Path
+) -> None:
+    _evaluate(project, words)
+    first = _bytes(project, words)
+    other = Project(project.model, project.text, type(project.store)(tmp_path / "elsewhere"))
+    _evaluate(other, [*words, "backend.threads=1", "backend.max_batch_tokens=64"])
+    assert _bytes(other, words) == first
+    assert {"report.json", "rows.npy", "logprobs.npy", "tasks.own.jsonl"} <= set(first)
+
+
+def _bytes(project: Project, words: list[str]) -> dict[str, str]:
+    return {
+        name: record.sha256
+        for stage in ("baseline", "evaluate")
+        for name, record in project.artifact(stage, *words).manifest.files.items()
+    }
+
+
+def test_a_killed_evaluation_goes_on_with_the_part_that_is_not_done(
+    project: Project, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _evaluate(project, words)
+    for artifact in (project.artifact("evaluate", *words),):
+        for path in artifact.path.iterdir():
+            path.unlink()
+        artifact.path.rmdir()
+    seen: list[tuple[bool, list[str]]] = []
+    evaluate = evals.evaluate
+
+    def dying(*arguments: Any, **named: Any) -> Any:
+        asked = arguments[1]
+        seen.append((asked.data is not None, list(asked.tasks)))
+        if asked.tasks and len(seen) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **named)
+
+    monkeypatch.setattr(evals, "evaluate", dying)
+    with pytest.raises(KeyboardInterrupt):
+        build(project.plan(*words), project.store, goal=ALL)
+    assert quality.of(project.plan(*words), project.store) is None
+    assert _evaluate(project, words) == whole
+    assert seen == [(True, []), (False, ["own"]), (False, ["own"])]
+
+
+def test_a_task_file_that_cannot_be_read_is_refused_before_anything_is_scored(
+    project: Project, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.jsonl").write_text("no JSON\n")
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("scored")
+
+    monkeypatch.setattr(evals, "evaluate", never)
+    with pytest.raises(runner.LmrunError, match=r"own.jsonl"):
+        build(project.plan(*words), project.store, goal=ALL)
+
+
+def test_a_workspace_is_evaluated_by_the_digests_of_its_files(
+    project: Project, words: list[str]
+) -> None:
+    workspace = build(project.plan(*words), project.store)
+    served = [*words, f"model.path={workspace}", "quant.method=none"]
+    plan = project.plan(*served)
+    assert [stage.name for stage in plan.stages] == ["evaluate"]
+    assert any(note.startswith("evaluate: the model is a workspace") for note in plan.notes)
+    document = _evaluate(project, served)
+    assert set(gate.figures(document)) == {"ppl", "task.own"}
+    stage = project.plan(*served).stage("evaluate")
+    assert stage is not None
+    assert {"model.json", "rank-0.safetensors", "tokenizer.json"} <= set(stage.inputs)
+
+
+def test_figures_never_move(project: Project, words: list[str]) -> None:
+    """A change here needs a higher code version of baseline or evaluate in `stage_specs`.
+
+    On the generic kernels, which compute the same everywhere but for the last digits.
+    """
+    document = _evaluate(project, [*words, "kv.bits=4", "backend.isa=generic"])
+    found = {name: f"{value:.4g}" for name, value in gate.figures(document).items()}
+    assert found == {
+        "ppl": "506.3",
+        "ppl_ratio": "0.943",
+        "kl": "0.1483",
+        "top1": "0.4516",
+        "task.own": "0.5",
+    }
