@@ -25,18 +25,12 @@ def lock_file() -> Path:
 def timed(what: str = "bench") -> Iterator[None]:
     """Hold the machine for a timed run; wait, and say so, while another run of this user has it.
 
-    Within one process it may be entered again. The kernel drops it when the process ends, however.
+    One thread may enter it again. The kernel lets go when the process ends, however it does.
+    Raises `StageError` where there is no place for the lock.
     """
     file = lock_file()
     try:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        lock = FileLock(file, is_singleton=True)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            _log.warning("%s: %s has the machine; waiting for its end", what, _holder(file))
-            lock.acquire()
-            _log.info("%s: the machine is free", what)
+        lock = _acquired(file, what)
     except OSError as error:
         raise StageError(
             f"{file}: cannot be locked: {error.strerror}. Timed runs need it to keep apart."
@@ -48,6 +42,26 @@ def timed(what: str = "bench") -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _acquired(file: Path, what: str) -> FileLock:
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    if _owner(file.parent) != os.getuid():
+        raise StageError(
+            f"{file.parent}: belongs to another user. Timed runs need it to keep apart; remove it."
+        )
+    lock = FileLock(file, is_singleton=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        _log.warning("%s: %s has the machine; waiting for its end", what, _holder(file))
+        lock.acquire()
+        _log.info("%s: the machine is free", what)
+    return lock
+
+
+def _owner(folder: Path) -> int:
+    return folder.lstat().st_uid
 
 
 def _holder(file: Path) -> str:

@@ -57,8 +57,7 @@ class Run:
             if trace is None:
                 self._levels()
             else:
-                fitted = trace.within(self._subject.context_length)
-                self._trace = fitted.faster(self._bench.trace_speedup)
+                self._trace = trace.faster(self._bench.trace_speedup)
                 self._replay(self._trace)
         except (StageError, EngineError) as error:
             self.problem = str(error)

@@ -50,20 +50,18 @@ def measure(
     trace file that is none.
     """
     began, started = time.monotonic(), now()
-    trace = check(bench)
+    check(bench, None if plan is None or url is not None else plan.engine.context_length)
     limits: Limits | None = None
     with ExitStack() as stack:
         if url is not None:
             subject = _served(url, api_key, bench.seed)
         elif plan is not None:
-            _check_length(bench, trace, plan.engine.context_length)
             limits = limits_of(plan)
             subject = _own(stack.enter_context(deployed(plan)), bench.seed)
         else:
             raise AssertionError("neither a plan nor a URL")
-        _check_length(bench, trace, subject.context_length)
         run = Run(subject, bench)
-        run.go(trace)
+        run.go(check(bench, subject.context_length))
         memory, ready_s = _memory(subject)
     if limits is not None:
         limits = limits.again()
@@ -90,12 +88,23 @@ def measure(
     return replace(report, figures=figures_of(measured))
 
 
-def check(bench: BenchConfig) -> Trace | None:
-    """The trace, where one is named. Raises `ConfigError` for a load that there is none of."""
+def check(bench: BenchConfig, context_length: int | None = None) -> Trace | None:
+    """The trace, where one is named, cut to the context where its length is known.
+
+    Raises `ConfigError` for a load that there is none of, and `PlanError` where requests are longer
+    than the context.
+    """
     if bench.trace is not None:
-        return read_trace(bench.trace, bench.requests)
+        return read_trace(bench.trace, bench.requests).within(context_length)
     if not bench.concurrency:
         raise ConfigError("bench.concurrency=[]: expected a level, got none. Such as [1,4].")
+    needed = bench.prompt_tokens + bench.output_tokens
+    if context_length is not None and needed > context_length:
+        raise PlanError(
+            f"bench.prompt_tokens={bench.prompt_tokens}: with bench.output_tokens="
+            f"{bench.output_tokens} a request has {needed} tokens, the context {context_length}."
+            " Lower one of them."
+        )
     return None
 
 
@@ -116,16 +125,6 @@ def _own(deployment: Deployment, seed: int) -> Subject:
         Address.of(deployment.url), plan.served_name, asking.BEST, Prompts(vocabulary, seed)
     )
     return Subject(asker, plan.engine.context_length, deployment)
-
-
-def _check_length(bench: BenchConfig, trace: Trace | None, context_length: int | None) -> None:
-    needed = bench.prompt_tokens + bench.output_tokens
-    if trace is None and context_length is not None and needed > context_length:
-        raise PlanError(
-            f"bench.prompt_tokens={bench.prompt_tokens}: with bench.output_tokens="
-            f"{bench.output_tokens} a request has {needed} tokens, the context {context_length}."
-            " Lower one of them."
-        )
 
 
 def _memory(subject: Subject) -> tuple[Memory | None, float | None]:

@@ -117,11 +117,9 @@ def _memory(report: BenchReport) -> Iterator[str]:
     if memory is None:
         return
     weights = f", {show_bytes(memory.weights_bytes)} of weights" if memory.weights_bytes else ""
-    kv = f" in {show_bytes(memory.kv_bytes)} of memory" if memory.kv_bytes else ""
-    yield (
-        f"memory    engine process {show_bytes(memory.peak_rss_bytes)} at its peak{weights};"
-        f" {memory.peak_kv_blocks} of {memory.kv_blocks} KV blocks{kv}"
-    )
+    kv = f", {show_bytes(memory.kv_bytes)} touched" if memory.kv_bytes else ""
+    yield f"memory    engine process {show_bytes(memory.peak_rss_bytes)} at its peak{weights}"
+    yield f"          {memory.peak_kv_blocks} of {memory.kv_blocks} KV blocks held at once{kv}"
 
 
 def _ceilings(report: BenchReport) -> Iterator[str]:
@@ -129,9 +127,8 @@ def _ceilings(report: BenchReport) -> Iterator[str]:
     if rates is None:
         return
     yield (
-        f"ceilings  {rates.source}, {rates.measured_at}: reads"
-        f" {show_count(rates.read_bytes_per_s, 'B/s')}, computes"
-        f" {show_count(rates.flops_per_s, 'FLOP/s')} in fp32"
+        f"ceilings  {rates.source}, {rates.measured_at}:"
+        f" {show_count(rates.read_bytes_per_s, 'B/s')}, {show_count(rates.flops_per_s, 'FLOP/s')}"
     )
     for load in report.loads:
         for bound in load.bounds:

@@ -9,11 +9,11 @@ from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.bench import startup
 from lmrun.cli import flags, server_flags
-from lmrun.config import Composed, compose
+from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy.building import build
 from lmrun.errors import ExitStatus, PlanError, StageError, UsageError
-from lmrun.plan.plan import Plan
+from lmrun.plan.planner import make_plan
 
 FLAGS = {"--runs": True, "--json": False, **server_flags.FLAGS}
 STARTUP = "startup"
@@ -53,22 +53,22 @@ def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:
         server_flags.check_url(url)
         _refuse_settings(overrides)
     composed = compose(overrides)
+    bench, key = composed.run.bench, server_flags.key_of(given)
     with located(composed):
-        check(composed.run.bench)
-    plan = None if url is not None else _built(composed)
-    with timed("lmrun bench"):
-        report = measure(plan, composed.run.bench, url=url, api_key=server_flags.key_of(given))
+        check(bench)
+        plan = None
+        if url is None:
+            store = Store(env.home())
+            check(bench, make_plan(composed, store).engine.context_length)
+            plan = build(composed, store)
+        with timed("lmrun bench"):
+            report = measure(plan, bench, url=url, api_key=key)
     if "--json" not in given:
         sys.stdout.write(report_text(report) + "\n\n")
     sys.stdout.write(json.dumps(report.to_json()) + "\n")
     if report.problem is not None:
         raise StageError(report.problem)
     return ExitStatus.OK
-
-
-def _built(composed: Composed) -> Plan:
-    with located(composed):
-        return build(composed, Store(env.home()))
 
 
 def _refuse_settings(overrides: list[str]) -> None:

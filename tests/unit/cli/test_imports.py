@@ -72,11 +72,6 @@ def test_bench_startup_prints_cpu_time_and_imports_and_ends_in_json(
     ("argv", "status", "message"),
     [
         (
-            ["bench"],
-            ExitStatus.USAGE,
-            "bench: expected what to time, got nothing. Write lmrun bench startup.",
-        ),
-        (
             ["bench", "decode"],
             ExitStatus.REFUSED,
             "bench decode: not built yet. lmrun bench startup is.",
