@@ -109,9 +109,12 @@ STORIES = (
     [
         Case(("model=demo", "quant=rtn"), "model=demo,max_length=2048"),
         Case(("model.path={data}/models/stories3m", "quant=none"), STORIES),
-        Case(("model.path={data}/models/stories3m", "quant=rtn", "kv=kv8"), STORIES),
+        Case(
+            ("model.path={data}/models/stories3m", "quant=rtn", "quant.group_size=64", "kv=kv8"),
+            STORIES,
+        ),
     ],
-    ids=["demo, its tokenizer asked for over HTTP", "stories3m", "stories3m in 4 bits, KV in 8"],
+    ids=["demo-tokenized-by-the-server", "stories3m", "stories3m-w4-kv8"],
 )
 def test_lm_eval_finds_what_our_evaluation_finds(
     python: Path, start: Starter, test_data: Path, tmp_path: Path, case: Case
