@@ -83,7 +83,7 @@ def _bounds(
             expected=expected,
             why=_why(prompt),
         )
-    if load.itl_ms is not None:
+    if load.itl_ms is not None and load.itl_ms.mean > 0:  # 0: every answer came in one piece
         value, least = load.itl_ms.mean, 1e3 * _floor(step)
         yield Bound(
             figure="itl_ms",
