@@ -21,10 +21,11 @@ class StepOutput:
     """Why the request ended with `error`: logits that are not finite."""
     num_cached_tokens: int
     scores: npt.NDArray[np.float32] | None
-    """On the last output of `score`: log-probability of each next token, [len(tokens) - 1]."""
+    """On the last output of `score`: log-probability of each next token, from the first that is
+    told, [len(tokens) - 1 - first]."""
     score_top: tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]] | None
     """Beside `scores`, where `top` was asked for: ids and log-probabilities of the best next tokens
-    at each position, both [len(tokens) - 1, top], best first, ties by lowest id."""
+    at each position, both [len(tokens) - 1 - first, top], best first, ties by lowest id."""
     score_rows: npt.NDArray[np.float32] | None
     """Beside `scores`, where `rows` was asked for: log-probabilities [end - begin, V] of every next
     token at positions begin .. end - 1. The memory is this object's own and lives as long."""
@@ -62,13 +63,20 @@ class Engine:
         """Queue a completion. ValueError: prompt empty or too long, id in use, token id or
         parameter out of range. Thread-safe, as are `score` and `abort`."""
     def score(
-        self, id: int, tokens: list[int], *, top: int = 0, rows: tuple[int, int] | None = None
+        self,
+        id: int,
+        tokens: list[int],
+        *,
+        top: int = 0,
+        rows: tuple[int, int] | None = None,
+        first: int = 0,
     ) -> None:
-        """Queue tokens (at least 2) to be scored; never reads or fills the prefix cache.
+        """Queue tokens (at least 2) to be scored.
 
         `top`: how many of the best next tokens are told at each position, 0 to V. `rows`: positions
-        begin .. end - 1 of the len(tokens) - 1 predictions whose whole rows are told. ValueError
-        as for `submit`."""
+        begin .. end - 1 of the len(tokens) - 1 predictions whose whole rows are told. `first`:
+        predictions before it are not told, and what they read may come from the prefix cache; with
+        0 a score neither reads nor fills that. ValueError as for `submit`."""
     def abort(self, id: int) -> None:
         """End a request; unknown ids are ignored. The next `step` reports `abort`."""
     def has_work(self) -> bool: ...

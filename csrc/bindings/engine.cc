@@ -41,9 +41,10 @@ void submit(Engine& engine, int64_t id, std::vector<int32_t> prompt, float tempe
 }
 
 void score(Engine& engine, int64_t id, std::vector<int32_t> tokens, int64_t top,
-           std::optional<std::pair<int64_t, int64_t>> rows) {
+           std::optional<std::pair<int64_t, int64_t>> rows, int64_t first) {
   engine::ScoreDetail detail;
   detail.top = top;
+  detail.first = first;
   if (rows) std::tie(detail.rows_begin, detail.rows_end) = *rows;
   engine.score(id, std::move(tokens), detail);
 }
@@ -143,7 +144,7 @@ void bind_engine(py::module_& module) {
            arg("top_k"), arg("top_p"), arg("seed"), arg("max_tokens"), arg("min_tokens"),
            arg("stop_token_ids"), arg("logit_bias"), arg("logprobs"))
       .def("score", &score, arg("id"), arg("tokens"), py::kw_only(), arg("top") = 0,
-           arg("rows") = py::none())
+           arg("rows") = py::none(), arg("first") = 0)
       .def("abort", &Engine::abort, arg("id"))
       .def("has_work", &Engine::has_work)
       .def("step", &Engine::step, release())

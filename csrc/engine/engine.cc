@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -28,9 +29,10 @@ const workspace::Workspace& populated(const workspace::Workspace& workspace) {
 }
 
 // A preempted score comes here again and keeps what it has.
-void take_memory(Scores* scores, int64_t num_predictions, int64_t vocab_size) {
+void take_memory(Scores* scores, int64_t num_tokens, int64_t vocab_size) {
   if (!scores->logprobs.empty()) return;
   const ScoreDetail& detail = scores->detail;
+  const int64_t num_predictions = num_tokens - 1 - detail.first;
   scores->logprobs.resize(static_cast<size_t>(num_predictions));
   scores->top_ids.resize(static_cast<size_t>(num_predictions * detail.top));
   scores->top_logprobs.resize(scores->top_ids.size());
@@ -134,10 +136,18 @@ void Engine::score(int64_t id, std::vector<int32_t> tokens, const ScoreDetail& d
     throw InvalidArgument(concat("top=", detail.top, ": expected 0 to ", vocab_size(), "."));
   }
   const auto num_predictions = static_cast<int64_t>(tokens.size()) - 1;
+  if (detail.first < 0 || detail.first >= num_predictions) {
+    throw InvalidArgument(
+        concat("first=", detail.first, ": expected one of the ", num_predictions, " predictions."));
+  }
   if (detail.rows_begin < 0 || detail.num_rows() < 0 || detail.rows_end > num_predictions) {
     throw InvalidArgument(concat("rows=(", detail.rows_begin, ", ", detail.rows_end,
                                  "): expected a range inside the ", num_predictions,
                                  " predictions."));
+  }
+  if (detail.num_rows() > 0 && detail.rows_begin < detail.first) {
+    throw InvalidArgument(concat("rows=(", detail.rows_begin, ", ", detail.rows_end,
+                                 "): expected no prediction before first=", detail.first, "."));
   }
   Start start{id, std::move(tokens), {}};
   start.request.kind = RequestKind::kScore;
@@ -221,9 +231,12 @@ void Engine::take_commands(std::vector<Output>* outputs) {
   }
   for (Command& command : commands) {
     if (Start* start = std::get_if<Start>(&command)) {
-      const bool may_reuse_prefix = start->request.kind == RequestKind::kCompletion;
+      int64_t most_reused = std::numeric_limits<int64_t>::max();
+      if (start->request.kind == RequestKind::kScore) {
+        most_reused = start->request.scores.detail.first;
+      }
       requests_.emplace(start->id, std::move(start->request));
-      scheduler_.add(start->id, std::move(start->tokens), may_reuse_prefix);
+      scheduler_.add(start->id, std::move(start->tokens), most_reused > 0, most_reused);
     } else {
       // Twice aborted, or ended by the step before: nothing is left to end.
       const int64_t id = std::get<Abort>(command).id;
@@ -255,19 +268,21 @@ void Engine::prepare(const std::vector<scheduler::Chunk>& chunks) {
   tensors_.clear();
   for (const scheduler::Chunk& chunk : chunks) {
     RowsWanted wanted = RowsWanted::kLast;
+    int64_t first = 0;
     Request& request = requests_.at(chunk.sequence->id);
     switch (request.kind) {
       case RequestKind::kCompletion:
         break;
       case RequestKind::kScore:
         wanted = RowsWanted::kHasNext;
-        take_memory(&request.scores, request.num_prompt_tokens - 1, vocab_size());
+        first = request.scores.detail.first;
+        take_memory(&request.scores, request.num_prompt_tokens, vocab_size());
         break;
       case RequestKind::kLogits:
         wanted = RowsWanted::kAll;
         break;
     }
-    tensors_.add(chunk, wanted);
+    tensors_.add(chunk, wanted, first);
   }
 }
 
@@ -316,13 +331,14 @@ void Engine::score_row(const WantedRow& wanted, const float* logits, Request* re
   Scores& scores = request->scores;
   const ScoreDetail& detail = scores.detail;
   const int64_t position = wanted.position;
+  const int64_t told = position - detail.first;
   float max = 0;
   float log_sum_exp = 0;
   ops_.max_and_log_sum_exp(logits, vocab, &max, &log_sum_exp);
-  scores.logprobs[static_cast<size_t>(position)] =
+  scores.logprobs[static_cast<size_t>(told)] =
       logits[wanted.sequence->tokens[static_cast<size_t>(position + 1)]] - log_sum_exp;
-  int32_t* ids = scores.top_ids.data() + position * detail.top;
-  float* logprobs = scores.top_logprobs.data() + position * detail.top;
+  int32_t* ids = scores.top_ids.data() + told * detail.top;
+  float* logprobs = scores.top_logprobs.data() + told * detail.top;
   scratch->best.find(logits, vocab, detail.top, ids);
   for (int64_t i = 0; i < detail.top; ++i) logprobs[i] = logits[ids[i]] - log_sum_exp;
   if (position >= detail.rows_begin && position < detail.rows_end) {

@@ -25,7 +25,7 @@ void StepTensors::clear() {
   wanted_rows_.clear();
 }
 
-void StepTensors::add(const scheduler::Chunk& chunk, RowsWanted wanted) {
+void StepTensors::add(const scheduler::Chunk& chunk, RowsWanted wanted, int64_t first) {
   scheduler::Sequence* sequence = chunk.sequence;
   const auto first_row = static_cast<int64_t>(ids_.size());
   sequences_.push_back({first_row, chunk.size, chunk.begin, sequence->blocks.data()});
@@ -33,7 +33,7 @@ void StepTensors::add(const scheduler::Chunk& chunk, RowsWanted wanted) {
     const int64_t position = chunk.begin + i;
     ids_.push_back(sequence->tokens[static_cast<size_t>(position)]);
     positions_.push_back(static_cast<int32_t>(position));
-    if (is_wanted(wanted, position, sequence->num_tokens())) {
+    if (position >= first && is_wanted(wanted, position, sequence->num_tokens())) {
       const auto row = static_cast<int32_t>(first_row + i);
       wanted_.push_back({row, sequence, position});
       wanted_rows_.push_back(row);

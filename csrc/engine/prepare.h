@@ -28,8 +28,8 @@ struct WantedRow {
 class StepTensors {
  public:
   void clear();
-  // Rows are in the order of the chunks added.
-  void add(const scheduler::Chunk& chunk, RowsWanted wanted);
+  // Rows are in the order of the chunks added. None before position `first` is wanted.
+  void add(const scheduler::Chunk& chunk, RowsWanted wanted, int64_t first = 0);
 
   // Valid until the next `clear`, while the sequences keep their blocks.
   model::Batch batch() const { return {ids_, positions_, sequences_}; }

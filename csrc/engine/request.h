@@ -23,14 +23,17 @@ enum class RequestKind : uint8_t {
 // What a score tells beside the log-probability of each next token.
 struct ScoreDetail {
   int64_t top = 0;  // most probable next tokens at each position
-  // Positions [rows_begin, rows_end) of the tokens - 1 predictions whose whole rows are told.
+  // Predictions [rows_begin, rows_end) of the tokens - 1 whose whole rows are told, from `first`
+  // on.
   int64_t rows_begin = 0;
   int64_t rows_end = 0;
+  // Predictions before it are not told: what they read may come from the prefix cache.
+  int64_t first = 0;
 
   int64_t num_rows() const { return rows_end - rows_begin; }
 };
 
-// Of n = tokens - 1 predictions, natural logarithms.
+// Of n = tokens - 1 - first predictions, natural logarithms.
 struct Scores {
   std::vector<float> logprobs;  // [n]
   ScoreDetail detail;

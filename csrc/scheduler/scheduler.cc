@@ -22,7 +22,8 @@ Scheduler::Scheduler(const Limits& limits, cache::BlockManager* blocks)
   }
 }
 
-void Scheduler::add(int64_t id, std::vector<int32_t> tokens, bool may_reuse_prefix) {
+void Scheduler::add(int64_t id, std::vector<int32_t> tokens, bool may_reuse_prefix,
+                    int64_t most_reused) {
   LMRUN_CHECK(!tokens.empty(), "scheduler: sequence " << id << " has no tokens");
   LMRUN_CHECK(static_cast<int64_t>(tokens.size()) <= pool_tokens(),
               "scheduler: sequence " << id << " does not fit the pool");
@@ -30,6 +31,7 @@ void Scheduler::add(int64_t id, std::vector<int32_t> tokens, bool may_reuse_pref
   sequence->id = id;
   sequence->tokens = std::move(tokens);
   sequence->uses_prefix_cache = may_reuse_prefix && limits_.prefix_caching;
+  sequence->most_reused = most_reused;
   sequence->arrival_ = next_arrival_++;
   waiting_.push_back(sequence.get());
   const bool is_new = sequences_.emplace(id, std::move(sequence)).second;
@@ -123,7 +125,7 @@ void Scheduler::match_prefix(Sequence* sequence) {
   const int64_t size = blocks_->block_size();
   const std::span<const int32_t> tokens = sequence->tokens;
   // At least one token is computed, for its logits.
-  const int64_t most = (sequence->num_tokens() - 1) / size;
+  const int64_t most = std::min(sequence->num_tokens() - 1, sequence->most_reused) / size;
   for (int64_t i = 0; i < most; ++i) {
     const auto match = blocks_->find(
         sequence->chain_, tokens.subspan(static_cast<size_t>(i * size), static_cast<size_t>(size)));

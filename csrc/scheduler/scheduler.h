@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -24,6 +25,7 @@ struct Sequence {
   int64_t num_computed = 0;            // leading tokens whose KV are in the cache
   std::vector<cache::BlockId> blocks;  // the block table
   bool uses_prefix_cache = false;
+  int64_t most_reused = 0;        // leading tokens that may be taken from there
   int64_t num_cached_tokens = 0;  // of the prompt, found in the cache when first admitted
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
@@ -50,8 +52,10 @@ class Scheduler {
   Scheduler(const Limits& limits, cache::BlockManager* blocks);
 
   // Queues a sequence behind all others. `id` is not in use; `tokens` is not empty and fits the
-  // pool. `may_reuse_prefix` false: neither reads nor fills the prefix cache.
-  void add(int64_t id, std::vector<int32_t> tokens, bool may_reuse_prefix);
+  // pool. `may_reuse_prefix` false: neither reads nor fills the prefix cache. At most `most_reused`
+  // tokens are taken from there; the others are computed, for their logits.
+  void add(int64_t id, std::vector<int32_t> tokens, bool may_reuse_prefix,
+           int64_t most_reused = std::numeric_limits<int64_t>::max());
   // Forgets a sequence, finished or not, and frees its blocks. False where the id is unknown.
   bool remove(int64_t id);
 

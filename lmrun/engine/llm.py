@@ -15,7 +15,14 @@ from lmrun import _engine
 from lmrun.config.schema import BackendConfig, KvConfig
 from lmrun.engine.messages import FinishReason, SamplingParams
 from lmrun.engine.native import build_engine, submit_native, tokens_event
-from lmrun.engine.scoring import ScoreDetail, Scores, may_start, scores_of, start_score
+from lmrun.engine.scoring import (
+    ScoreDetail,
+    ScoreQueue,
+    Scores,
+    requests,
+    scores_of,
+    start_score,
+)
 from lmrun.engine.text import CompletionText
 from lmrun.errors import ConfigError, EngineError, RequestError
 from lmrun.models import chat_template
@@ -207,53 +214,45 @@ class LLM:
         *,
         top: int = 0,
         rows: tuple[int, int] | None = None,
+        first: Iterable[int] | None = None,
     ) -> Iterator[Scores]:
         """The scores of sequences in their order, each as soon as it is there.
 
         ``top``: the most probable tokens at each place. ``rows``: predictions begin to end − 1
-        whose rows of V log-probabilities are told. Sequences are read, and run, a few steps ahead
-        of what is taken, so that rows can be reduced and dropped; no number depends on what else
-        runs. Closing the iterator aborts what is in flight. `RequestError` when a sequence cannot
-        run, `EngineError` naming the model when its logits are not finite.
+        whose rows of V log-probabilities are told. ``first``: for each sequence the first
+        prediction that is told; what it reads then comes from the prefix cache where that has it,
+        so choices after one context, one after another, compute the context once.
+
+        Sequences are read, and run, a few steps ahead of what is taken, so that rows can be reduced
+        and dropped; no number depends on what else runs. Closing the iterator aborts what is in
+        flight. `RequestError` when a sequence cannot run, `EngineError` naming the model when its
+        logits are not finite.
         """
         detail = ScoreDetail(top, rows)
-        waiting = iter(sequences)
-        in_flight: dict[int, int] = {}  # numbers of tokens by id, in order
-        has_more = True
+        waiting = requests(sequences, first)
+        queue = ScoreQueue(waiting, detail, self._settings, self._engine.vocab_size)
         try:
             while True:
-                while has_more and may_start(
-                    self._settings, self._engine.vocab_size, [*in_flight.values()], detail
-                ):
-                    sequence = next(waiting, None)
-                    has_more = sequence is not None
-                    if sequence is not None:
-                        in_flight[self._start_score(sequence, detail)] = len(sequence)
-                if not in_flight:
+                while (request := queue.next()) is not None:
+                    engine_id = self._new_id()
+                    start_score(self._engine, engine_id, request, detail)
+                    self._scores[engine_id] = None
+                    queue.started(engine_id, request)
+                if not queue.in_flight:
                     return
-                first = next(iter(in_flight))
-                while self._scores[first] is None:
+                engine_id = next(iter(queue.in_flight))
+                while (scores := self._scores[engine_id]) is None:
                     self._step()
-                del in_flight[first]
-                yield self._take_score(first)
+                del queue.in_flight[engine_id], self._scores[engine_id]
+                if isinstance(scores, EngineError):
+                    raise scores
+                yield scores
+                del scores  # the caller alone holds the rows
         finally:
-            for engine_id in in_flight:
+            for engine_id in queue.in_flight:
                 if self._scores.pop(engine_id) is None:
                     self._engine.abort(engine_id)
             self._settle()
-
-    def _start_score(self, sequence: Sequence[int], detail: ScoreDetail) -> int:
-        engine_id = self._new_id()
-        start_score(self._engine, engine_id, sequence, detail)
-        self._scores[engine_id] = None
-        return engine_id
-
-    def _take_score(self, engine_id: int) -> Scores:
-        scores = self._scores.pop(engine_id)
-        assert scores is not None
-        if isinstance(scores, EngineError):
-            raise scores
-        return scores
 
     def logits(self, token_ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits [len, V] of a sequence on its own; `EngineError` while others run."""

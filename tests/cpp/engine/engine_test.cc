@@ -91,6 +91,11 @@ Scores scores_of(Engine* engine, int64_t id) {
   return std::move(*scores);
 }
 
+template <typename T>
+std::vector<T> tail_of(const std::vector<T>& values, size_t skipped) {
+  return {values.begin() + static_cast<std::ptrdiff_t>(skipped), values.end()};
+}
+
 // Every number of a score is a difference of a logit and the log-sum-exp, to the bit.
 void check_against_logits(const Scores& scores, const std::vector<float>& logits,
                           const Tokens& tokens, const char* isa) {
@@ -455,6 +460,47 @@ TEST_CASE("a score that is aborted half way gives nothing and leaves nothing") {
   CHECK(engine.stats().used_blocks == 0);
 }
 
+TEST_CASE("a score that begins later tells the same bits, its context from the cache or not") {
+  const Tokens tokens = prompt_of(90, 4);
+  Tokens other = tokens;
+  other.back() = (other.back() + 1) % 40;
+  for (const int64_t bits : {16, 4}) {
+    const Model model(bits == 4);
+    Settings settings = model.settings();
+    settings.kv_bits = bits;
+    Engine alone(settings);
+    alone.score(1, tokens, {2, 70, 89});
+    const Scores expected = scores_of(&alone, 1);
+    for (const int64_t first : {1, 15, 16, 17, 47, 63, 64, 70, 88}) {
+      for (const bool prefix_caching : {false, true}) {
+        settings.prefix_caching = prefix_caching;
+        settings.max_batch_tokens = first % 2 == 0 ? 96 : 13;
+        settings.num_blocks = first == 47 ? 8 : 40;
+        CAPTURE(first);
+        CAPTURE(prefix_caching);
+        Engine engine(settings);
+        engine.score(7, other, {0, 0, 0, first});
+        scores_of(&engine, 7);
+        engine.submit(1, prompt_of(30, 2), greedy(), 20);
+        engine.score(2, tokens, {2, std::max<int64_t>(first, 70), 89, first});
+        const int64_t cached = engine.stats().cached_tokens;
+        const Scores scores = scores_of(&engine, 2);
+        const auto skipped = static_cast<size_t>(first);
+        CHECK(scores.logprobs == tail_of(expected.logprobs, skipped));
+        CHECK(scores.top_ids == tail_of(expected.top_ids, 2 * skipped));
+        CHECK(scores.top_logprobs == tail_of(expected.top_logprobs, 2 * skipped));
+        const auto num_rows = static_cast<size_t>(scores.detail.num_rows());
+        const float* rows = expected.rows.get() + (19 - num_rows) * 40;
+        CHECK(std::memcmp(scores.rows.get(), rows, num_rows * 40 * sizeof(float)) == 0);
+        // Whole blocks of what precedes the first prediction that is told, not one more.
+        const int64_t reused = prefix_caching ? first / 16 * 16 : 0;
+        CHECK(engine.stats().cached_tokens - cached == reused);
+        CHECK(engine.stats().used_blocks == 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("a score that cannot be told is refused when it is submitted") {
   const Model model;
   Engine engine(model.settings());
@@ -466,6 +512,9 @@ TEST_CASE("a score that cannot be told is refused when it is submitted") {
   refuse({0, -1, 2}, "rows=(-1, 2): expected a range inside the 9 predictions.");
   refuse({0, 3, 2}, "rows=(3, 2): expected a range inside the 9 predictions.");
   refuse({0, 0, 10}, "rows=(0, 10): expected a range inside the 9 predictions.");
+  refuse({0, 0, 0, -1}, "first=-1: expected one of the 9 predictions.");
+  refuse({0, 0, 0, 9}, "first=9: expected one of the 9 predictions.");
+  refuse({0, 2, 9, 3}, "rows=(2, 9): expected no prediction before first=3.");
   CHECK_FALSE(engine.has_work());
 }
 

@@ -331,3 +331,43 @@ def test_a_model_without_one_finite_logit_does_not_start(
     with pytest.raises(EngineError, match="exited with status 5"):
         worker.wait_ready(30)
     assert f"{workspace}: {NOT_FINITE} 0." in (tmp_path / "engine.log").read_text()
+
+
+def test_choices_after_one_context_compute_it_once(engine_settings: EngineSettings) -> None:
+    contexts = [tokens(60), tokens(47), [*tokens(47)[:32], *tokens(50)], tokens(9)]
+    choices = [[1, 2, 3], [4], [5, 6, 8, 9], [200, 201]]
+    sequences = [context + choice for context in contexts for choice in choices]
+    first = [len(context) - 1 for context in contexts for _ in choices]
+    llm = LLM(replace(engine_settings, max_batch_tokens=256))
+    whole = list(llm.score_full(sequences, top=2))
+    assert llm.stats()["cached_tokens"] == 0, "whole scores neither read nor fill the cache"
+    llm.score(sequences[:1])
+    found = list(llm.score_full(sequences, top=2, first=first))
+    for begin, scores, expected in zip(first, found, whole, strict=True):
+        np.testing.assert_array_equal(scores.logprobs, expected.logprobs[begin:])
+        assert scores.top_ids is not None
+        assert expected.top_ids is not None
+        np.testing.assert_array_equal(scores.top_ids, expected.top_ids[begin:])
+    # Whole blocks of 16 before the last token of the context; the third context shares 32 tokens
+    # with the second.
+    per_choice = [48, 32, 80, 0]
+    assert llm.stats()["cached_tokens"] == 3 * sum(per_choice) + 32
+
+
+def test_without_a_prefix_cache_nothing_waits_for_a_context(
+    engine_settings: EngineSettings,
+) -> None:
+    llm = LLM(replace(engine_settings, prefix_caching=False, max_batch_tokens=256))
+    sequences = [[*tokens(60), choice] for choice in range(4)]
+    before = llm.stats()["num_steps"]
+    found = list(llm.score_full(sequences, first=[59] * 4))
+    assert llm.stats()["num_steps"] == before + 1  # type: ignore[operator]
+    assert [scores.logprobs.shape for scores in found] == [(1,)] * 4
+
+
+def test_the_first_prediction_must_be_one(llm: LLM) -> None:
+    with pytest.raises(RequestError, match=r"^score: first=9: expected one of the 9 predictions\."):
+        list(llm.score_full([tokens(10)], first=[9]))
+    with pytest.raises(RequestError) as caught:
+        list(llm.score_full([tokens(10)], first=[3], rows=(2, 9)))
+    assert str(caught.value) == ("score: rows=(2, 9): expected no prediction before first=3.")
