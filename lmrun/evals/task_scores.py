@@ -140,7 +140,8 @@ def _score_choices(
         accuracy_bytes=statistics.mean(size),
         accuracy_bytes_standard_error=statistics.standard_error(size),
     )
-    return score, _cut_note(name, sum(pair.is_cut for pair in pairs), longest)
+    cut_items = {i for (i, _), pair in zip(places, pairs, strict=True) if pair.is_cut}
+    return score, _cut_note(name, [i in cut_items for i in range(len(items))], longest)
 
 
 def _score_exact(
@@ -150,7 +151,7 @@ def _score_exact(
     max_tokens = min(MAX_TOKENS, longest // 2)
     items = [item for item in task.items if isinstance(item, Exact)]
     prompts = [llm.tokenizer.encode(item.prompt) for item in items]
-    num_cut = sum(len(ids) > longest - max_tokens for ids in prompts)
+    is_cut = [len(ids) > longest - max_tokens for ids in prompts]
     prompts = [ids[-(longest - max_tokens) :] for ids in prompts]
     params = SamplingParams(temperature=0, max_tokens=max_tokens)
     texts: list[str] = []
@@ -182,7 +183,7 @@ def _score_exact(
         accuracy=statistics.mean(right),
         accuracy_standard_error=statistics.standard_error(right),
     )
-    return score, _cut_note(name, num_cut, longest)
+    return score, _cut_note(name, is_cut, longest)
 
 
 def is_right(task_format: str, completion: str, answer: str) -> bool:
@@ -215,12 +216,12 @@ def _context_length(llm: LLM) -> int:
     return int(llm.effective_config()["context_length"])
 
 
-def _cut_note(name: str, count: int, longest: int) -> list[str]:
-    if not count:
+def _cut_note(name: str, is_cut: Sequence[bool], longest: int) -> list[str]:
+    if not any(is_cut):
         return []
     return [
-        f"task {name}: {count} prompts did not fit into the context of {longest} tokens and lost"
-        " their start"
+        f"task {name}: prompts that do not fit into the context of {longest} tokens lost their"
+        f" start: {sum(is_cut)} of {len(is_cut)} items"
     ]
 
 

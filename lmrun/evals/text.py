@@ -20,11 +20,11 @@ def _text_rows(quality: Quality) -> Iterator[tuple[str, str, str]]:
     protocol = quality.protocol
     if protocol is None or quality.perplexity is None:
         return
-    start = "with BOS" if protocol.bos_token_id is not None else "no BOS"
+    start = "BOS first" if protocol.bos_token_id is not None else "no BOS"
     yield (
         "perplexity",
         _number(quality.perplexity, quality.perplexity_standard_error),
-        f"{protocol.tokens:,} tokens of {protocol.text}, windows of {protocol.window} {start}",
+        f"{protocol.tokens:,} tokens of {protocol.text}, windows of {protocol.window}, {start}",
     )
     if quality.ppl_ratio is not None and quality.baseline is not None:
         yield (
@@ -51,7 +51,7 @@ def _task_rows(quality: Quality) -> Iterator[tuple[str, str, str]]:
         yield (
             f"task {name}",
             _share(task.accuracy, task.accuracy_standard_error),
-            f"{task.items:,} items ({task.format}){more}",
+            f"{_items(task.items)} ({task.format}){more}",
         )
 
 
@@ -64,8 +64,12 @@ def _tool_rows(quality: Quality) -> Iterator[tuple[str, str, str]]:
     yield (
         "tool calls",
         _share(tools.accuracy, tools.accuracy_standard_error),
-        f"{tools.items:,} items ({tools.format}): {', '.join(parts)}",
+        f"{_items(tools.items)} ({tools.format}): {', '.join(parts)}",
     )
+
+
+def _items(count: int) -> str:
+    return "1 item" if count == 1 else f"{count:,} items"
 
 
 def _number(value: float, error: float | None) -> str:

@@ -156,6 +156,10 @@ def _messages(line: Line, messages: list[Any], legal: str) -> list[dict[str, Any
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             line.refuse(f"a message to be an object with a role, got {message!r}", legal)
         turn = dict(message)
+        if not isinstance(turn.get("tool_calls", []), list):
+            line.refuse(
+                f"tool_calls of an earlier turn to be a list, got {turn['tool_calls']!r}", legal
+            )
         if "tool_calls" in turn:
             turn["tool_calls"] = [_made_call(line, call, legal) for call in turn["tool_calls"]]
         found.append(turn)
@@ -187,6 +191,10 @@ def _tools(line: Line, tools: list[Any], legal: str) -> list[dict[str, Any]]:
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             line.refuse(f"a tool to be an object with a name, got {tool!r}", legal)
         parameters = function.get("parameters") or _NO_PARAMETERS
+        if not isinstance(parameters, dict):
+            line.refuse(
+                f"parameters of {function['name']} to be an object, got {parameters!r}", legal
+            )
         entry: dict[str, Any] = {"name": function["name"]}
         if function.get("description") is not None:
             entry["description"] = function["description"]

@@ -68,8 +68,8 @@ def score_tools(llm: LLM, file: ToolFile, details: Path | None) -> tuple[ToolSco
     notes = []
     if len(fitting) < len(prompts):
         notes.append(
-            f"tools: {len(prompts) - len(fitting)} prompts did not fit into the context of"
-            f" {longest} tokens and count as wrong"
+            f"tools: prompts that do not fit into the context of {longest} tokens count as wrong:"
+            f" {len(prompts) - len(fitting)} of {len(prompts)} items"
         )
     return _score(file, right), notes
 

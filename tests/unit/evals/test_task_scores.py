@@ -158,7 +158,8 @@ def test_a_long_prompt_loses_its_start_and_the_report_says_so(
     llm = engine(random_workspace, context_length=40)
     quality = evaluate(llm, Evaluation(tasks={"t": path}), baseline=None, details=tmp_path)
     assert quality.notes == (
-        "task t: 2 prompts did not fit into the context of 40 tokens and lost their start",
+        "task t: prompts that do not fit into the context of 40 tokens lost their start: 1 of 2"
+        " items",
     )
     answer = json.loads((tmp_path / "tasks.t.jsonl").read_text().splitlines()[0])
     ids, num_context = encode_pair(llm.tokenizer, long["prompt"], " a time")
@@ -215,7 +216,8 @@ def test_a_long_prompt_of_an_exact_answer_leaves_room_for_it(
     llm = engine(random_workspace, context_length=40)
     quality = evaluate(llm, Evaluation(tasks={"t": path}), baseline=None)
     assert quality.notes == (
-        "task t: 1 prompts did not fit into the context of 40 tokens and lost their start",
+        "task t: prompts that do not fit into the context of 40 tokens lost their start: 1 of 1"
+        " items",
     )
 
 
