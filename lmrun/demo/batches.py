@@ -33,8 +33,8 @@ class Maker:
     """Makes batch number i from (seed, i) alone."""
 
     def __init__(self, folder: Path, texts: Path | None, seed: int, rows: int, length: int) -> None:
-        self.mixture = Mixture(read_texts(texts))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.mixture = Mixture(read_texts(texts), sorted(self.tokenizer.get_vocab()))
         self.seed, self.rows, self.length = seed, rows, length
 
     def make(self, index: int) -> Batch:

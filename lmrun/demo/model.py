@@ -5,12 +5,11 @@ Parameter names and shapes are those of Hugging Face's `LlamaForCausalLM`.
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,21 @@ class Shape:
         }
 
 
+class Norm(nn.Module):
+    """RMSNorm, computed in fp32, given back in the type of its input."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., size] to the same."""
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return (wide * self.weight).to(x.dtype)
+
+
 class Attention(nn.Module):
     """Causal attention within documents."""
 
@@ -63,15 +77,14 @@ class Attention(nn.Module):
         are rounded as a 4-bit KV cache rounds them."""
         batch, length, _ = x.shape
         dim = self.shape.head_dim
-        q = self.q_proj(x).view(batch, length, -1, dim).transpose(1, 2)
-        k = self.k_proj(x).view(batch, length, -1, dim).transpose(1, 2)
-        v = self.v_proj(x).view(batch, length, -1, dim).transpose(1, 2)
+        q = self.q_proj(x).view(batch, length, -1, dim)
+        k = self.k_proj(x).view(batch, length, -1, dim)
+        v = self.v_proj(x).view(batch, length, -1, dim)
         q, k = rotate(q, *rope), rotate(k, *rope)
         if noisy:
             k = torch.cat((rounded_kv(k[:noisy]), k[noisy:]))
             v = torch.cat((rounded_kv(v[:noisy]), v[noisy:]))
-        out = attention(q, k, v, mask)
-        return self.o_proj(out.transpose(1, 2).reshape(batch, length, -1))  # type: ignore[no-any-return]
+        return self.o_proj(attention(q, k, v, mask).flatten(-2))  # type: ignore[no-any-return]
 
 
 class MLP(nn.Module):
@@ -93,9 +106,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.input_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.post_attention_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Any, noisy: int) -> Tensor:  # noqa: ANN401
@@ -111,7 +124,7 @@ class Body(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_hidden_layers))
-        self.norm = nn.RMSNorm(shape.hidden_size, eps=shape.rms_norm_eps)
+        self.norm = Norm(shape.hidden_size, shape.rms_norm_eps)
 
 
 class DemoModel(nn.Module):
@@ -146,8 +159,10 @@ class DemoModel(nn.Module):
         length = token_ids.shape[1]
         cos, sin = self.cos, self.sin
         assert isinstance(cos, Tensor) and isinstance(sin, Tensor)
-        rope = cos[:length], sin[:length]
+        rope = cos[:length, None], sin[:length, None]
         x = self.model.embed_tokens(token_ids)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         for layer in self.model.layers:
             x = layer(x, rope, mask, noisy)
         return self.model.norm(x)  # type: ignore[no-any-return]
@@ -201,15 +216,33 @@ def rounded_weight(weight: Tensor, group_size: int = 128) -> Tensor:
     return ((codes - zero) * step).view_as(weight)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: BlockMask | Tensor | None) -> Tensor:
-    """Attention of [B, H, T, D] under a mask; None is causal."""
-    if isinstance(mask, BlockMask):
-        out = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
-        assert isinstance(out, Tensor)
-        return out
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-    )
+class Packed(NamedTuple):
+    """Documents end to end over all rows, for attention that reads each by itself."""
+
+    starts: Tensor
+    """int32: where each begins; the number of all tokens from there on."""
+    longest: int
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Packed | Tensor | None) -> Tensor:
+    """Attention of [B, T, H, D]; a tensor is a mask [B, 1, T, T], None is causal."""
+    if isinstance(mask, Packed):
+        return packed_attention(q, k, v, mask.starts, mask.longest)
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2),
+        attn_mask=mask, is_causal=mask is None, enable_gqa=True,
+    )  # fmt: skip
+    return out.transpose(1, 2)
+
+
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: int) -> Tensor:
+    """Causal attention within documents, on a GPU, in half precision."""
+    out = torch.ops.aten._flash_attention_forward(
+        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), starts, starts, longest, longest,
+        0.0, True, False,  # noqa: FBT003
+    )[0]  # fmt: skip
+    assert isinstance(out, Tensor)
+    return out.view_as(q)
 
 
 def document_mask(documents: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 
 from lmrun.demo.format import parse_calls as parse
 from lmrun.demo.format import prompt
-from lmrun.demo.generate import heldout, json_tasks
-from lmrun.demo.generate.functions import Builder
-from lmrun.demo.generate.tool_tasks import Task, Tasks
+from lmrun.demo.generate import json_tasks
+from lmrun.demo.generate.heldout_tasks import HeldOutTasks
+from lmrun.demo.generate.task_parts import DONE, Task
 from lmrun.demo.generate.words import Vocabulary
 
 Complete = Callable[[Sequence[str]], list[str]]
@@ -36,26 +36,21 @@ class Score:
         return self.right / self.total
 
 
-def held_out_tasks() -> Tasks:
-    """Draws tasks that are worded with the test's lists alone."""
-    return Tasks(Builder(heldout.LISTS, Vocabulary(held_out=True)))
-
-
 def one_step(count: int, seed: int = SEED) -> list[Task]:
     """Requests for one call."""
-    tasks, rng = held_out_tasks(), random.Random(f"one/{seed}")
+    tasks, rng = HeldOutTasks(), random.Random(f"one/{seed}")
     return [tasks.one_step(rng) for _ in range(count)]
 
 
 def two_steps(count: int, seed: int = SEED) -> list[Task]:
     """Requests for two calls."""
-    tasks, rng = held_out_tasks(), random.Random(f"two/{seed}")
+    tasks, rng = HeldOutTasks(), random.Random(f"two/{seed}")
     return [tasks.two_steps(rng) for _ in range(count)]
 
 
 def no_tool(count: int, seed: int = SEED) -> list[Task]:
     """Requests that no tool at hand answers."""
-    tasks, rng = held_out_tasks(), random.Random(f"none/{seed}")
+    tasks, rng = HeldOutTasks(), random.Random(f"none/{seed}")
     return [tasks.no_tool(rng) for _ in range(count)]
 
 
@@ -105,7 +100,7 @@ def score_answers(complete: Complete, tasks: Sequence[Task]) -> Score:
     wrong = []
     for task, answer in zip(tasks, complete(prompts), strict=True):
         value = task.answer.removesuffix(".").rsplit(" ", 1)[-1]
-        is_done = task.answer.startswith(("Done", "It is done", "That is done", "All done"))
+        is_done = task.answer in DONE
         if "<|call|>" in answer or (value not in answer and not (is_done and "one" in answer)):
             wrong.append((task.request, answer, task.answer))
     return Score(len(tasks) - len(wrong), len(tasks), tuple(wrong))

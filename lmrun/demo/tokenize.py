@@ -23,12 +23,14 @@ PATTERN = (
 
 
 def read_texts(folder: Path | None) -> Texts:
-    """``stories.train.txt`` and ``shakespeare.txt`` of a folder; nothing without one."""
+    """``stories.train.txt``, ``shakespeare.txt`` and ``wikitext2.train.txt`` of a folder; nothing
+    without one."""
     if folder is None:
         return Texts()
     return Texts(
         stories=(folder / "stories.train.txt").read_text(encoding="utf-8"),
         plays=(folder / "shakespeare.txt").read_text(encoding="utf-8"),
+        articles=(folder / "wikitext2.train.txt").read_text(encoding="utf-8"),
     )
 
 

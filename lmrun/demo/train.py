@@ -14,17 +14,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask
 
 from lmrun.demo import files
 from lmrun.demo.batches import PROMPT_WEIGHT, Batch, Maker, stream
-from lmrun.demo.model import DemoModel, Shape, document_mask, linears, rounded_weight
+from lmrun.demo.model import (
+    DemoModel,
+    Shape,
+    Packed,
+    document_mask,
+    linears,
+    rounded_weight,
+)
 from lmrun.demo.optimizer import Muon
 
 logger = logging.getLogger("lmrun.demo.train")
 FOLDER = Path(__file__).parent
+SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+MAX_DOCUMENTS = 16
+"""In a row, on the average of a batch."""
 WARM_UP = 100
 COOL_DOWN = 0.45
 """Part of the steps in which the learning rate falls to zero."""
@@ -35,17 +52,15 @@ def rate(step: int, steps: int) -> float:
     return min((step + 1) / min(WARM_UP, steps), (steps - step) / (COOL_DOWN * steps), 1.0)
 
 
-def _shared_documents(
-    options: argparse.Namespace, device: torch.device
-) -> tuple[Tensor, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]]:
-    """A tensor of document numbers and the mask that reads it."""
-    documents = torch.zeros(options.rows, options.length, dtype=torch.int16, device=device)
-
-    def within(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        del head
-        return (query >= key) & (documents[row, query] == documents[row, key])
-
-    return documents, within
+def packed(documents: Tensor) -> Packed:
+    """Where documents begin, of their numbers [rows, length]; as many places for every batch."""
+    rows, length = documents.shape
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    found = begins.flatten().nonzero()[:, 0].int()
+    starts = found.new_full((rows * MAX_DOCUMENTS + 1,), rows * length)
+    starts[: len(found)] = found
+    return Packed(starts, length)
 
 
 class Trainer:
@@ -59,53 +74,48 @@ class Trainer:
         matrices = linears(self.model)
         chosen = {id(parameter) for parameter in matrices}
         others = [p for p in self.model.parameters() if id(p) not in chosen]
-        self.matrices = matrices
         self.muon = Muon(matrices)
+        self.is_cuda = self.device.type == "cuda"
         self.adam = torch.optim.AdamW(
-            others, lr=options.embedding_rate, betas=(0.9, 0.95), weight_decay=0.0
+            others,
+            lr=options.embedding_rate,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+            fused=self.is_cuda,
         )
         self.step = 0
-        self.is_cuda = self.device.type == "cuda"
+        self._rounded: Callable[[Tensor], Tensor] = rounded_weight
         self._forward: Callable[..., tuple[Tensor, Tensor]] = self.model
         if self.is_cuda:
             self._forward = torch.compile(self.model)
-            self._documents, self._within = _shared_documents(options, self.device)
-            self._block_mask = torch.compile(create_block_mask)
+            self._rounded = torch.compile(rounded_weight, dynamic=False)
 
-    def _mask(self, documents: Tensor) -> Any:  # noqa: ANN401 - BlockMask or Tensor
+    def _mask(self, documents: npt.NDArray[np.int16]) -> Packed | Tensor | None:
         if self.options.attention == "causal":
             return None
+        numbers = torch.from_numpy(documents)
         if not self.is_cuda:
-            return document_mask(documents)
-        # one tensor and one closure for all steps, so that nothing is compiled again
-        self._documents.copy_(documents)
-        rows, length = documents.shape
-        return self._block_mask(self._within, rows, None, length, length, device=self.device)
+            return document_mask(numbers)
+        mask = packed(numbers)
+        return Packed(mask.starts.to(self.device, non_blocking=True), mask.longest)
 
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One update; the losses are still on the device."""
         ids = torch.from_numpy(batch.token_ids).to(self.device, non_blocking=True).long()
         learned = torch.from_numpy(batch.is_learned).to(self.device, non_blocking=True)
-        documents = torch.from_numpy(batch.documents).to(self.device, non_blocking=True)
         targets = ids[:, 1:].contiguous()
         weights = torch.where(learned[:, 1:], 1.0, PROMPT_WEIGHT)
         weights = torch.where(targets == 2, 0.0, weights)
-        mask = self._mask(documents[:, :-1])
+        mask = self._mask(batch.documents[:, :-1])
         # a third of the steps see the weights that 4-bit quantization leaves
         is_rounded = self.step % 3 == 2 and self.step > self.options.steps // 4
-        kept = [p.detach().clone() for p in self.matrices] if is_rounded else []
-        if is_rounded:
-            with torch.no_grad():
-                for parameter in self.matrices:
-                    parameter.copy_(rounded_weight(parameter))
+        kept = self.muon.rounded(self._rounded) if is_rounded else []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_cuda):
             loss, answers = self._forward(
                 ids[:, :-1].contiguous(), targets, weights, mask, self.options.rows // 4
             )
         loss.backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            for parameter, value in zip(self.matrices, kept, strict=False):
-                parameter.copy_(value)
+        self.muon.restore(kept)
         part = rate(self.step, self.options.steps)
         self.muon.step(self.options.matrix_rate * part)
         for group in self.adam.param_groups:
@@ -154,13 +164,15 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--embedding-rate", type=float, default=0.003)
     parser.add_argument("--attention", choices=("documents", "causal"), default="documents")
     parser.add_argument("--tiny", action="store_true")
+    for name in SIZES:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Shape, name))
     return parser.parse_args(line)
 
 
 def shape_of(options: argparse.Namespace) -> Shape:
     """The sizes to train."""
     if not options.tiny:
-        return Shape()
+        return replace(Shape(), **{name: getattr(options, name) for name in SIZES})
     return replace(
         Shape(),
         hidden_size=128,

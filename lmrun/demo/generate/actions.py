@@ -46,6 +46,13 @@ class Action:
     by_noun: bool = False
     """Whether the request's verb says nothing: no other function may share the noun."""
 
+    def taking(self, kind: str) -> int | None:
+        """Index of the required parameter of a kind."""
+        for index, parameter in enumerate(self.parameters):
+            if parameter.kind == kind and parameter.required:
+                return index
+        return None
+
     def ask(
         self,
         rng: random.Random,
@@ -76,31 +83,34 @@ class Action:
         extra = [index for index in mentioned if index >= num_placed]
         if len(extra) > 1 and rng.random() < 0.8:
             rng.shuffle(extra)
-        phrases = [
-            _fill(slots.pick(rng, self.parameters[index].phrases), [surfaces[index]])
-            if "{0}" in self.parameters[index].phrases[0]
-            else slots.pick(rng, _flag_phrases(self.parameters[index], arguments)).replace(
-                "{v}", surfaces[index]
-            )
-            for index in extra
-        ]
-        joined = text
-        if phrases:
-            joined = text.rstrip("?.") if is_sentence else text
-            comma = rng.random() < 0.15
-            for phrase in phrases:
-                joined += (", " if comma else " ") + phrase
-            if is_sentence and text[-1] in "?.":
-                joined += text[-1]
-        return Ask(joined, is_sentence, arguments)
+        joint = ", " if rng.random() < 0.15 else " "
+        for index in extra:
+            parameter = self.parameters[index]
+            value = arguments[parameter.name]
+            text = said_with(rng, text, parameter, value, surfaces[index], joint)
+        return Ask(text, is_sentence, arguments)
 
 
-def _flag_phrases(parameter: Parameter, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+def said_with(
+    rng: random.Random,
+    text: str,
+    parameter: Parameter,
+    value: Any,  # noqa: ANN401 - any JSON value
+    surface: str,
+    joint: str = " ",
+) -> str:
+    """A request with one more parameter at its end, before its last sign."""
+    end = text[-1] if text[-1] in "?." else ""
+    phrase = slots.pick(rng, _phrases(parameter, value))
+    return text.rstrip("?.") + joint + phrase.replace("{0}", surface) + end
+
+
+def _phrases(parameter: Parameter, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
     """The phrases of a parameter; those of a flag depend on its value."""
     if parameter.kind != "flag":
         return parameter.phrases
     half = len(parameter.phrases) // 2
-    return parameter.phrases[:half] if arguments[parameter.name] else parameter.phrases[half:]
+    return parameter.phrases[:half] if value else parameter.phrases[half:]
 
 
 def _fill(text: str, surfaces: Sequence[str]) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.demo.generate import slots, variety
-from lmrun.demo.generate.functions import Builder
-from lmrun.demo.generate.lists import Lists, Operation
+from lmrun.demo.generate.lists import Operation
 from lmrun.demo.generate.naming import style_name
+from lmrun.demo.generate.wording import Wording
 
 Number = int | float
 
@@ -35,7 +35,7 @@ class Expression:
     steps: tuple[Step, ...]
 
 
-def function(rng: random.Random, builder: Builder, operation: Operation) -> dict[str, Any]:
+def function(rng: random.Random, builder: Wording, operation: Operation) -> dict[str, Any]:
     """A function of two numbers for an operation."""
     lists = builder.lists
     names = rng.choice(lists.operand_names)
@@ -122,13 +122,19 @@ def _signs(rng: random.Random, sign: str) -> str:
     return sign
 
 
-def _said(rng: random.Random, builder: Builder, operation: Operation) -> str:
+def _said(
+    rng: random.Random, builder: Wording, operation: Operation, *, as_number: bool = False
+) -> str:
     if builder.is_varied and rng.random() < 0.7:
-        return variety.operation_phrase(rng, operation.sign) or slots.pick(rng, operation.phrases)
-    return slots.pick(rng, operation.phrases)
+        said = variety.operation_phrase(rng, operation.sign, as_number=as_number)
+        return said or slots.pick(rng, operation.phrases)
+    phrases = operation.phrases
+    if as_number:
+        phrases = tuple(phrase for phrase in phrases if phrase.startswith("the "))
+    return slots.pick(rng, phrases)
 
 
-def one_step(rng: random.Random, builder: Builder, operation: Operation) -> Expression:
+def one_step(rng: random.Random, builder: Wording, operation: Operation) -> Expression:
     """A request of one operation."""
     step = _step(rng, operation)
     if rng.random() < 0.55:
@@ -137,60 +143,101 @@ def one_step(rng: random.Random, builder: Builder, operation: Operation) -> Expr
     else:
         text = _said(rng, builder, operation)
         text = text.replace("{0}", str(step.left)).replace("{1}", str(step.right))
-    frame = builder.frame(rng, "expression")
-    return Expression(frame.replace("{e}", text), (step,))
+    if builder.is_varied and operation.sign in SIMPLE and rng.random() < 0.12:
+        text = _put(variety.command(rng, operation.sign), step.left, step.right)
+        return Expression(_as_sentence(rng, text), (step,))
+    return Expression(_framed(rng, builder, text), (step,))
 
 
-_SIMPLE = ("+", "-", "*", "/")
+SIMPLE = ("+", "-", "*", "/")
 
 
 def two_steps(
-    rng: random.Random, builder: Builder, first: Operation, second: Operation
+    rng: random.Random, builder: Wording, first: Operation, second: Operation
 ) -> Expression:
     """A request of two nested operations, of the four simple ones."""
-    assert first.sign in _SIMPLE and second.sign in _SIMPLE
+    assert first.sign in SIMPLE and second.sign in SIMPLE
     inner = _step(rng, first)
     other = operand(rng)
     inner_is_left = rng.random() < 0.6 or inner.value == 0  # nothing is divided by zero
     left, right = (inner.value, other) if inner_is_left else (other, inner.value)
     outer = Step(second, left, right, compute(second.sign, left, right))
-    space = rng.choice(("", " ", " "))
-    inner_text = f"{inner.left}{space}{_signs(rng, first.sign)}{space}{inner.right}"
-    sign = _signs(rng, second.sign)
+    steps = (inner, outer)
     draw = rng.random()
-    if draw < 0.6:
-        binds = first.sign in ("*", "/") and second.sign in ("+", "-") and rng.random() < 0.3
-        if binds and inner_is_left:
-            text = f"{inner_text}{space}{sign}{space}{other}"
-        elif binds:
-            text = f"{other}{space}{sign}{space}{inner_text}"
-        elif inner_is_left:
-            text = f"({inner_text}){space}{sign}{space}{other}"
-        else:
-            text = f"{other}{space}{sign}{space}({inner_text})"
-    else:
-        # without brackets only "the sum of 3 and 5" can stand for a number
-        nouns = tuple(phrase for phrase in first.phrases if phrase.startswith("the "))
-        if builder.is_varied:
-            nouns += variety.noun_phrases(first.sign)
-        in_brackets = draw < 0.7 or not nouns
-        said = _said(rng, builder, first)
-        if not in_brackets and draw <= 0.9:
-            said = slots.pick(rng, nouns)
-        said = said.replace("{0}", str(inner.left)).replace("{1}", str(inner.right))
-        if draw > 0.9 and not in_brackets:
-            text = f"{said}, and then "
-            said = rng.choice(("that", "the result"))
-        else:
-            text = ""
-        said = f"({said})" if in_brackets else said
-        parts = (said, str(other)) if inner_is_left else (str(other), said)
-        outer_text = _said(rng, builder, second)
-        text += outer_text.replace("{0}", parts[0]).replace("{1}", parts[1])
-    frame = builder.frame(rng, "expression")
-    return Expression(frame.replace("{e}", text), (inner, outer))
+    if draw < 0.5:
+        return Expression(_framed(rng, builder, _in_signs(rng, steps, inner_is_left)), steps)
+    if builder.is_varied and draw < 0.6 and inner_is_left:
+        first_text = variety.command(rng, first.sign)
+        second_text = variety.command(rng, second.sign).replace("{0}", variety.before(rng))
+        text = _put(first_text, inner.left, inner.right) + variety.then(rng)
+        return Expression(_as_sentence(rng, text + _put(second_text, "", other)), steps)
+    # without brackets only "the sum of 3 and 5" can stand for a number
+    nouns = tuple(phrase for phrase in first.phrases if phrase.startswith("the "))
+    in_brackets = draw < 0.65 or not nouns
+    is_before = draw > 0.93 and not in_brackets
+    said = _said(rng, builder, first, as_number=not in_brackets and not is_before)
+    said = _put(said, inner.left, inner.right)
+    text = f"{said}, and then " if is_before else ""
+    if is_before:
+        said = rng.choice(("that", "the result"))
+    said = f"({said})" if in_brackets else said
+    parts = (said, other) if inner_is_left else (other, said)
+    if builder.is_varied and rng.random() < 0.25 and not is_before:
+        return Expression(_as_sentence(rng, _put(variety.command(rng, second.sign), *parts)), steps)
+    return Expression(_framed(rng, builder, text + _put(_said(rng, builder, second), *parts)), steps)
 
 
-def simple(lists: Lists) -> list[Operation]:
-    """The operations that nest."""
-    return [operation for operation in lists.operations if operation.sign in _SIMPLE]
+def _put(phrase: str, left: Number | str, right: Number | str) -> str:
+    return phrase.replace("{0}", str(left)).replace("{1}", str(right))
+
+
+def _framed(rng: random.Random, builder: Wording, text: str) -> str:
+    return builder.frame(rng, "expression").replace("{e}", text)
+
+
+def _as_sentence(rng: random.Random, text: str) -> str:
+    draw = rng.random()
+    if draw < 0.3:
+        text = rng.choice(("please ", "can you ", "now ", "I want to ", "could you ")) + text
+    return (text[0].upper() + text[1:] if draw < 0.85 else text) + rng.choice((".", ".", "", "!"))
+
+
+def _in_signs(rng: random.Random, steps: tuple[Step, Step], inner_is_left: bool) -> str:  # noqa: FBT001
+    """As in ``(3 + 5) * 2``, without brackets where they may be left out."""
+    inner, outer = steps
+    space = rng.choice(("", " ", " "))
+    sign = _signs(rng, outer.operation.sign)
+    other = outer.right if inner_is_left else outer.left
+    text = f"{inner.left}{space}{_signs(rng, inner.operation.sign)}{space}{inner.right}"
+    binds = inner.operation.sign in ("*", "/") and outer.operation.sign in ("+", "-")
+    if not (binds and rng.random() < 0.3):
+        text = f"({text})"
+    if inner_is_left:
+        return f"{text}{space}{sign}{space}{other}"
+    return f"{other}{space}{sign}{space}{text}"
+
+
+def expression(rng: random.Random, builder: Wording, steps: int) -> Expression:
+    """A request of one or two operations."""
+    operations = builder.lists.operations
+    if steps == 1:
+        return one_step(rng, builder, rng.choice(operations))
+    simple = [operation for operation in operations if operation.sign in SIMPLE]
+    first = rng.choice(simple)
+    second = rng.choice([item for item in simple if item != first or rng.random() < 0.3])
+    return two_steps(rng, builder, first, second)
+
+
+def functions(
+    rng: random.Random, builder: Wording, asked: Expression
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Functions for a request, by sign, and some of them among others."""
+    needed = {step.operation.sign: step.operation for step in asked.steps}
+    made = {sign: function(rng, builder, operation) for sign, operation in needed.items()}
+    tools = list(made.values())
+    others = [item for item in builder.lists.operations if item.sign not in needed]
+    for other in rng.sample(others, min(len(others), rng.choice((0, 0, 1, 1, 2, 3)))):
+        tool = function(rng, builder, other)
+        if all(tool["name"] != known["name"] for known in tools):
+            tools.append(tool)
+    return made, tools

@@ -275,7 +275,7 @@ def turn(rng: random.Random) -> Turn:
 def turns(rng: random.Random, story: Callable[[random.Random], Turn]) -> list[Turn]:
     """A conversation of one to seven turns; ``story`` draws a request for a story and the story."""
     made = [turn(rng) for _ in range(rng.choice((1, 1, 2, 3, 4, 5, 6)))]
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         made.insert(rng.randint(0, len(made)), story(rng))
     if rng.random() < 0.4:
         told, asked = _remembered(rng)

@@ -6,9 +6,13 @@ from typing import Any
 
 from lmrun.demo.generate import slots, values, variety, words
 from lmrun.demo.generate.actions import Action, Parameter
-from lmrun.demo.generate.lists import Domain, Lists
+from lmrun.demo.generate.disguise import disguised
+from lmrun.demo.generate.formulas import formula
+from lmrun.demo.generate.lists import TrainingLists
 from lmrun.demo.generate.naming import article, function_name, spoken, style_name, third_person
 from lmrun.demo.generate.values import Sampled, Sampler
+from lmrun.demo.generate.templates import Domain, Worded
+from lmrun.demo.generate.wording import Wording
 from lmrun.demo.generate.words import Vocabulary
 
 _EXCLUSIVE = (
@@ -53,64 +57,42 @@ def _chosen(choices: Sequence[str]) -> Sampler:
     return sample
 
 
-class Builder:
-    """Builds actions from one set of lists. Draws no name of ``taken``."""
+class Builder(Wording):
+    """Builds training's functions. Draws no name of ``taken``."""
+
+    lists: TrainingLists
 
     def __init__(
-        self, lists: Lists, vocabulary: Vocabulary, taken: Collection[str] = frozenset()
+        self,
+        lists: TrainingLists,
+        vocabulary: Vocabulary,
+        taken: Collection[str] = frozenset(),
     ) -> None:
+        super().__init__(lists, vocabulary, taken, is_varied=True)
         self.lists = lists
-        self.vocabulary = vocabulary
-        self.taken = taken
-        self.is_varied = not vocabulary.held_out
-        """Whether wordings beyond the lists are put together: in training, not in the test."""
         self._kinds = tuple(lists.wordings)
 
-    def frame(self, rng: random.Random, sort: str) -> str:
-        """A frame of ``request``, ``two_step`` or ``expression``, listed or put together."""
-        if self.is_varied and rng.random() < 0.75:
-            if sort == "request":
-                return variety.request_frame(rng)
-            if sort == "two_step":
-                return variety.two_step_frame(rng)
-            return variety.expression_frame(rng)
-        if sort == "request":
-            return slots.pick(rng, self.lists.request_frames)
-        if sort == "two_step":
-            return slots.pick(rng, self.lists.two_step_frames)
-        return slots.pick(rng, self.lists.expression_frames)
-
-    def free(self, draw: Callable[[], str]) -> str:
-        """A name that is not taken."""
-        while (name := draw()) in self.taken:
-            pass
-        return name
-
     def _from_kind(
-        self, rng: random.Random, kind: str, *, name: str = "", required: bool = True
+        self, rng: random.Random, kind: str, *, required: bool = True
     ) -> tuple[Parameter, dict[str, Any]]:
         schema = dict(slots.KINDS[kind].schema)
-        wording = self.lists.wordings.get(kind)
-        if wording is None:  # a domain of the test names it, and its requests place it
-            return Parameter(name, kind, slots.KINDS[kind].sample, ("{0}",), required), schema
+        wording = self.lists.wordings[kind]
         is_described = rng.random() < 0.75
         text = slots.pick(rng, wording.descriptions)
         if is_described:
             schema["description"] = _cased(rng, text)
         listed = wording.phrases
-        name = name or slots.pick(rng, wording.names)
-        if self.is_varied:
-            if rng.random() < 0.4:
-                told = text if rng.random() < 0.4 else ""
-                drawn = self.free(
-                    lambda: style_name(rng, variety.name_parts(rng, told, self.vocabulary))
-                )
-                name = drawn
-            draw = rng.random()
-            if draw < 0.25:
-                listed = (variety.named_phrase(rng).replace("{w}", spoken(name)),)
-            elif draw < 0.4 and kind not in ("origin", "goal"):
-                listed = (variety.loose_phrase(rng),)
+        name = slots.pick(rng, wording.names)
+        if rng.random() < 0.4 or name in self.taken:
+            told = text if rng.random() < 0.4 else ""
+            name = self.free(
+                lambda: style_name(rng, variety.name_parts(rng, told, self.vocabulary))
+            )
+        draw = rng.random()
+        if draw < 0.3:
+            listed = (variety.named_phrase(rng).replace("{w}", spoken(name)),)
+        elif draw < 0.4 and kind not in ("origin", "goal"):
+            listed = (variety.loose_phrase(rng),)
         phrases = tuple(phrase.replace("{v}", "{0}") for phrase in listed)
         sample = slots.KINDS[kind].sample
         return Parameter(name, kind, sample, phrases, required), schema
@@ -124,7 +106,7 @@ class Builder:
         if draw < 0.2:
             stem = self.vocabulary.word(rng)
             prefix = slots.pick(rng, _FLAG_PREFIXES)
-            listed = rng.random() < 0.3 or lists.flags.names != slots.FLAGS.names
+            listed = rng.random() < 0.3
             if listed:
                 name = slots.pick(rng, lists.flags.names)
                 stem = name.removeprefix("is_").removeprefix("with_").replace("_", " ")
@@ -134,12 +116,12 @@ class Builder:
             if rng.random() < 0.6:
                 schema["description"] = slots.pick(rng, lists.flags.descriptions)
             on, off = lists.flag_on, lists.flag_off
-            if self.is_varied and rng.random() < 0.7:
+            if rng.random() < 0.7:
                 on, off = variety.flag_phrases(rng)
             phrases = tuple(phrase.replace("{w}", stem) for phrase in (*on, *off))
             return Parameter(name, "flag", _flag, phrases, required), schema
         if draw < 0.4:
-            if rng.random() < 0.5 or lists.enums is not slots.ENUMS:
+            if rng.random() < 0.5:
                 name = rng.choice(tuple(lists.enums))
                 choices = list(lists.enums[name])
             else:
@@ -156,7 +138,7 @@ class Builder:
             fixed, sample = rng.choice(_GENERIC)
             schema = dict(fixed)
             framed = lists.generic_phrases
-        if self.is_varied and rng.random() < 0.6:
+        if rng.random() < 0.6:
             framed = tuple(variety.named_phrase(rng) for _ in range(3))
         stem = spoken(name)
         if rng.random() < 0.7:
@@ -168,7 +150,12 @@ class Builder:
         return Parameter(name, "", sample, phrases, required), schema
 
     def _extras(
-        self, rng: random.Random, noun: str, count: int, used: set[str], optional: float
+        self,
+        rng: random.Random,
+        noun: str,
+        count: int,
+        optional: float,
+        used: Collection[str] = (),
     ) -> list[tuple[Parameter, dict[str, Any]]]:
         kinds = set(used)
         made: list[tuple[Parameter, dict[str, Any]]] = []
@@ -218,7 +205,7 @@ class Builder:
         """A function of a verb and a noun; ``kind`` asks for a parameter of that kind."""
         lists = self.lists
         by_noun = False
-        if verbs is None and self.is_varied and rng.random() < 0.4:
+        if verbs is None and rng.random() < 0.4:
             # verbs that nobody knows: their letters tell, or, of several, only the noun does
             by_noun = rng.random() < 0.4
             verbs = [
@@ -232,7 +219,7 @@ class Builder:
         if kind:
             pairs.append(self._from_kind(rng, kind))
             count = max(count - 1, 0)
-        pairs += self._extras(rng, noun, count, {kind} if kind else set(), 0.3)
+        pairs += self._extras(rng, noun, count, 0.3, {kind} if kind else ())
         if len({parameter.name for parameter, _ in pairs}) < len(pairs):
             pairs = pairs[:1]
         rng.shuffle(pairs)
@@ -268,41 +255,81 @@ class Builder:
             result_kind=result_kind, by_noun=by_noun,
         )  # fmt: skip
 
-    def domain(self, rng: random.Random, domain: Domain, kind: str = "") -> Action:
-        """A function of a domain; ``kind`` asks that its parameter of that kind be there."""
-        del kind
-        pairs = []
-        for names, kind_name in domain.parameters:
-            pairs.append(self._from_kind(rng, kind_name, name=slots.pick(rng, names)))
-        if rng.random() < 0.2:
-            used = {kind_name for _, kind_name in domain.parameters}
-            taken = {parameter.name for parameter, _ in pairs}
-            for pair in self._extras(rng, "request", rng.randint(1, 2), used, 0.9):
-                if pair[0].name not in taken:
-                    pairs.append(pair)
-        if len({parameter.name for parameter, _ in pairs}) < len(pairs):
-            return self.domain(rng, domain)
-        description = slots.pick(rng, domain.descriptions) if rng.random() < 0.9 else ""
+    def domain(self, rng: random.Random, domain: Domain) -> Worded:
+        """A function of a domain, more often than not with other words in it."""
+        if rng.random() < 0.6:
+            domain = disguised(rng, domain, self.vocabulary)
+        description = slots.pick(rng, domain.descriptions) if domain.descriptions else ""
         name = slots.pick(rng, domain.names)
-        if self.is_varied and description and rng.random() < 0.55:
+        draw = rng.random()
+        if draw < 0.25 and description:
             told = description
             name = self.free(
                 lambda: style_name(rng, variety.name_parts(rng, told, self.vocabulary))
             )
-        if self.is_varied and description:
+        elif draw < 0.6:
+            parts = spoken(name).split()
+            if len(parts) == 1 or rng.random() < 0.12:
+                parts.insert(0, self.vocabulary.word(rng))
+            name = self.free(lambda: style_name(rng, parts))
+        if description and rng.random() < 0.6:
             description = variety.description(rng, description, self.vocabulary)
-        elif description and rng.random() < 0.3:
-            description += "."
-        return self._action(
-            rng, name, description, pairs, opening="",
-            requests=domain.requests, result=domain.result, result_kind=domain.result_kind,
-        )  # fmt: skip
+        if rng.random() < 0.06 and draw >= 0.25:
+            description = ""
+        if name in self.taken:
+            name = self.free(lambda: words.made_up(rng, 2, 3))
+        names: list[str] = []
+        properties: dict[str, Any] = {}
+        for slot in domain.slots:
+            schema = slot.schema()
+            text = slot.description
+            if not text and slot.kind in slots.KINDS:
+                text = slots.pick(rng, self.lists.wordings[slot.kind].descriptions)
+            if rng.random() < 0.8 and text:
+                shown = _cased(rng, text)
+                if not slot.required and rng.random() < 0.25:
+                    shown += variety.default(rng, self.vocabulary)
+                schema["description"] = shown
+            chosen = self._parameter_name(rng, slot.names, text)
+            while chosen in properties or chosen in self.taken:
+                chosen = self.vocabulary.word(rng) + str(len(names))
+            names.append(chosen)
+            properties[chosen] = schema
+        required = [key for key, slot in zip(names, domain.slots, strict=True) if slot.required]
+        extras: list[Parameter] = []
+        if rng.random() < 0.25:
+            for parameter, schema in self._extras(rng, domain.result or "it", rng.randint(1, 2), 0.9):
+                if parameter.name not in properties:
+                    extras.append(parameter)
+                    properties[parameter.name] = schema
+                    required += [parameter.name] if parameter.required else []
+        if rng.random() < 0.3:
+            order = sorted(properties, key=lambda _: rng.random())
+            properties = {key: properties[key] for key in order}
+        function: dict[str, Any] = {"name": name}
+        if description:
+            function["description"] = description
+        function["parameters"] = {
+            "type": "object", "properties": properties, "required": required,
+        }  # fmt: skip
+        return Worded(function, domain, tuple(names), tuple(extras))
+
+    def _parameter_name(self, rng: random.Random, names: Sequence[str], text: str) -> str:
+        name = slots.pick(rng, tuple(names))
+        draw = rng.random()
+        if draw < 0.2:
+            return style_name(rng, spoken(name).split())
+        if draw < 0.35 and text:
+            return style_name(rng, variety.name_parts(rng, text, self.vocabulary))
+        if draw < 0.4:
+            return style_name(rng, [self.vocabulary.word(rng) for _ in range(rng.randint(1, 2))])
+        return name
 
     def lookup(self, rng: random.Random, attribute: str) -> Action:
         """A function that finds an attribute, ``some_attribute:kind``, of a person or thing."""
         lists = self.lists
         underscored, _, kind = attribute.partition(":")
-        if self.is_varied and rng.random() < 0.5:
+        if rng.random() < 0.5:
             underscored = self.vocabulary.noun(rng).replace(" ", "_")
         spoken_attribute = underscored.replace("_", " ")
         source = rng.choice(("person", "person", "code"))
@@ -314,13 +341,12 @@ class Builder:
         description = slots.pick(rng, lists.lookup_descriptions)
         description = description.replace("{a}", spoken_attribute)
         description = description.replace("{o}", owner.replace("_", " "))
-        if self.is_varied and rng.random() < 0.3:
+        if rng.random() < 0.3:
             name = self.free(lambda: style_name(rng, variety.name_parts(rng, "", self.vocabulary)))
             filled = ""
         requests = []
         lines = list(lists.lookup_frames)
-        if self.is_varied:
-            lines += [variety.lookup_request(rng, self.vocabulary) for _ in range(12)]
+        lines += [variety.lookup_request(rng, self.vocabulary) for _ in range(12)]
         for line in lines:
             value = "{0}" if source == "person" else owner.replace("_", " ") + " {0}"
             requests.append(line.replace("{a}", spoken_attribute).replace("{v}", value))
@@ -329,27 +355,31 @@ class Builder:
             requests=tuple(requests), result=f"the {spoken_attribute}", result_kind=kind,
         )  # fmt: skip
 
-    def any_action(self, rng: random.Random) -> Action:
+    def any_action(self, rng: random.Random) -> Action | Worded:
         """An action of whatever sort."""
         draw = rng.random()
-        if draw < 0.62:
+        if draw < 0.27:
             return self.procedural(rng)
-        if draw < 0.9:
+        if draw < 0.35:
+            return formula(rng, self)
+        if draw < 0.92:
             return self.domain(rng, rng.choice(self.lists.domains))
         return self.lookup(rng, rng.choice(self.lists.lookups))
 
-    def taking(self, rng: random.Random, kind: str) -> tuple[Action, int]:
+    def taking(self, rng: random.Random, kind: str) -> tuple[Action | Worded, int]:
         """An action with a required parameter of a kind, and that parameter's index."""
         fitting = [
             domain
             for domain in self.lists.domains
-            if any(kind_name == kind for _, kind_name in domain.parameters)
+            if any(slot.kind == kind and slot.required for slot in domain.slots)
         ]
-        if fitting and rng.random() < 0.5:
+        action: Action | Worded
+        if kind not in self.lists.wordings or (fitting and rng.random() < 0.6):
             action = self.domain(rng, rng.choice(fitting))
         else:
             action = self.procedural(rng, kind=kind)
-        index = next(i for i, p in enumerate(action.parameters) if p.kind == kind and p.required)
+        index = action.taking(kind)
+        assert index is not None
         return action, index
 
 

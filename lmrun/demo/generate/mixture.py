@@ -1,48 +1,54 @@
 """Documents of the training mixture, from a seed."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmrun.demo.format import BEGIN, END, Segment, segments
 from lmrun.demo.generate import chat, heldout, json_tasks, stories, tool_tasks, training_lists
+from lmrun.demo.generate.task_parts import conversation
 from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.words import Vocabulary
 
 SHARES: Mapping[str, float] = {
-    "one step": 0.25,
-    "two steps": 0.24,
-    "no tool": 0.025,
-    "rounds": 0.25,
+    "one step": 0.23,
+    "two steps": 0.2,
+    "no tool": 0.04,
+    "rounds": 0.3,
     "talk with tools": 0.02,
-    "chat": 0.06,
-    "story": 0.04,
-    "public story": 0.012,
-    "passage": 0.008,
-    "json": 0.04,
-    "long": 0.004,
+    "chat": 0.09,
+    "story": 0.02,
+    "public story": 0.003,
+    "passage": 0.002,
+    "article": 0.008,
+    "json": 0.05,
+    "long": 0.005,
 }
 """Part of the documents each sort has."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Public texts; empty where they are not at hand. ``stories`` is TinyStories, ``plays`` is
-    Shakespeare, of which only the words are used."""
+    """Public texts; empty where they are not at hand. ``stories`` is TinyStories, ``articles``
+    WikiText-2, and ``plays`` Shakespeare, of which only the words are used."""
 
     stories: str = ""
     plays: str = ""
+    articles: str = ""
 
 
 class Mixture:
     """Draws training documents. Equal for equal texts and equal state of the generator."""
 
-    def __init__(self, texts: Texts) -> None:
-        self.vocabulary = Vocabulary((texts.stories, texts.plays))
+    def __init__(self, texts: Texts, pieces: Sequence[str] = ()) -> None:
+        """``pieces``: of a tokenizer, for words that nobody has seen."""
+        given = (texts.stories, texts.plays, texts.articles)
+        self.vocabulary = Vocabulary(given, pieces)
         self.tasks = tool_tasks.Tasks(
             Builder(training_lists.LISTS, self.vocabulary, heldout.names())
         )
+        self._articles = stories.paragraphs(texts.articles)
         self._public = stories.PublicStories(texts.stories) if texts.stories else None
         self._sorts = list(SHARES)
         self._weights = list(SHARES.values())
@@ -50,6 +56,8 @@ class Mixture:
     def document(self, rng: random.Random, sort: str = "") -> list[Segment]:
         """One document; its first segment begins with the token that begins a text."""
         sort = sort or rng.choices(self._sorts, self._weights)[0]
+        if sort == "article" and self._articles:
+            return [(BEGIN, False), (rng.choice(self._articles) + END, True)]
         if sort == "passage" and self._public is not None:
             return [(BEGIN, False), (self._public.passage(rng) + END, True)]
         messages: list[dict[str, Any]] = []
@@ -65,7 +73,7 @@ class Mixture:
         else:
             messages += self._talk(rng, sort, tools)
             return segments(messages, tools)
-        made, tools = tool_tasks.conversation(rng, [task], task.tools)
+        made, tools = conversation(rng, [task], task.tools)
         messages += made
         if rng.random() < 0.15:
             messages += _turn(*chat.turn(rng))
@@ -84,7 +92,7 @@ class Mixture:
             found, tasks = self.tasks.rounds(rng)
             tools += found
             for task in tasks:
-                messages += tool_tasks.conversation(rng, [task], found)[0]
+                messages += conversation(rng, [task], found)[0]
                 if rng.random() < 0.08:
                     messages += _turn(*chat.turn(rng))
             return messages

@@ -366,6 +366,23 @@ _KNOWN_NAMES = frozenset(
 )
 
 
+def paragraphs(text: str) -> list[str]:
+    """Paragraphs of articles as WikiText writes them, their signs put back to the words."""
+    found = []
+    for line in text.splitlines():
+        if len(line) > 300 and "<unk>" not in line:  # noqa: PLR2004
+            for spaced, sign in _SIGNS:
+                line = line.replace(spaced, sign)  # noqa: PLW2901
+            found.append(line.strip()[:2500])
+    return found
+
+
+_SIGNS = (
+    (" @-@ ", "-"), (" @,@ ", ","), (" @.@ ", "."), (" ,", ","), (" .", "."), (" ;", ";"), (" :", ":"),
+    (" 's", "'s"), (" )", ")"), ("( ", "("), (" ?", "?"), (" !", "!"), (" n't", "n't"),
+)  # fmt: skip
+
+
 class PublicStories:
     """Stories of a public text whose lines are paragraphs, without marks between stories."""
 

@@ -263,7 +263,8 @@ def noun(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
     return same(vocabulary.noun(rng))
 
 
-def _listed(rng: random.Random, texts: list[str]) -> str:
+def listed(rng: random.Random, texts: list[str]) -> str:
+    """Some texts in a row."""
     draw = rng.random()
     if draw < 0.4 or len(texts) < 2:
         return ", ".join(texts)
@@ -276,7 +277,7 @@ def numbers(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
     """A list of numbers."""
     sampler = integer if rng.random() < 0.8 else number
     sampled = [sampler(rng, vocabulary) for _ in range(rng.randint(2, 6))]
-    return [value for value, _ in sampled], _listed(rng, [text for _, text in sampled])
+    return [value for value, _ in sampled], listed(rng, [text for _, text in sampled])
 
 
 def several(sampler: Sampler) -> Sampler:
@@ -284,6 +285,6 @@ def several(sampler: Sampler) -> Sampler:
 
     def sample(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
         texts = [sampler(rng, vocabulary)[0] for _ in range(rng.randint(2, 4))]
-        return texts, _listed(rng, texts)
+        return texts, listed(rng, texts)
 
     return sample

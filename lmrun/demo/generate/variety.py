@@ -1,14 +1,14 @@
-# ruff: noqa: E501
+# ruff: noqa: E501, SIM905
 """Wordings put together from parts, for training: so many that only reading the prompt helps.
 
 A result that is among the test's wordings is drawn again (`Wordings.free`).
 """
 
 import random
+import re
 from collections.abc import Callable
 
-from lmrun.demo.generate import words
-from lmrun.demo.generate.heldout import LISTS
+from lmrun.demo.generate import heldout, words
 from lmrun.demo.generate.words import Vocabulary
 
 _OPENERS = (
@@ -184,72 +184,115 @@ _SAID: dict[str, tuple[str, ...]] = {
 _LETTERS = "cdefghijklmnopqrstuvwxyz"
 
 
-def _held_out() -> frozenset[str]:
-    lists = LISTS
-    found = {
-        *lists.request_frames, *lists.two_step_frames, *lists.expression_frames, *lists.references,
-        *lists.generic_phrases, *lists.lookup_frames, *(p for item in lists.operations for p in item.phrases),
-        *(d for item in lists.operations for d in item.descriptions),
-        *(d for item in lists.domains for d in item.descriptions),
-        *(p for worded in lists.wordings.values() for p in worded.phrases),
-        *(d for worded in lists.wordings.values() for d in worded.descriptions),
-    }  # fmt: skip
-    return frozenset(text.lower().strip(" .?!") for text in found)
-
-
-_HELD_OUT = _held_out()
+_HELD_OUT = heldout.wordings()
 
 
 def free(draw: Callable[[], str]) -> str:
     """A wording that the test does not use."""
     while True:
         text = draw()
-        if text.lower().strip(" .?!") not in _HELD_OUT:
+        if heldout.bare(text) not in _HELD_OUT:
             return text
 
 
-_REMARKS = (
-    "I had a long day.", "It is urgent.", "I am new here.", "My {w} is {x}.", "The {w} looks {x}.",
+_ADVERBS = """quickly soon slowly gladly carefully really simply actually somehow later tonight today
+tomorrow immediately eventually perhaps surely honestly briefly quietly already anyway again early
+kindly maybe possibly promptly properly""".split()
+_CLAUSES = (
+    "as {v} as {w} can", "as {v} as possible", "before the {w} {x}", "because the {w} is {a}",
+    "so that the {w} can {x}", "since I {x} the {w}", "if the {w} is {a}", "while the {w} is {a}",
+    "when my {w} {x}", "for the sake of the {w}", "in the name of the {w}", "with all due {w}",
+    "until the {w} is {a}", "after the {w}", "in no {w}", "without any {w}", "like a {a} {w}",
+    "and I mean {v}", "for once", "the {a} way", "to make the {w} {a}", "as the {w} wants",
+    "thanks to the {w}", "whatever the {w} says", "and that {v}", "that is all for {v}", "or the {w} will {x}",
+    "which would make me {a}", "and be {a} about it", "that is my {a} {w}", "no {w}, no {w}",
+    "it would make the {w} {a}", "that would be {a}", "the {w} said so", "I am {a}", "I have no {w}",
+)  # fmt: skip
+_SENTENCES = (
+    "I had a long day.", "It is urgent.", "I am new here.", "My {w} is {a}.", "The {w} looks {a}.",
     "I was at the {w} before.", "You helped me with the {w} last time.", "I know little about the {w}.",
-    "Nobody else can do it.", "It will not take long.", "The {x} {w} is broken.", "We talked about {w}.",
+    "Nobody else can do it.", "It will not take long.", "The {a} {w} is {a}.", "We talked about {w}.",
     "I need it for the {w}.", "There is no hurry.", "I would do it myself.", "Somebody told me about you.",
     "My {w} cannot do that.", "This is my first try.", "You are good at this.", "I hope it works.",
+    "{W} and {W} are here.", "What a {a} {w}!", "Oh {w}!", "Hello {W}!", "{W}.", "Good {w}!", "No {w} today.",
+    "I {x} the {w} every {w}.", "They {x} {v}.", "We are {a}.", "Is this {a}?", "You know me, {W}.",
+    "The {w} of the {w} is {a}.", "I thank you {v}.", "Sorry for the {w}.", "Where was I? Ah, {w}.",
+    "I asked {W} already.", "It is {a} here.", "This has to do with {w}.", "Dear {W},", "{W}, my friend,",
 )  # fmt: skip
+
+
+def beside(rng: random.Random, text: str, vocabulary: Vocabulary) -> str:
+    """A clause or sentence that has nothing to do with the matter, its words put in."""
+
+    def put(found: re.Match[str]) -> str:
+        letter = found[1]
+        if letter == "W":
+            return vocabulary.name(rng)
+        if letter == "a":
+            return rng.choice(words.ADJECTIVES) if rng.random() < 0.6 else vocabulary.word(rng)
+        if letter == "v":
+            return rng.choice(_ADVERBS) if rng.random() < 0.7 else vocabulary.word(rng)
+        return vocabulary.word(rng)
+
+    return _BESIDE.sub(put, text)
+
+
+_BESIDE = re.compile(r"\{([wWavx])\}")
 
 
 def remark(rng: random.Random, vocabulary: Vocabulary) -> str:
     """A sentence beside the point."""
-    text = rng.choice(_REMARKS).replace("{w}", vocabulary.word(rng))
-    return text.replace("{x}", rng.choice(words.ADJECTIVES))
+    return beside(rng, rng.choice(_SENTENCES), vocabulary)
 
 
-def request_frame(rng: random.Random) -> str:
+def _closer(rng: random.Random, vocabulary: Vocabulary) -> str:
+    if rng.random() < 0.72:
+        return rng.choice(_CLOSERS)
+    joint = rng.choice((" ", " ", ", "))
+    return joint + beside(rng, rng.choice(_CLAUSES), vocabulary)
+
+
+def _opener(rng: random.Random, vocabulary: Vocabulary) -> str:
+    draw = rng.random()
+    if draw < 0.85:
+        return rng.choice(_OPENERS)
+    if draw < 0.93:
+        return beside(rng, rng.choice(("{v}, ", "dear {W}, ", "{w}: ", "well, {W}, ", "{W}, ", "{v} ",
+                                       "oh {w}, ", "my {w}, ", "for {W}, ", "{W} says: ")), vocabulary)  # fmt: skip
+    return beside(rng, rng.choice(_CLAUSES), vocabulary) + ", "
+
+
+def request_frame(rng: random.Random, vocabulary: Vocabulary) -> str:
     """With ``{c}`` or ``{C}``."""
 
     def draw() -> str:
-        opener = rng.choice(_OPENERS)
-        text = opener + ("{c}" if opener or rng.random() < 0.3 else "{C}") + rng.choice(_CLOSERS)
-        return _capital(rng, text) + rng.choice(_ENDS)
+        opener = _opener(rng, vocabulary)
+        text = opener + ("{c}" if opener or rng.random() < 0.3 else "{C}")
+        return _capital(rng, text + _closer(rng, vocabulary)) + rng.choice(_ENDS)
 
     return free(draw)
 
 
-def expression_frame(rng: random.Random) -> str:
+def expression_frame(rng: random.Random, vocabulary: Vocabulary) -> str:
     """With ``{e}``."""
 
     def draw() -> str:
-        return _capital(rng, rng.choice(_LEADS) + "{e}" + rng.choice(_TAILS)) + rng.choice(_ENDS)
+        tail = rng.choice(_TAILS) if rng.random() < 0.8 else _closer(rng, vocabulary)
+        lead = rng.choice(_LEADS)
+        if rng.random() < 0.1:
+            lead = remark(rng, vocabulary) + " " + lead
+        return _capital(rng, lead + "{e}" + tail) + rng.choice(_ENDS)
 
     return free(draw)
 
 
-def two_step_frame(rng: random.Random) -> str:
+def two_step_frame(rng: random.Random, vocabulary: Vocabulary) -> str:
     """With ``{c}`` or ``{C}`` and ``{d}``."""
 
     def draw() -> str:
         start = rng.choice(_STARTS)
         text = start + ("{c}" if start else "{C}") + rng.choice(_CONNECTORS) + "{d}"
-        return _capital(rng, text + rng.choice(_CLOSERS)) + rng.choice(_ENDS)
+        return _capital(rng, text + _closer(rng, vocabulary)) + rng.choice(_ENDS)
 
     return free(draw)
 
@@ -319,6 +362,20 @@ def description(rng: random.Random, text: str, vocabulary: Vocabulary) -> str:
     return free(draw)
 
 
+_DEFAULTS = (
+    " (optional)", ". Default is {w}.", " (defaults to {w} if not specified)", ". Optional.",
+    " (optional parameter, default is '{w}')", ", {w} by default", ". If not given, {w} is used",
+    ". Defaults to {n}", " (default: {n})", ". Optional, default {n}.", ". May be left out", " Default: True.",
+    ". Default is '{w}'", ". Options are '{w}' and '{w}', default is '{w}'.",
+)  # fmt: skip
+
+
+def default(rng: random.Random, vocabulary: Vocabulary) -> str:
+    """What a description says about a parameter that is left out."""
+    text = rng.choice(_DEFAULTS).replace("{n}", str(rng.randrange(101)))
+    return beside(rng, text, vocabulary)
+
+
 def operation_description(rng: random.Random, sign: str, names: tuple[str, str]) -> str:
     """What an arithmetic function does."""
 
@@ -361,11 +418,55 @@ def flag_phrases(rng: random.Random) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(rng.sample(_FLAGS_ON, 8)), tuple(rng.sample(_FLAGS_OFF, 8))
 
 
-def operation_phrase(rng: random.Random, sign: str) -> str:
-    """An operation in words, with ``{0}`` and ``{1}``; empty where there are no more."""
+def operation_phrase(rng: random.Random, sign: str, *, as_number: bool = False) -> str:
+    """An operation in words, with ``{0}`` and ``{1}``; empty where there are no more.
+
+    ``as_number``: only what can stand inside another one, as in "the sum of {0} and {1}".
+    """
     if sign not in _SAID:
         return ""
-    return free(lambda: rng.choice(_SAID[sign]))
+    phrases = noun_phrases(sign) if as_number else _SAID[sign]
+
+    def draw() -> str:
+        phrase = rng.choice(phrases)
+        for noun in ("the outcome of", "the value of"):
+            if phrase.startswith(noun) and rng.random() < 0.7:
+                phrase = phrase.replace(noun, f"the {rng.choice(_OUTCOMES)} of", 1)
+        return phrase
+
+    return free(draw)
+
+
+_OUTCOMES = """outcome value result answer figure amount number total quantity end product solution
+yield return figure sum difference score count""".split()
+_COMMANDS: dict[str, tuple[str, ...]] = {
+    "+": ("add {1} to {0}", "add {0} and {1}", "sum {0} and {1}", "increase {0} by {1}", "put {0} and {1} together",
+          "take {0} plus {1}", "total {0} and {1}"),
+    "-": ("subtract {1} from {0}", "take {1} from {0}", "reduce {0} by {1}", "deduct {1} from {0}",
+          "take {0} minus {1}", "take {1} away from {0}", "lower {0} by {1}"),
+    "*": ("multiply {0} by {1}", "multiply {0} and {1}", "take {0} times {1}", "multiply {0} with {1}",
+          "scale {0} by {1}"),
+    "/": ("divide {0} by {1}", "split {0} into {1} parts", "take {0} over {1}", "share {0} among {1}",
+          "divide {0} through {1}"),
+}  # fmt: skip
+"""Operations as commands; the first number of a pair may be what came out before."""
+
+
+def command(rng: random.Random, sign: str) -> str:
+    """An operation as a command, with ``{0}`` and ``{1}``."""
+    return rng.choice(_COMMANDS[sign])
+
+
+def before(rng: random.Random) -> str:
+    """How a command points at what came out of the one before."""
+    nouns = ("it", "that", "the result", "this", "what comes out", "the outcome", "the answer",
+             "that number", "what you get", "the new value", "the result of that")  # fmt: skip
+    return rng.choice(nouns)
+
+
+def then(rng: random.Random) -> str:
+    """What stands between two commands."""
+    return rng.choice(_CONNECTORS[:16])
 
 
 def operand_names(rng: random.Random, vocabulary: Vocabulary) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 """Pools of words, and words that nobody has seen before."""
 
 import random
+from collections.abc import Sequence
 
 NOUNS = """account album alarm amount anchor animal answer apartment apple archive area armchair
 article artist attic auction author avatar axis backpack backup badge bag balance ball balloon band
@@ -233,6 +234,11 @@ def made_up(rng: random.Random, low: int = 1, high: int = 3) -> str:
     )
 
 
+def letters(rng: random.Random, count: int) -> str:
+    """Letters without sense."""
+    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(count))
+
+
 HELD_OUT_NOUNS = """abacus acorn almanac anvil apricot aquarium artichoke axle banjo bonnet bracelet
 brooch cello chandelier chisel cradle crayon cymbal dagger daisy domino easel eggplant eyebrow
 falcon fiddle flute freckle gazebo gondola gramophone grapefruit hammock harpsichord hazelnut
@@ -242,57 +248,105 @@ parachute parsley peacock pendulum periscope pinwheel plankton pretzel quill rad
 rhubarb saddle sandal saxophone scooter sextant sickle sundial syringe tambourine tapestry teapot
 thimble trombone trumpet tulip turnip typewriter ukulele unicorn vineyard walnut walrus wardrobe
 windmill wreath xylophone yacht zeppelin zipper""".split()
-"""What the test's functions work on; training draws none of them."""
+"""Words of the test's JSON; no list of training holds them."""
 _HELD_OUT = frozenset(HELD_OUT_NOUNS)
 
 
 class Vocabulary:
-    """Words to draw from: the lists of this file and those of public texts, where there are any.
+    """Words to draw from: the lists of this file, those of public texts and, put together from
+    the pieces of a tokenizer, words that nobody has seen, so that each piece is copied at times.
 
-    ``held_out``: the test's, in which no noun is one of training's.
+    ``held_out``: the test's, which takes its values from lists of its own.
     """
 
-    def __init__(self, texts: tuple[str, ...] = (), *, held_out: bool = False) -> None:
+    def __init__(
+        self, texts: Sequence[str] = (), pieces: Sequence[str] = (), *, held_out: bool = False
+    ) -> None:
         self.held_out = held_out
         seen: dict[str, None] = {}
+        names: dict[str, None] = {}
         for text in texts:
             for word in text.split():
-                bare = word.strip(".,;:!?'\"()[]-_*&$").lower()
-                if bare in _HELD_OUT:
+                bare = word.strip(".,;:!?'\"()[]-_*&$=")
+                if bare.lower() in _HELD_OUT:
                     continue
-                if bare.isalpha() and bare.isascii() and 2 < len(bare) < 13:
-                    seen[bare] = None
+                if bare.isalpha() and bare.isascii() and 2 < len(bare) < 14:
+                    seen[bare.lower()] = None
+                    if bare[0].isupper() and bare[1:].islower():
+                        names[bare] = None
         self.rare = sorted(seen) or NOUNS + ADJECTIVES
+        self.names = sorted(names) or FIRST_NAMES
+        self.pieces = [piece for piece in pieces if piece.isalpha() and piece.isascii()]
+
+    def odd(self, rng: random.Random) -> str:
+        """A word that no list holds."""
+        draw = rng.random()
+        if self.pieces and draw < 0.6:
+            count = rng.choice((1, 2, 2, 3))
+            text = "".join(self.pieces[int(rng.random() * len(self.pieces))] for _ in range(count))
+            return text if rng.random() < 0.1 else text.lower()
+        return made_up(rng) if draw < 0.85 else letters(rng, rng.randint(2, 8))
 
     def word(self, rng: random.Random) -> str:
-        """A noun or adjective, a word of the texts, or one made up."""
+        """A word in lower case: a noun, an adjective, a word of the texts, or an odd one."""
         draw = rng.random()
         if self.held_out:
             return rng.choice(HELD_OUT_NOUNS) if draw < 0.85 else made_up(rng)
-        if draw < 0.35:
-            return rng.choice(NOUNS)
-        if draw < 0.45:
-            return rng.choice(ADJECTIVES)
-        if draw < 0.8:
-            return rng.choice(self.rare)
-        return made_up(rng)
+        if draw < 0.2:
+            return NOUNS[int(rng.random() * len(NOUNS))]
+        if draw < 0.25:
+            return ADJECTIVES[int(rng.random() * len(ADJECTIVES))]
+        if draw < 0.7:
+            return self.rare[int(rng.random() * len(self.rare))]
+        return self.odd(rng).lower()
+
+    def name(self, rng: random.Random) -> str:
+        """A word with a capital."""
+        if rng.random() < 0.55:
+            return self.names[int(rng.random() * len(self.names))]
+        return self.word(rng).capitalize()
 
     def noun(self, rng: random.Random) -> str:
-        """What a function works on: mostly a noun, at times two words or one made up."""
+        """What a function works on: mostly a noun, at times two words or an odd one."""
         draw = rng.random()
         if self.held_out:
             second = f" {rng.choice(HELD_OUT_NOUNS)}" if draw < 0.25 else ""
             return rng.choice(HELD_OUT_NOUNS) + second
-        if draw < 0.55:
+        if draw < 0.35:
             return rng.choice(NOUNS)
-        if draw < 0.72:
+        if draw < 0.5:
             return f"{rng.choice(NOUNS)} {rng.choice(NOUNS)}"
-        if draw < 0.82:
+        if draw < 0.6:
             return f"{rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
-        if draw < 0.92:
-            return rng.choice(self.rare)
-        return made_up(rng, 2, 3)
+        if draw < 0.7:
+            return f"{self.word(rng)} {self.word(rng)}"
+        return self.word(rng)
 
     def words(self, rng: random.Random, low: int, high: int) -> str:
         """Some words with a space between."""
         return " ".join(self.word(rng) for _ in range(rng.randint(low, high)))
+
+    def phrase(self, rng: random.Random, is_name: bool | None = None) -> str:
+        """One to four words in some style of writing; with capitals where it is a name."""
+        if is_name is None:
+            is_name = rng.random() < 0.4
+        count = rng.choices((1, 2, 3, 4), (45, 35, 14, 6))[0]
+        if is_name:
+            text = " ".join(self.name(rng) for _ in range(count))
+            draw = rng.random()
+            if draw < 0.08 and count > 1:
+                text += rng.choice((" of ", " and ", " the ", "'s ", " in ", " & ")) + self.name(rng)
+            elif draw < 0.14:
+                text += f" {rng.randrange(1, 2100)}"
+            elif draw < 0.18:
+                text = text.upper()
+            elif draw < 0.22:
+                text = text.replace(" ", "-")
+            return text
+        text = " ".join(self.word(rng) for _ in range(count))
+        draw = rng.random()
+        if draw < 0.06 and count > 1:
+            text = text.replace(" ", rng.choice((" of ", " and ", " in ", " for ", " with ", " to ")), 1)
+        elif draw < 0.1:
+            text = text.replace(" ", rng.choice("-_."))
+        return text
