@@ -18,6 +18,7 @@ from lmrun.models import builtin_data
 
 SEED = 5
 STORIES_BYTES = 290_000
+TOOLS_BYTES = 100_000
 NUM_ONE_STEP, NUM_TWO_STEPS, NUM_NO_TOOL = 50, 15, 20
 """A task of two steps makes two items: its first call, and its second after the first's result."""
 
@@ -38,7 +39,7 @@ def stories_text() -> str:
 
 
 def tools_text() -> str:
-    """A tools file of `lmrun.evals.tool_files`, its sorts of items mixed."""
+    """A tools file of `lmrun.evals.tool_files`, its sorts of items mixed, up to `TOOLS_BYTES`."""
     from lmrun.demo import scoring  # noqa: PLC0415 - stories need no lists of tools
 
     items: list[dict[str, Any]] = []
@@ -54,9 +55,18 @@ def tools_text() -> str:
         request = [{"role": "user", "content": task.request}]
         items.append({"messages": request, "tools": task.tools, "calls": []})
     random.Random(f"evaluate/tools/{SEED}").shuffle(items)
-    return "".join(
-        json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n" for item in items
-    )
+    return _lines(items, TOOLS_BYTES)
+
+
+def _lines(items: Sequence[dict[str, Any]], most_bytes: int) -> str:
+    """A line each of as many items, from the first on, as fit."""
+    found = ""
+    for item in items:
+        line = json.dumps(item, ensure_ascii=False, separators=(",", ":")) + "\n"
+        if len((found + line).encode()) > most_bytes:
+            break
+        found += line
+    return found
 
 
 MAKERS: dict[str, tuple[Path, Callable[[], str]]] = {

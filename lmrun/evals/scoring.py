@@ -20,14 +20,17 @@ def scored(
     llm: LLM,
     sequences: Iterable[Sequence[int]],
     name: Callable[[int], str],
+    *,
     rows: tuple[int, int] | None = None,
+    first: Iterable[int] | None = None,
 ) -> Iterator[Scores]:
     """The engine's scores, sequence by sequence in order; no bit depends on the batching.
 
-    ``rows`` are the predictions whose whole rows are told. `StageError` where a number is not
+    ``rows`` and ``first`` are those of `LLM.score_full`: predictions whose whole rows are told, and
+    for each sequence the first prediction that is told. `StageError` where a number is not
     finite; it says what ``name`` makes of the index of the sequence.
     """
-    found = llm.score_full(sequences, rows=rows)
+    found = llm.score_full(sequences, rows=rows, first=first)
     for index in count():
         try:
             scores = next(found, None)

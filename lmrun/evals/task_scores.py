@@ -88,23 +88,28 @@ def _score_choices(
 ) -> tuple[TaskScore, list[str]]:
     longest = _context_length(llm)
     items = [item for item in task.items if isinstance(item, Choices)]
-    places = [(i, j) for i, item in enumerate(items) for j in range(len(item.choices))]
+    pairs = {
+        (i, j): _pair(llm, item, choice, f"task {name}: item {i}, choice {j}", longest)
+        for i, item in enumerate(items)
+        for j, choice in enumerate(item.choices)
+    }
+    # Where tokens join over the boundary nothing may be left of a choice: lm-eval's sum is then 0.
+    sums = [[0.0] * len(item.choices) for item in items]
+    places = [place for place, pair in pairs.items() if pair.num_context < len(pair.ids)]
 
     def place_name(index: int) -> str:
         return f"task {name}: item {places[index][0]}, choice {places[index][1]}"
 
-    pairs = [
-        _pair(llm, items[i], items[i].choices[j], place_name(index), longest)
-        for index, (i, j) in enumerate(places)
-    ]
-    sums: list[list[float]] = [[] for _ in items]
-    with progress_bar(f"task {name}", len(items), unit="items") as advance:
-        found = scored(llm, (pair.ids for pair in pairs), place_name)
-        for (i, _), pair, scores in zip(places, pairs, found, strict=True):
-            own = scores.logprobs[pair.num_context - 1 :].astype(np.float64)
-            sums[i].append(float(sum(own.tolist())))
-            if len(sums[i]) == len(items[i].choices):
-                advance(1)
+    found = scored(
+        llm,
+        (pairs[place].ids for place in places),
+        place_name,
+        first=(pairs[place].num_context - 1 for place in places),
+    )
+    with progress_bar(f"task {name}", len(places), unit="choices") as advance:
+        for (i, j), scores in zip(places, found, strict=True):
+            sums[i][j] = float(sum(scores.logprobs.astype(np.float64).tolist()))
+            advance(1)
     right: list[list[float]] = []
     answers: list[dict[str, Any]] = []
     for index, (item, logprobs) in enumerate(zip(items, sums, strict=True)):
@@ -140,7 +145,7 @@ def _score_choices(
         accuracy_bytes=statistics.mean(size),
         accuracy_bytes_standard_error=statistics.standard_error(size),
     )
-    cut_items = {i for (i, _), pair in zip(places, pairs, strict=True) if pair.is_cut}
+    cut_items = {i for (i, _), pair in pairs.items() if pair.is_cut}
     return score, _cut_note(name, [i in cut_items for i in range(len(items))], longest)
 
 

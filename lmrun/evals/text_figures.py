@@ -31,7 +31,7 @@ def window_scores(llm: LLM, text: ScoredText, num_rows: int, task: str) -> Itera
     with progress_bar(task, len(text.windows), unit="windows") as advance:
         for windows, rows in parts:
             name = partial(_window_name, text.name, done)
-            for scores in scored(llm, windows, name, rows):
+            for scores in scored(llm, windows, name, rows=rows):
                 yield scores
                 advance(1)
             done += len(windows)

@@ -142,12 +142,17 @@ def test_no_bit_of_a_likelihood_depends_on_the_batch(
     path = write(tmp_path / "t.jsonl", ITEMS * 5)
     found = []
     for index, llm in enumerate(
-        (random_llm, engine(random_workspace, max_num_seqs=2, max_batch_tokens=20))
+        (
+            random_llm,
+            random_llm,  # contexts that the cache has from before
+            engine(random_workspace, max_num_seqs=2, max_batch_tokens=20),
+            engine(random_workspace, prefix_caching=False),
+        )
     ):
         details = tmp_path / str(index)
         details.mkdir()
         found.append((score(llm, path, details), (details / "tasks.t.jsonl").read_bytes()))
-    assert found[0] == found[1]
+    assert found == [found[0]] * 4
 
 
 def test_a_long_prompt_loses_its_start_and_the_report_says_so(

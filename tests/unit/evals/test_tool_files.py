@@ -93,8 +93,9 @@ def test_published_files_are_read(test_data: Path, name: str) -> None:
 def test_the_built_in_file_is_read() -> None:
     file = read_tools(builtin_data.path("builtin:tools", builtin_data.TOOLS, "evaluate.tools"))
     assert file.format == "lmrun"
-    assert len(file.items) == 100
-    assert sum(not item.calls for item in file.items) == 20
+    assert 70 <= len(file.items) <= 100
+    assert 10 <= sum(not item.calls for item in file.items) <= 25
+    assert any(len(item.messages) == 3 for item in file.items)
     assert len(read_tools(builtin_data.TOOLS["tools"], 7).items) == 7
 
 
