@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from lmrun import __version__
+from lmrun.plan.sizes import things
 from lmrun.sweep.choose import Chosen
 from lmrun.sweep.conclusion import Conclusion, Entry, ordered, settings_text, value_text
 from lmrun.sweep.figures import Better, Figure
@@ -164,6 +165,6 @@ def _load(asked: Any) -> str:  # noqa: ANN401 - a document of another room
     levels = ", ".join(map(str, asked.get("concurrency") or ()))
     return (
         f"{asked.get('prompt_tokens')} prompt and {asked.get('output_tokens')} completion tokens;"
-        f" concurrency {levels}; {asked.get('requests')} requests a level,"
-        f" {asked.get('rounds')} rounds"
+        f" concurrency {levels}; {things(asked.get('requests') or 0, 'request')} a level in"
+        f" {things(asked.get('rounds') or 0, 'round')}"
     )
