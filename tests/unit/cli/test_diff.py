@@ -98,7 +98,7 @@ def test_settings_stages_memory_and_downtime_of_two_sides(capfd: Capture) -> Non
         ["settings"],
         [
             *("quant.group_size", "128", "→", "64", "lmrun:configs/quant/awq_w4_g128.yaml:4", "→"),
-            *("lmrun:configs/quant/awq_w4_g64.yaml:4", "quantize,", "convert"),
+            *("lmrun:configs/quant/awq_w4_g64.yaml:4", "quantize,", "convert,", "evaluate"),
         ],
         [
             *("frontend.port", "23333", "→", "8000", "default", "→", "command", "line"),
@@ -270,7 +270,8 @@ def test_a_revision_has_its_own_recipes_and_options(capfd: Capture) -> None:
     out = _out(capfd, "git:HEAD", "+recipe=mine", "--", "+recipe=mine")
     assert "old     git:HEAD +recipe=mine\nnew     +recipe=mine\n" in out
     assert (
-        "kv.bits  8  →  4  HEAD:configs/kv/team.yaml:1 → configs/kv/team.yaml:2  launch only" in out
+        "kv.bits  8  →  4  HEAD:configs/kv/team.yaml:1 → configs/kv/team.yaml:2  launch, evaluate"
+        in out
     )
     assert _git("status", "--porcelain") == status
     (one,) = _report(capfd, "+recipe=mine", "--", "git:HEAD", "+recipe=mine")["comparisons"]

@@ -50,7 +50,7 @@ CASES = {
     "an illegal value": Case(ExitStatus.CONFIG, ("plan", "kv.bits=5"), "expected one of 4, 8,"),
     "no such recipe": Case(ExitStatus.CONFIG, ("up", "+recipe=tinny"), "Did you mean tiny?"),
     "not built yet": Case(ExitStatus.REFUSED, ("up", *TINY, "parallel.tp=2"), "not built yet"),
-    "a verb of later": Case(ExitStatus.REFUSED, ("eval",), "eval: not built yet."),
+    "a verb of later": Case(ExitStatus.REFUSED, ("logs",), "logs: not built yet."),
     "it cannot fit": Case(
         ExitStatus.REFUSED, ("build", "+recipe=tiny", "kv.memory=900GiB"), "kv.memory"
     ),
