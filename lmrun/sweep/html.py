@@ -43,7 +43,9 @@ class _Line:
 
 def html(conclusion: Conclusion, chosen: Chosen | None = None) -> str:
     """The page; about 5 MB, since plotly is in it."""
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - for the report alone
+    from plotly.offline import (  # type: ignore[import-untyped]  # noqa: PLC0415 - here alone
+        get_plotlyjs,
+    )
 
     sweep = conclusion.sweep
     rows = [row for entry in conclusion.entries for row in entry.rows]
