@@ -123,6 +123,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     async def live() -> dict[str, str]:
         return {"status": "live"}
 
+    @app.get("/health")  # where clients of vLLM look
     @app.get("/health/ready")
     async def ready() -> dict[str, str]:
         if (reason := service.not_ready) is not None:

@@ -138,9 +138,13 @@ class _Strict(BaseModel):
 
 
 class StreamOptions(_Strict):
-    """``include_usage``: one more chunk, without choices, carries the usage."""
+    """``include_usage``: one more chunk, without choices, carries the usage.
+
+    ``continuous_usage_stats``, as with vLLM: each chunk carries the usage so far.
+    """
 
     include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
     include_obfuscation: Literal[False] | None = None
 
 

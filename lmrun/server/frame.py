@@ -31,8 +31,14 @@ def check(service: Service, body: ChatBody | CompletionBody) -> None:
     """Refuse a body that cannot be served now, or not by this model."""
     service.check_open()
     service.check_model(body.model)
-    if body.stream_options is not None and not body.stream:
+    options = body.stream_options
+    if options is not None and not body.stream:
         raise invalid("stream_options", "only legal together with stream: true.")
+    if options is not None and options.continuous_usage_stats and not options.include_usage:
+        raise invalid(
+            "stream_options.continuous_usage_stats",
+            "only legal together with include_usage: true.",
+        )
 
 
 class Frame:
@@ -49,6 +55,7 @@ class Frame:
         }
         options = body.stream_options
         self.include_usage = bool(options and options.include_usage)
+        self._is_usage_in_each = bool(options and options.continuous_usage_stats)
         self.usage = Usage()
         self.finish_reason: str | None = None
         """Of a chat, once it ended."""
@@ -63,5 +70,6 @@ class Frame:
         if self._fields["object"] == "chat.completion":
             chunk["object"] = "chat.completion.chunk"
         if self.include_usage:
-            chunk["usage"] = None if choices else self.usage.document()
+            is_told = not choices or self._is_usage_in_each
+            chunk["usage"] = self.usage.document() if is_told else None
         return chunk

@@ -77,6 +77,11 @@ def test_a_body_that_is_not_json_is_refused(
         ({"temprature": 1}, "temprature", "unknown field. Did you mean `temperature`?"),
         ({"frobnicate": 1}, "frobnicate", "unknown field."),
         (
+            {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+            "stream_options.continuous_usage_stats",
+            "only legal together with include_usage: true.",
+        ),
+        (
             {"stream": True, "stream_options": {"usage": True}},
             "stream_options.usage",
             "unknown field.",
@@ -358,7 +363,7 @@ def test_without_a_key_v1_is_401_and_health_is_not(launch: Callable[..., Any]) -
     for key in ("sk-one", "sk-two"):
         headers = {"Authorization": f"Bearer {key}"}
         assert httpx.post(url, json=PLAIN, headers=headers).status_code == 200
-    for path in ("/health/live", "/health/ready", "/metrics"):
+    for path in ("/health", "/health/live", "/health/ready", "/metrics"):
         assert deployment.get(path).status_code == 200
     shown = deployment.get("/config").text + deployment.log_path.read_text()
     assert "sk-one" not in shown

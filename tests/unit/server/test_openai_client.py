@@ -60,6 +60,26 @@ def test_without_include_usage_no_chunk_has_one(deployment: Any) -> None:
     assert all(chunk.usage is None and len(chunk.choices) == 1 for chunk in chunks)
 
 
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_each_chunk_may_carry_the_usage_so_far(deployment: Any, is_chat: bool) -> None:
+    client = deployment.openai
+    asked: dict[str, Any] = {
+        "model": "tiny",
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        **GREEDY,
+    }
+    if is_chat:
+        chunks = list(client.chat.completions.create(messages=MESSAGES, **asked))
+    else:
+        chunks = list(client.completions.create(prompt="hello", **asked))
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts)
+    assert counts[-1] == 24
+    assert len({chunk.usage.prompt_tokens for chunk in chunks}) == 1
+    assert chunks[-1].choices == []
+
+
 def test_completions_take_a_string_strings_ids_and_lists_of_ids(
     deployment: Any, tiny_workspace: Path
 ) -> None:
