@@ -140,12 +140,8 @@ TEST_CASE("a prefix of a finished sequence is found, and nothing where caching i
 }
 
 TEST_CASE("no more is taken from the prefix cache than a sequence allows") {
-  for (const auto& [most_reused, computed] : {std::pair<int64_t, int64_t>{15, 50},
-                                              {16, 34},
-                                              {31, 34},
-                                              {32, 18},
-                                              {48, 2},
-                                              {1000, 2}}) {
+  for (const auto& [most_reused, computed] :
+       {std::pair<int64_t, int64_t>{15, 50}, {16, 34}, {31, 34}, {32, 18}, {48, 2}, {1000, 2}}) {
     BlockManager blocks(100, 16);
     Driver driver({4, 64, true}, &blocks, 40);
     driver.scheduler.add(0, prompt_of(50), true);
