@@ -12,6 +12,7 @@ from lmrun import events, log
 
 GUARD = "lmrun.deploy.guard"
 """A module by name: it binds the process to its parent, then becomes the module it is given."""
+TRACEBACK = "Traceback (most recent call last):"
 STOP_S = 10.0
 """What a child gets to clear up."""
 
@@ -77,11 +78,13 @@ def describe(status: int) -> str:
 
 def last_words(text: str) -> str:
     """What a process said at its end that is no line of the log: its error, in one line."""
+    _, traceback, after = text.rpartition(TRACEBACK)
+    if traceback:
+        lines = after.splitlines()[1:]
+        return next((line for line in lines if line.strip() and not line.startswith(" ")), "")
     said: list[str] = []
-    for line in reversed(text.splitlines()):
+    for line in reversed(after.splitlines()):
         if line.startswith(("DEBUG ", "INFO ", "WARNING ", "ERROR ")):
             break
-        if line.startswith((" ", "Traceback (")):
-            break  # of a traceback the last line says most
         said.append(line.strip())
     return " ".join(reversed([line for line in said if line]))
