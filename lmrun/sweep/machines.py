@@ -1,6 +1,8 @@
 """The machine that a sweep's figures come from, in words."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from lmrun.plan.sizes import show_bytes
 from lmrun.sweep.rows import Row
@@ -13,9 +15,23 @@ def machine_text(rows: Iterable[Row]) -> str:
 
 
 def versions_text(rows: Iterable[Row]) -> str:
-    """``lmrun 0.1.0``: versions that measured speed; "" where none is known."""
-    found = [f"lmrun {row.bench['lmrun']}" for row in rows if row.bench and row.bench.get("lmrun")]
-    return ", ".join(dict.fromkeys(found))
+    """``lmrun 0.1.0, engine build 7e1ea18be23b``: what measured speed; "" where none is known."""
+    found = [text for row in rows if row.bench and (text := _version(row.bench))]
+    return "; ".join(dict.fromkeys(found))
+
+
+def measured_on(row: Row) -> str | None:
+    """The day when speed was measured, UTC; None where that is not known."""
+    started = (row.bench or {}).get("started")
+    return str(started)[:10] if started else None
+
+
+def _version(report: Mapping[str, Any]) -> str:
+    build = re.search(
+        r"\bbuild ([0-9a-f]{12})", str((report.get("target") or {}).get("engine_build"))
+    )
+    parts = [f"lmrun {report['lmrun']}"] if report.get("lmrun") else []
+    return ", ".join([*parts, f"engine build {build[1]}"] if build else parts)
 
 
 def _of(machine: object) -> str:

@@ -42,8 +42,8 @@ class _Column:
 
     def lines(self) -> list[str]:
         """Heads and cells, all of one width."""
-        pad = str.ljust if self.is_text else str.rjust
-        return [pad(text, self.width) for text in (*self.heads, *self.cells)]
+        pad, width = str.ljust if self.is_text else str.rjust, self.width
+        return [pad(text, width) for text in (*self.heads, *self.cells)]
 
 
 def text(conclusion: Conclusion, *, width: int | None = None, colors: bool = False) -> str:

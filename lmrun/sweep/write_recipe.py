@@ -24,7 +24,7 @@ from lmrun.plan.sizes import things
 from lmrun.sweep.choose import Chosen
 from lmrun.sweep.conclusion import Conclusion, Entry
 from lmrun.sweep.listing import command_text
-from lmrun.sweep.machines import machine_text
+from lmrun.sweep.machines import machine_text, measured_on
 from lmrun.sweep.planning import point_id
 from lmrun.sweep.rows import Row
 from lmrun.sweep.table import shower
@@ -105,8 +105,8 @@ def _comments(conclusion: Conclusion, reason: Reason) -> Iterator[str]:
         yield from _wrapped(
             f"Means of {len(entry.rows)} seeds (± sample standard deviation); this is the first."
         )
-    on = machine_text(entry.rows)
-    yield from _wrapped(f"Measured on {sweep.created[:10]}{f' on {on}' if on else ''}.")
+    on, when = machine_text(entry.rows), measured_on(entry.rows[0]) or sweep.created[:10]
+    yield from _wrapped(f"Measured on {when}{f' on {on}' if on else ''}.")
     today = datetime.now(UTC).date().isoformat()
     yield from _wrapped(
         f"Written by lmrun {__version__} on {today}; all points: `lmrun sweep show {sweep.id}`."

@@ -64,7 +64,7 @@ def bench(ttft_ms: float, itl_ms: float, tokens_per_s: float) -> dict[str, Any]:
             ignores_eos=True,
             recipe=None,
             engine=None,
-            engine_build=None,
+            engine_build=f"version 0.1.0; build {'7e' * 32}; compiler gcc 12.2.0",
             seconds_to_ready=0.4,
         ),
         asked=Asked(

@@ -135,6 +135,7 @@ def test_the_page_has_all_and_asks_for_nothing(conclusion: Conclusion) -> None:
     assert f"<b>Chosen: {chosen.entry.number}</b>" in own
     assert "lmrun -m model=demo backend.threads=1 kv.bits=16,8,4" in own
     assert "Example CPU (avx512, 2 cores, 24 GiB)" in own
+    assert "<dd>lmrun 0.1.0, engine build 7e7e7e7e7e7e</dd>" in own
     assert "builtin:stories, 8192 predicted tokens in windows of 256; KL over 4096" in own
     assert "64 prompt and 32 completion tokens; concurrency 1, 4;" in own
     assert "8 requests a level in 2 rounds" in own
