@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CONNECT_S = 10.0
-CHUNKED_END = b"0\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class _Recorder(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append((time.perf_counter(), data))
-        if data.endswith(CHUNKED_END) and self._transport is not None:
+        is_last = data == LAST_CHUNK or data.endswith(b"\r\n" + LAST_CHUNK)
+        if is_last and self._transport is not None:
             self._transport.close()  # a server may keep the connection, though asked to close it
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -2,8 +2,10 @@
 look."""
 
 import json
+import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from lmrun import env
 from lmrun.artifacts.store import Store
@@ -61,7 +63,7 @@ def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:
             store = Store(env.home())
             check(bench, make_plan(composed, store).engine.context_length)
             plan = build(composed, store)
-        with timed("lmrun bench"):
+        with _stopped_as_by_ctrl_c(), timed("lmrun bench"):
             report = measure(plan, bench, url=url, api_key=key)
     if "--json" not in given:
         sys.stdout.write(report_text(report) + "\n\n")
@@ -69,6 +71,16 @@ def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:
     if report.problem is not None:
         raise StageError(report.problem)
     return ExitStatus.OK
+
+
+@contextmanager
+def _stopped_as_by_ctrl_c() -> Iterator[None]:
+    """A SIGTERM ends the children too, and removes what they left."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _refuse_settings(overrides: list[str]) -> None:

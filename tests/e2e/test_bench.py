@@ -193,11 +193,17 @@ def test_a_process_that_dies_is_named_and_what_was_measured_is_kept(
     assert f"lmrun: bench: the {name} process was ended by SIGKILL." in bench.err
 
 
-def test_ctrl_c_ends_it_with_130_and_leaves_nothing_behind(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_it_with_130_and_leave_nothing_behind(
+    bench: Bench, tmp_path: Path, number: signal.Signals
+) -> None:
     bench.wait_until_measuring()
     children = bench.process.children(recursive=True)
     assert len(children) == 2
-    os.killpg(bench.process.pid, signal.SIGINT)
+    if number is signal.SIGINT:  # as a terminal sends it: to the whole group
+        os.killpg(bench.process.pid, number)
+    else:
+        bench.process.send_signal(number)
     assert bench.process.wait(60) == 130
     assert bench.err.splitlines()[-1] == "lmrun: interrupted"
     assert "Traceback" not in bench.err

@@ -106,6 +106,21 @@ def test_a_server_that_keeps_the_connection_open_does_not_hold_the_client() -> N
     assert len(one.good) == 1
 
 
+def test_a_piece_that_only_looks_like_the_end_is_none() -> None:
+    """A ping as sse-starlette sends it ends in a zero and an empty line; a packet may end there."""
+
+    async def reply(body: dict[str, Any], write: Write) -> None:
+        ping = chunk(b": ping - 2026-11-21 17:00:00.120000+00:00\r\n\r\n")
+        await write(HEAD + chunk(text("a")) + ping[:-2])
+        await asyncio.sleep(0.1)
+        await write(ping[-2:] + chunk(text("b", "stop")) + chunk(DONE) + END)
+
+    with serving(reply) as theirs:
+        address = Address.of(theirs.url)
+        (answer,) = Server(address).closed([request(address)], 1).good
+    assert len(answer.texts) == 2
+
+
 def test_a_server_that_hangs_up_in_the_middle_fails_that_request_alone() -> None:
     count = itertools.count()
 
