@@ -1,9 +1,9 @@
 """What an evaluation found: `Quality`, and its JSON form (`report.json` of the evaluate stage).
 
-Each mean stands beside its standard error, ``*_standard_error``; that is None where fewer than two
-items were counted. A figure that was not asked for, or that needs a baseline that is not there, is
-None, and ``notes`` says why. Nothing but ``seconds`` differs between two runs of the same engine
-build on the same instruction set.
+Each mean stands beside its standard error, ``*_standard_error``: over the windows of a text, over
+the items of a file; None where there are fewer than two. A figure that was not asked for, or that
+needs a baseline that is not there, is None, and ``notes`` says so. Nothing but ``seconds`` differs
+between two runs of the same engine build on the same instruction set.
 """
 
 from dataclasses import dataclass, field

@@ -24,6 +24,24 @@ def standard_error(values: Values) -> float | None:
     return float(np.std(np.asarray(values, np.float64), ddof=1)) / math.sqrt(len(values))
 
 
+def clustered_standard_error(clusters: Sequence[Values]) -> float | None:
+    """Of the mean over all values, where values of one cluster may depend on each other and those
+    of different ones do not; None for fewer than two clusters.
+
+    √(g/(g − 1) · Σ(sum of a cluster's deviations from the mean)²) / n for g clusters of n values in
+    all; for clusters of one value each that is `standard_error` (Cameron and Miller, "A
+    Practitioner's Guide to Cluster-Robust Inference", 2015, section II).
+    """
+    if len(clusters) < 2:
+        return None
+    arrays = [np.asarray(cluster, np.float64) for cluster in clusters]
+    values = np.concatenate(arrays)
+    middle = mean(values)
+    sums = np.array([float(np.sum(cluster - middle)) for cluster in arrays])
+    scale = len(arrays) / (len(arrays) - 1)
+    return math.sqrt(scale * float(np.sum(sums * sums))) / len(values)
+
+
 def percentile(values: Values, percent: float) -> float:
     """Linear between the two nearest ranks."""
     return float(np.percentile(np.asarray(values, np.float64), percent))

@@ -1,4 +1,9 @@
-"""Perplexity, KL divergence and top-1 agreement on a text, in one pass over its windows."""
+"""Perplexity, KL divergence and top-1 agreement on a text, in one pass over its windows.
+
+Standard errors are over windows: tokens of one window depend on each other (stories3m on the text
+of `stories.valid.txt`: 0.0147 for the mean log-probability, where counting tokens as independent
+would say 0.0086).
+"""
 
 import math
 from collections.abc import Iterator
@@ -6,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmrun.engine.llm import LLM
 from lmrun.engine.scoring import Scores
@@ -15,6 +21,8 @@ from lmrun.evals.report import Baseline, Protocol, Quality
 from lmrun.evals.scoring import scored
 from lmrun.evals.texts import ScoredText
 from lmrun.progress import progress_bar
+
+Values = NDArray[np.float64]
 
 
 def window_scores(llm: LLM, text: ScoredText, num_rows: int, task: str) -> Iterator[Scores]:
@@ -43,28 +51,27 @@ def _window_name(text: str, first: int, index: int) -> str:
 
 @dataclass(frozen=True)
 class _Divergence:
-    """Of the places that have rows."""
+    """Of the places that have rows, window by window."""
 
-    kl: list[np.ndarray]
-    agrees: list[np.ndarray]
+    kl: list[Values]
+    agrees: list[Values]
 
     def figures(self, quality: Quality) -> Quality:
         kl = np.concatenate(self.kl)
-        agrees = np.concatenate(self.agrees).astype(np.float64)
         return replace(
             quality,
             kl=statistics.mean(kl),
-            kl_standard_error=statistics.standard_error(kl),
+            kl_standard_error=statistics.clustered_standard_error(self.kl),
             kl_p99=statistics.percentile(kl, 99),
             kl_max=float(kl.max()),
-            top1=statistics.mean(agrees),
-            top1_standard_error=statistics.standard_error(agrees),
+            top1=statistics.mean(np.concatenate(self.agrees)),
+            top1_standard_error=statistics.clustered_standard_error(self.agrees),
         )
 
 
 def text_figures(llm: LLM, text: ScoredText, baseline: Reader | None) -> Quality:
     """A `Quality` with what a text can tell; what needs a baseline is None without one."""
-    logprobs: list[np.ndarray] = []
+    logprobs: list[Values] = []
     found = _Divergence([], [])
     num_rows = 0 if baseline is None else baseline.scored.kl_tokens
     place = 0
@@ -73,37 +80,44 @@ def text_figures(llm: LLM, text: ScoredText, baseline: Reader | None) -> Quality
         if scores.rows is not None and baseline is not None:
             count = len(scores.rows)
             rows = divergence.stored(scores.rows)
+            same = divergence.best(scores.rows) == baseline.best[place : place + count]
             found.kl.append(divergence.kl(baseline.rows(place, count), rows))
-            found.agrees.append(
-                divergence.best(scores.rows) == baseline.best[place : place + count]
-            )
+            found.agrees.append(same.astype(np.float64))
             place += count
-    ours = np.concatenate(logprobs)
-    mean, error = statistics.mean(ours), statistics.standard_error(ours)
-    perplexity = math.exp(-mean)
-    quality = Quality(
-        perplexity=perplexity,
-        perplexity_standard_error=None if error is None else perplexity * error,
+    quality = _perplexity(logprobs, text, num_rows)
+    if baseline is None:
+        return quality
+    theirs = baseline.logprobs.reshape(len(logprobs), -1)
+    worse = [left - right for left, right in zip(theirs, logprobs, strict=True)]
+    ratio = math.exp(statistics.mean(np.concatenate(worse)))
+    quality = replace(
+        quality,
+        ppl_ratio=ratio,
+        ppl_ratio_standard_error=_times(ratio, statistics.clustered_standard_error(worse)),
+        baseline=Baseline(baseline.perplexity, baseline.scored.engine),
+    )
+    return found.figures(quality) if num_rows else quality
+
+
+def _perplexity(logprobs: list[Values], text: ScoredText, num_rows: int) -> Quality:
+    mean = statistics.mean(np.concatenate(logprobs))
+    error = statistics.clustered_standard_error(logprobs)
+    return Quality(
+        perplexity=math.exp(-mean),
+        perplexity_standard_error=_times(math.exp(-mean), error),
         mean_logprob=mean,
         mean_logprob_standard_error=error,
         protocol=Protocol(
             text=text.name,
             text_digest=text.digest,
             window=text.window,
-            tokens=len(ours),
+            tokens=text.tokens,
             bos_token_id=text.bos_token_id,
             kl_tokens=num_rows,
         ),
     )
-    if baseline is None:
-        return quality
-    worse = baseline.logprobs - ours
-    ratio = math.exp(statistics.mean(worse))
-    error = statistics.standard_error(worse)
-    quality = replace(
-        quality,
-        ppl_ratio=ratio,
-        ppl_ratio_standard_error=None if error is None else ratio * error,
-        baseline=Baseline(baseline.perplexity, baseline.scored.engine),
-    )
-    return found.figures(quality) if num_rows else quality
+
+
+def _times(factor: float, error: float | None) -> float | None:
+    """The error of exp(x) from that of x, to first order: d exp(x) = exp(x) dx."""
+    return None if error is None else factor * error

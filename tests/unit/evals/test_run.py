@@ -17,6 +17,7 @@ from lmrun.errors import ArtifactError, PlanError, StageError
 from lmrun.evals import report, texts
 from lmrun.evals.report import Quality
 from lmrun.evals.run import Evaluation, baseline_scores, evaluate
+from lmrun.evals.statistics import clustered_standard_error
 from lmrun.models import builtin_data
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.stages.convert import convert
@@ -61,7 +62,7 @@ def test_perplexity_and_its_standard_error_are_those_of_the_logits(
     logprobs = np.concatenate(
         [log_rows(random_llm, ids)[np.arange(63), ids[1:]] for ids in windows]
     )
-    error = logprobs.std(ddof=1) / np.sqrt(630)
+    error = logprobs.reshape(10, 63).mean(axis=1).std(ddof=1) / np.sqrt(10)
     assert quality.perplexity == pytest.approx(np.exp(-logprobs.mean()), rel=1e-6)
     assert quality.mean_logprob == pytest.approx(logprobs.mean(), rel=1e-6)
     assert quality.mean_logprob_standard_error == pytest.approx(error, rel=1e-5)
@@ -106,12 +107,13 @@ def test_a_rounded_cache_is_compared_token_by_token(
         agrees += list(p.argmax(axis=1) == q.argmax(axis=1))
     kl, agrees = kl[: asked.kl_tokens], agrees[: asked.kl_tokens]
     assert quality.ppl_ratio == pytest.approx(np.exp(np.mean(worse)), rel=1e-6)
+    of_windows = np.array(worse).reshape(10, 63).mean(axis=1)
     assert quality.ppl_ratio_standard_error == pytest.approx(
-        np.exp(np.mean(worse)) * np.std(worse, ddof=1) / np.sqrt(630), rel=1e-4
+        np.exp(np.mean(worse)) * of_windows.std(ddof=1) / np.sqrt(10), rel=1e-4
     )
     assert quality.kl == pytest.approx(np.mean(kl), rel=1e-3)
     assert quality.kl_standard_error == pytest.approx(
-        np.std(kl, ddof=1) / np.sqrt(len(kl)), rel=1e-2
+        clustered_standard_error([kl[i : i + 63] for i in range(0, 272, 63)]), rel=1e-2
     )
     assert quality.kl_p99 == pytest.approx(np.percentile(kl, 99), rel=1e-2)
     assert quality.kl_max == pytest.approx(max(kl), rel=1e-2)
