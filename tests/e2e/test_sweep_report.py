@@ -138,9 +138,11 @@ def test_one_plot_alone_is_a_picture(browser: Browser, report: Path, tmp_path: P
 
 
 def test_the_report_prints_on_paper(browser: Browser, report: Path) -> None:
-    watched = Watched(browser, 1280, 800)
+    watched = Watched(browser, 720, 1000)
     page = watched.open(report.as_uri())
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
     expect(page.locator(".modebar").first).not_to_be_visible()
     watched.close(report.as_uri())
