@@ -1,9 +1,11 @@
 """How long a stage will take, by the nearest entry of the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lmrun.artifacts.manifest import Manifest
 from lmrun.plan.plan import StagePlan
+from lmrun.plan.stage_specs import JUDGING
 
 SAME = ("quant.method",)
 """Keys that must be equal: another method is another amount of work."""
@@ -16,8 +18,9 @@ def estimated_seconds(
 ) -> float | None:
     """Seconds of the entry nearest in what it read, scaled; None where none is near.
 
-    Another checkpoint's entry is scaled by the bytes written, for `calibrate` not at all: its
-    output says little about the work.
+    Another checkpoint's entry is scaled by the bytes written; not for `calibrate`, `baseline` and
+    `evaluate`, whose output says little about the work: there the checkpoint, and what is
+    evaluated, must be the same.
     """
     near = [entry for entry in entries if _is_comparable(stage, entry)]
     if not near:
@@ -27,6 +30,8 @@ def estimated_seconds(
     if stage.name == "calibrate":
         for key in AMOUNTS:
             seconds *= stage.config[key] / entry.fields.config[key]
+        return seconds
+    if stage.name in JUDGING:
         return seconds
     if disk_bytes is None or not entry.num_bytes:
         return seconds
@@ -40,7 +45,19 @@ def _is_comparable(stage: StagePlan, entry: Manifest) -> bool:
     if stage.name == "calibrate":
         same_model = entry.fields.inputs.get("resolve") == stage.inputs.get("resolve")
         return same_model and all(key in config for key in AMOUNTS)
+    if stage.name in JUDGING:
+        is_same = all(config.get(key) == stage.config[key] for key in _asked(stage.config))
+        return is_same and _judged_on(entry.fields.inputs) == _judged_on(stage.inputs)
     return True
+
+
+def _asked(config: Mapping[str, Any]) -> list[str]:
+    return [key for key in config if key.startswith("evaluate.")]
+
+
+def _judged_on(inputs: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Model and data; of an evaluation all but the workspace, which takes about as long."""
+    return {name: value for name, value in inputs.items() if name not in ("convert", "template")}
 
 
 def _shared_inputs(stage: StagePlan, entry: Manifest) -> int:

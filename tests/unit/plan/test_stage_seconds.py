@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lmrun.plan.plan import Plan
+from lmrun.plan.stage_specs import JUDGING
 from lmrun.plan.text import plan_text
 from unit.plan.conftest import fill
 
@@ -50,3 +51,22 @@ def test_another_method_is_another_amount_of_work(bench: Bench) -> None:
     built(bench, 8.0)
     plan = bench.plan("quant.method=rtn")
     assert next(stage for stage in plan.stages if stage.name == "quantize").seconds is None
+
+
+def test_an_evaluation_takes_as_long_as_one_of_the_same_model_on_the_same_data(
+    bench: Bench,
+) -> None:
+    words = [f"evaluate.data={bench.text}", "evaluate.window=32"]
+    plan = bench.plan(*words)
+    for name, seconds in (("baseline", 5.0), ("evaluate", 9.0)):
+        stage = plan.stage(name)
+        fingerprint = stage.fingerprint
+        work = partial(fill, stage=stage, checkpoint={}, seconds=seconds)
+        bench.store.build(name, fingerprint, work)
+
+    def seconds_of(*more: str) -> dict[str, float | None]:
+        stages = bench.plan(*words, *more).stages
+        return {stage.name: stage.seconds for stage in stages if stage.name in JUDGING}
+
+    assert seconds_of("kv.bits=4") == {"baseline": 5.0, "evaluate": 9.0}
+    assert seconds_of("evaluate.window=64") == {"baseline": None, "evaluate": None}
