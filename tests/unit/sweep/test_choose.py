@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmrun.errors import ExitStatus, PlanError, UsageError
 from lmrun.sweep.choose import Condition, Goal, check_expression, choose, parse
@@ -81,6 +83,22 @@ def test_what_is_no_expression_is_refused_where_it_stops(expression: str, messag
         parse(expression, LEGAL)
     assert str(caught.value) == message
     assert caught.value.status is ExitStatus.USAGE
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["max", "min", "where", "and", "or", "<", ">=", "=", "kl", "ppl", "1e9", "x"]
+        )
+    )
+)
+def test_any_words_are_an_expression_or_refused(words: list[str]) -> None:
+    try:
+        goal = parse(" ".join(words), LEGAL)
+    except UsageError as error:
+        assert str(error).startswith("choose: expected ")
+    else:
+        assert parse(str(goal), LEGAL) == goal
 
 
 def test_the_best_point_within_the_bounds_is_taken(conclusion: Conclusion) -> None:
