@@ -143,7 +143,7 @@ TEST_CASE("no more is taken from the prefix cache than a sequence allows") {
   for (const auto& [most_reused, computed] :
        {std::pair<int64_t, int64_t>{15, 50}, {16, 34}, {31, 34}, {32, 18}, {48, 2}, {1000, 2}}) {
     BlockManager blocks(100, 16);
-    Driver driver({4, 64, true}, &blocks, 40);
+    Driver driver({4, 64, true}, &blocks, 60);
     driver.scheduler.add(0, prompt_of(50), true);
     while (driver.scheduler.has_work()) driver.step();
     driver.scheduler.add(1, prompt_of(50), true, most_reused);
