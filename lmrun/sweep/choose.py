@@ -44,7 +44,7 @@ class Condition:
         return OPERATORS[self.operator](entry.values[self.figure].mean, self.bound)
 
     def __str__(self) -> str:
-        return f"{self.figure} {self.operator} {self.bound:g}"
+        return f"{self.figure} {self.operator} {self.bound:.12g}"
 
 
 @dataclass(frozen=True)
