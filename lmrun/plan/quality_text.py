@@ -69,7 +69,27 @@ def _protocol(document: Mapping[str, Any]) -> list[str]:
     if baseline:
         kv = baseline["engine"].get("kv_bits", 16)
         lines.append(f"baseline: perplexity {baseline['perplexity']:.6g}, KV cache {kv} bits")
-    lines += [f"{name}: {task['items']} items" for name, task in document["tasks"].items()]
+    if document["kl"] is not None:
+        lines.append(
+            f"kl: nats; 99% of the places below {document['kl_p99']:.3g}, the largest"
+            f" {document['kl_max']:.3g}"
+        )
+    lines += [f"{name}: {_counted(task)}" for name, task in document["tasks"].items()]
     if document["tools"]:
-        lines.append(f"tools: {document['tools']['items']} items")
+        lines.append(f"tools: {_counted(document['tools'])}")
     return lines + [f"note: {note}" for note in document["notes"]]
+
+
+_PARTS = {
+    "accuracy_norm": "normalized by length",
+    "call_accuracy": "calls",
+    "word_accuracy": "answers in words",
+}
+
+
+def _counted(score: Mapping[str, Any]) -> str:
+    """Items of a task or tools file, and the shares beside its accuracy."""
+    shares = [
+        f"{text} {score[key]:.6g}" for key, text in _PARTS.items() if score.get(key) is not None
+    ]
+    return ", ".join([f"{score['items']} item{'s' if score['items'] != 1 else ''}", *shares])

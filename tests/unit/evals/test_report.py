@@ -9,7 +9,31 @@ import pytest
 from lmrun.errors import ArtifactError
 from lmrun.evals import report
 from lmrun.evals.report import Baseline, Protocol, Quality, TaskScore, ToolScore
-from unit.evals.test_text import QUALITY
+
+QUALITY = Quality(
+    perplexity=5.1726928,
+    perplexity_standard_error=0.0449282,
+    mean_logprob=-1.6433,
+    mean_logprob_standard_error=0.00868,
+    ppl_ratio=1.0986644,
+    ppl_ratio_standard_error=0.0019629,
+    kl=0.0853385,
+    kl_standard_error=0.00208295,
+    kl_p99=0.6362148,
+    kl_max=2.6928671,
+    top1=0.865479,
+    top1_standard_error=0.005332,
+    tasks={
+        "piqa": TaskScore("choices", "piqa", "p", "0" * 64, 500, 0.528, 0.0223, 0.5, 0.0224),
+        "gsm8k": TaskScore("exact", "gsm8k", "p", "0" * 64, 1, 0.0, None),
+    },
+    tools=ToolScore("lmrun", "0" * 64, 100, 0.8, 0.0402, 80, 0.75, 1.0),
+    protocol=Protocol("builtin:stories", "0" * 64, 256, 65535, 1, 4096),
+    baseline=Baseline(4.7081645, {"kv_bits": 16}),
+    engine={"isa": "avx512", "kv_bits": 4},
+    notes=("something was left out",),
+    seconds={"text": 1.0},
+)
 
 
 def test_a_report_goes_to_json_and_back() -> None:
