@@ -85,6 +85,28 @@ def test_a_streamed_call_is_the_same(client: openai.OpenAI) -> None:
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
 
 
+def test_the_tokens_of_a_call_have_their_log_probabilities(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": "demo",
+        "messages": [{"role": "user", "content": "Compute (3+5)*2"}],
+        "tools": _tools("integer"),
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": 1,
+    }
+    whole = client.chat.completions.create(**asked).choices[0]
+    assert whole.finish_reason == "tool_calls"
+    assert whole.logprobs is not None
+    assert whole.logprobs.content
+    text = "".join(token.token for token in whole.logprobs.content)
+    assert '"add"' in text
+    assert all(token.token == token.top_logprobs[0].token for token in whole.logprobs.content)
+    chunks = list(client.chat.completions.create(stream=True, **asked))
+    parts = [chunk.choices[0].logprobs for chunk in chunks]
+    streamed = [token for part in parts if part for token in part.content or ()]
+    assert streamed == whole.logprobs.content
+
+
 def test_the_tutorials_program_calls_both_functions(client: openai.OpenAI) -> None:
     """Types in Python's words, the turn sent back with its content alone, the result in role
     `environment`, sampling on."""
