@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 
 from lmrun.errors import ArtifactError
 
+_LONGEST = 400
+"""Characters of a message that may quote a line."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -20,6 +23,8 @@ class Line:
 
     def refuse(self, expected: str, legal: str) -> NoReturn:
         """`ArtifactError`: what this line should have been, and what is legal."""
+        if len(expected) > _LONGEST:
+            expected = expected[:_LONGEST] + " …"
         raise ArtifactError(f"{self.path}:{self.number}: expected {expected}. Legal is {legal}.")
 
 

@@ -290,3 +290,16 @@ def test_scores_that_are_no_numbers_stop_with_the_window(spoilt: LLM, tmp_path: 
         assert str(caught.value).startswith("a.txt: window ")
         assert "expected finite numbers" in str(caught.value)
         assert str(caught.value).endswith("see whether the checkpoint itself is damaged.")
+
+
+def test_items_that_are_no_numbers_stop_with_their_number(spoilt: LLM, tmp_path: Path) -> None:
+    fine = {"prompt": "abc", "choices": ["d", "e"], "answer": 0}
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (fine, {**fine, "prompt": "qq"})))
+    with pytest.raises(StageError) as caught:
+        evaluate(spoilt, Evaluation(tasks={"t": path}), baseline=None)
+    assert str(caught.value).startswith("task t: item ")
+    path.write_text(json.dumps({"prompt": "qq", "answer": "x"}) + "\n")
+    with pytest.raises(StageError) as caught:
+        evaluate(spoilt, Evaluation(tasks={"t": path}), baseline=None)
+    assert str(caught.value).startswith("task t: items 0 to 0: ")

@@ -135,6 +135,13 @@ def test_what_is_no_task_is_told_all_formats(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_a_long_line_is_quoted_in_part(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        read(tmp_path, {**CHOICES, "choices": "x" * 10_000})
+    assert " …. Legal is " in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         read(tmp_path, PIQA)
