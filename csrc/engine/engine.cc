@@ -140,7 +140,8 @@ void Engine::score(int64_t id, std::vector<int32_t> tokens, const ScoreDetail& d
     throw InvalidArgument(
         concat("first=", detail.first, ": expected one of the ", num_predictions, " predictions."));
   }
-  if (detail.rows_begin < 0 || detail.num_rows() < 0 || detail.rows_end > num_predictions) {
+  if (detail.rows_begin < 0 || detail.rows_end < detail.rows_begin ||
+      detail.rows_end > num_predictions) {
     throw InvalidArgument(concat("rows=(", detail.rows_begin, ", ", detail.rows_end,
                                  "): expected a range inside the ", num_predictions,
                                  " predictions."));
@@ -316,7 +317,7 @@ void Engine::use_row(const WantedRow& wanted, float* logits, Scratch* scratch,
       score_row(wanted, logits, &request, scratch, choice);
       return;
     case RequestKind::kLogits:
-      choice->is_finite = true;  // the caller sees for himself
+      choice->is_finite = true;  // the caller sees what it gets
       std::memcpy(request.logits + wanted.position * vocab, logits,
                   static_cast<size_t>(vocab) * sizeof(float));
       return;

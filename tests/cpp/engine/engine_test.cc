@@ -512,6 +512,9 @@ TEST_CASE("a score that cannot be told is refused when it is submitted") {
   refuse({0, -1, 2}, "rows=(-1, 2): expected a range inside the 9 predictions.");
   refuse({0, 3, 2}, "rows=(3, 2): expected a range inside the 9 predictions.");
   refuse({0, 0, 10}, "rows=(0, 10): expected a range inside the 9 predictions.");
+  const int64_t least = std::numeric_limits<int64_t>::min();
+  refuse({0, 5, least},
+         "rows=(5, -9223372036854775808): expected a range inside the 9 predictions.");
   refuse({0, 0, 0, -1}, "first=-1: expected one of the 9 predictions.");
   refuse({0, 0, 0, 9}, "first=9: expected one of the 9 predictions.");
   refuse({0, 2, 9, 3}, "rows=(2, 9): expected no prediction before first=3.");
