@@ -80,7 +80,7 @@ def compose(
         config.model.path = None
     _check_no_option_is_lost(line, taken, chain, places)
     origins = {key: setting.origin for key, setting in winners.items()}
-    run = values.build(_resolved(config, origins), winners)
+    run = values.build(_resolved(config, winners), winners)
     model_choice.check_one(run, origins)
     described = {
         name: RecipeOrigin(
@@ -237,21 +237,28 @@ def _check_no_option_is_lost(
                     )
 
 
-def _resolved(config: DictConfig, origins: Mapping[str, Origin]) -> dict[str, Any]:
+def _resolved(config: DictConfig, winners: Mapping[str, Setting]) -> dict[str, Any]:
     """Plain values, interpolations resolved; secrets stay references."""
     written = OmegaConf.to_container(config, resolve=False)
     assert isinstance(written, dict)
     for secret in keys.SECRETS:
         group, _, leaf = secret.partition(".")
         config[group][leaf] = [] if keys.table()[secret].kind is list else None
-    for name, origin in origins.items():
-        _check_resolves(config, name, origin)
+    for name, setting in winners.items():
+        if _is_deferred(setting.value):
+            _check_resolves(config, name, setting.origin)
     container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(container, dict)
     for secret in keys.SECRETS:
         group, _, leaf = secret.partition(".")
         container[group][leaf] = written[group][leaf]
     return {str(key): value for key, value in container.items()}
+
+
+def _is_deferred(value: object) -> bool:
+    """Whether a value as written, or one in a list, is known only once composed."""
+    texts = value if isinstance(value, list) else [value]
+    return any(isinstance(text, str) and values.is_deferred(text) for text in texts)
 
 
 def _check_resolves(config: DictConfig, name: str, origin: Origin) -> None:
