@@ -67,6 +67,7 @@ def run(argv: list[str]) -> ExitStatus:
 def _measure() -> Ceilings:
     """Measure and keep; where the store takes nothing, the figures are shown all the same."""
     # loads the engine, NumPy and sockets, which the checks alone do not need
+    from lmrun.bench.alone import timed  # noqa: PLC0415
     from lmrun.bench.ceilings import measure  # noqa: PLC0415
     from lmrun.deploy import serving_cost  # noqa: PLC0415
 
@@ -75,10 +76,11 @@ def _measure() -> Ceilings:
         sys.stderr.flush()
 
     machine = this_machine()
-    load = os.getloadavg()[0]
-    say("a server")
-    serving_token_s = serving_cost.seconds_a_token(machine.cores)
-    measured = measure(machine.identity, say, serving_token_s)
+    with timed("lmrun doctor --measure"):
+        load = os.getloadavg()[0]
+        say("a server")
+        serving_token_s = serving_cost.seconds_a_token(machine.cores)
+        measured = measure(machine.identity, say, serving_token_s)
     try:
         save_ceilings(env.home(), measured)
     except (LmrunError, OSError) as error:

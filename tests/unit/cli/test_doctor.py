@@ -14,7 +14,7 @@ import pytest
 
 import lmrun
 from lmrun.artifacts.measurements import load_ceilings, save_ceilings
-from lmrun.bench import ceilings
+from lmrun.bench import alone, ceilings
 from lmrun.cli import doctor, doctor_checks, main, nvml
 from lmrun.cli.doctor_checks import Check, Status
 from lmrun.errors import ExitStatus
@@ -79,6 +79,13 @@ def test_measured_ceilings_are_shown_with_their_units(
     assert "  engine process           30.0 MiB beside model and KV\n" in out
 
 
+@pytest.fixture
+def _own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real bench may run beside these tests."""
+    monkeypatch.setattr(alone, "lock_file", lambda: tmp_path / "lock" / alone.LOCK_NAME)
+
+
+@pytest.mark.usefixtures("_own_machine")
 def test_measuring_keeps_the_ceilings_for_later_plans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +104,7 @@ def test_measuring_keeps_the_ceilings_for_later_plans(
     assert "\nceilings, " in printed.out
 
 
+@pytest.mark.usefixtures("_own_machine")
 def test_figures_that_cannot_be_kept_are_shown_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
