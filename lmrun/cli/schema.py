@@ -32,6 +32,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "eval": ("lmrun.cli.eval:SCHEMA", "what `lmrun eval --json` prints"),
     "sweep": ("lmrun.sweep.rows:SCHEMA", "sweep.json: what a sweep was asked for"),
     "sweep-row": ("lmrun.sweep.rows:ROW_SCHEMA", "what became of one point of a sweep"),
+    "sweep-plan": ("lmrun.sweep.plan_table:SCHEMA", "what `lmrun plan -m --json` prints"),
     "sweep-ls": ("lmrun.sweep.listing:SCHEMA", "what `lmrun sweep ls --json` prints"),
     "sweep-show": ("lmrun.sweep.export:SCHEMA", "what `lmrun sweep show --json` prints"),
     "bench": ("lmrun.bench.report:schema", "the last line of `lmrun bench`"),

@@ -181,6 +181,7 @@ def schema() -> dict[str, Any]:
     document = closed(msgspec.json.schema(Plan, schema_hook=lambda _: TEXT))
     plan = document["$defs"]["Plan"]
     plan["properties"]["schema_version"] = {"const": SCHEMA_VERSION}
+    plan["properties"]["gates"]["default"] = []  # in JSON a tuple is a list
     plan["required"].append("schema_version")
     return document
 
