@@ -129,19 +129,19 @@ def test_choices_are_scored_to_the_last_bit_as_our_evaluation_does(
 def test_a_continuation_is_greedy_exactly_where_the_model_writes_it(url: str) -> None:
     client = LmEval(url)
     prompt = client.encode("Question: What is wet?\nAnswer:")
-    body = {"prompt": prompt, "max_tokens": 8, "temperature": 0, "logprobs": 0, "ignore_eos": True}
-    text = client.post("/v1/completions", body)["choices"][0]["text"]
-    written = client.encode(text)
-    other = [written[0] + 1, *written[1:]]
+    body = {"prompt": prompt, "max_tokens": 1, "temperature": 0, "logprobs": 0, "ignore_eos": True}
+    (name,) = client.post("/v1/completions", body)["choices"][0]["logprobs"]["tokens"]
+    (written,) = client.encode(name)
+    other = 0 if written else 1
     (_, is_greedy), (_, is_other) = client.loglikelihoods(
-        [(prompt + written[:1], len(prompt)), (prompt + other[:1], len(prompt))]
+        [([*prompt, written], len(prompt)), ([*prompt, other], len(prompt))]
     )
     assert (is_greedy, is_other) == (True, False)
 
 
 def test_texts_are_generated_until_a_stop_string(url: str) -> None:
     client = LmEval(url)
-    body = {"model": "demo", "max_tokens": 64, "temperature": 0, "seed": 1234}
+    body = {"model": "demo", "max_tokens": 64, "temperature": 0, "seed": 1234, "ignore_eos": True}
     prompts = [client.encode(prompt) for prompt, _, _ in ITEMS[:2]]
     free = client.post("/v1/completions", {"prompt": prompts, "stop": [], **body})["choices"]
     stop = free[0]["text"][3:5]
