@@ -18,6 +18,7 @@ from lmrun.evals import lines
 from lmrun.evals.lines import Line
 from lmrun.models.builtin_data import companion
 from lmrun.models.tool_schemas import renamed
+from lmrun.models.tools import ToolError, tools_for_template
 
 _LEGAL = (
     '{"messages": [{"role": "user", "content": "..."}], "tools": [{"name": "...", "parameters":'
@@ -25,7 +26,6 @@ _LEGAL = (
 )
 _LEGAL_BERKELEY = '{"question": [[{"role": "user", "content": "..."}]], "function": [{...}]}'
 _LEGAL_ANSWER = '{"ground_truth": [{"NAME": {"ARGUMENT": [value, ...]}}]}'
-_NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
@@ -183,21 +183,20 @@ def _made_call(line: Line, call: Any, legal: str) -> dict[str, Any]:  # noqa: AN
 
 
 def _tools(line: Line, tools: list[Any], legal: str) -> list[dict[str, Any]]:
-    """Functions, bare or as OpenAI's API has them; Python's names of types become JSON Schema's,
-    as the server reads them."""
+    """Functions, bare or as OpenAI's API has them, as the server reads them: Python's names of
+    types become JSON Schema's, here without a word for each."""
     found = []
     for tool in tools:
         function = tool.get("function", tool) if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             line.refuse(f"a tool to be an object with a name, got {tool!r}", legal)
-        parameters = function.get("parameters") or _NO_PARAMETERS
-        if not isinstance(parameters, dict):
-            line.refuse(
-                f"parameters of {function['name']} to be an object, got {parameters!r}", legal
-            )
         entry: dict[str, Any] = {"name": function["name"]}
         if function.get("description") is not None:
             entry["description"] = function["description"]
-        entry["parameters"] = renamed(parameters, function["name"], [])
+        if function.get("parameters"):
+            entry["parameters"] = renamed(function["parameters"], function["name"], [])
         found.append({"type": "function", "function": entry})
-    return found
+    try:
+        return tools_for_template(found)
+    except ToolError as error:
+        line.refuse(f"tools that can be offered, got one where {error}", legal)

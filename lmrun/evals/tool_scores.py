@@ -17,13 +17,12 @@ from lmrun.evals.report import ToolScore
 from lmrun.evals.scoring import not_finite
 from lmrun.evals.task_scores import BATCH, MAX_TOKENS
 from lmrun.evals.tool_files import ExpectedCall, ToolFile, ToolItem
-from lmrun.models.chat_template import ChatTemplate
 from lmrun.models.tool_calls import FORMATS, ToolCall, ToolCallStream, ToolFormat, find_format
 from lmrun.progress import progress_bar
 
 
-def check_tools(llm: LLM) -> tuple[ChatTemplate, ToolFormat]:
-    """The model's template and how its calls are read; `PlanError` where it has none."""
+def check_tools(llm: LLM) -> ToolFormat:
+    """How the model's calls are read; `PlanError` where its template has no tools."""
     template = llm.template
     if template is None:
         folder = Path(str(llm.effective_config()["workspace"])).name
@@ -38,23 +37,27 @@ def check_tools(llm: LLM) -> tuple[ChatTemplate, ToolFormat]:
             f" no format that is built yet ({', '.join(one.name for one in FORMATS)}). Use"
             " another model or template, or evaluate.tools=null."
         )
-    return template, found
+    return found
 
 
 def score_tools(llm: LLM, file: ToolFile, details: Path | None) -> tuple[ToolScore, list[str]]:
     """Accuracy on a tools file, and what a reader of it must know. `PlanError` as `check_tools`."""
-    template, tool_format = check_tools(llm)
+    tool_format = check_tools(llm)
     longest = int(llm.effective_config()["context_length"])
     max_tokens = min(MAX_TOKENS, longest // 2)
-    prompts = [_prompt(llm, template, item, number) for number, item in enumerate(file.items)]
-    fitting = [i for i, ids in enumerate(prompts) if len(ids) <= longest - max_tokens]
+    sizes = [_prompt_len(llm, item, number) for number, item in enumerate(file.items)]
+    fitting = [i for i, size in enumerate(sizes) if size <= longest - max_tokens]
     outputs: dict[int, Output] = {}
     params = SamplingParams(temperature=0, max_tokens=max_tokens)
-    with progress_bar("tools", len(prompts), len(prompts) - len(fitting), unit="items") as advance:
+    with progress_bar("tools", len(sizes), len(sizes) - len(fitting), unit="items") as advance:
         for start in range(0, len(fitting), BATCH):
             batch = fitting[start : start + BATCH]
             try:
-                found = llm.generate([prompts[i] for i in batch], params)
+                found = llm.chats(
+                    [file.items[i].messages for i in batch],
+                    params,
+                    tools=[file.items[i].tools for i in batch],
+                )
             except EngineError as error:
                 raise not_finite(f"tools: items {batch[0]} to {batch[-1]}", error) from error
             outputs.update(zip(batch, found, strict=True))
@@ -66,22 +69,20 @@ def score_tools(llm: LLM, file: ToolFile, details: Path | None) -> tuple[ToolSco
     if details is not None:
         _write(details, file.items, outputs, right)
     notes = []
-    if len(fitting) < len(prompts):
+    if len(fitting) < len(sizes):
         notes.append(
             f"tools: prompts that do not fit into the context of {longest} tokens count as wrong:"
-            f" {len(prompts) - len(fitting)} of {len(prompts)} items"
+            f" {len(sizes) - len(fitting)} of {len(sizes)} items"
         )
     return _score(file, right), notes
 
 
-def _prompt(llm: LLM, template: ChatTemplate, item: ToolItem, number: int) -> list[int]:
+def _prompt_len(llm: LLM, item: ToolItem, number: int) -> int:
+    """Tokens of an item's prompt; `StageError` where the template refuses its messages."""
     try:
-        text = template.render(
-            item.messages, tools=item.tools, special_tokens=llm.tokenizer.special_tokens
-        )
+        return len(llm.chat_token_ids(item.messages, item.tools))
     except RequestError as error:
         raise StageError(f"tools: item {number}: {error}") from error
-    return llm.tokenizer.encode(text, add_special_tokens=False)
 
 
 def _score(file: ToolFile, right: Sequence[bool]) -> ToolScore:

@@ -20,8 +20,8 @@ _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "conta
 
 
 def renamed(schema: Any, where: str, aliases: list[str]) -> Any:  # noqa: ANN401 - any JSON
-    """A copy of a schema with Python's names of types replaced; each is told to ``aliases``,
-    naming ``where``. `RecursionError` for one that is nested too deeply."""
+    """A copy of a schema with Python's names of types replaced, `any` by no type; each is told to
+    ``aliases``, naming ``where``. `RecursionError` for one that is nested too deeply."""
     if not isinstance(schema, dict):
         return schema
     copy = dict(schema)
@@ -29,6 +29,9 @@ def renamed(schema: Any, where: str, aliases: list[str]) -> Any:  # noqa: ANN401
     if isinstance(kind, str) and kind in TYPE_ALIASES:
         copy["type"] = TYPE_ALIASES[kind]
         aliases.append(f"type {kind!r} of {where} is read as {copy['type']!r}")
+    elif kind == "any":
+        del copy["type"]
+        aliases.append(f"type 'any' of {where} is read as no type")
     elif isinstance(kind, list):
         copy["type"] = [TYPE_ALIASES.get(one, one) if isinstance(one, str) else one for one in kind]
     for key, inner in schema.items():

@@ -120,7 +120,8 @@ LEGAL = (
         ({"tools": [{"description": "?"}]},
          "a tool to be an object with a name, got {'description': '?'}"),
         ({"tools": [{"name": "add", "parameters": "a, b"}]},
-         "parameters of add to be an object, got 'a, b'"),
+         "tools that can be offered, got one where tools[0].function.parameters: expected type"
+         " \"object\", got 'a, b'."),
         ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "x",
                                                                       "arguments": "[1]"}}]}]},
          "arguments of an earlier turn's call to be an object,"

@@ -175,12 +175,8 @@ def test_the_demo_model_calls_tools_of_the_built_in_file(
     )
     # A turn is what `chat` writes for the same messages and tools, whatever the batch.
     one = read_tools(path, 1).items[0]
-    assert demo.template is not None
-    prompt = demo.template.render(
-        one.messages, tools=one.tools, special_tokens=demo.tokenizer.special_tokens
-    )
-    ids = demo.tokenizer.encode(prompt, add_special_tokens=False)
-    alone = demo.generate([ids], SamplingParams(temperature=0, max_tokens=256))[0]
+    params = SamplingParams(temperature=0, max_tokens=256)
+    alone = demo.chat(one.messages, params, tools=one.tools)
     assert answers[0]["completion"] == alone.text
     again = score(engine(demo_workspace, max_num_seqs=3, max_batch_tokens=50), path, 24)
     assert again == found
