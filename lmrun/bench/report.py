@@ -215,6 +215,7 @@ class BenchReport:
     memory: Memory | None
     """Null behind a URL, and where the engine ended before it could be asked."""
     rates: Rates | None
+    """Null where no load has a bound: behind a URL, and of a trace."""
     figures: Figures | None
     """Null where nothing was measured."""
 

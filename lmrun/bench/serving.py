@@ -56,7 +56,7 @@ def measure(
         if url is not None:
             subject = _served(url, api_key, bench.seed)
         elif plan is not None:
-            limits = limits_of(plan)
+            limits = limits_of(plan) if bench.trace is None else None
             subject = _own(stack.enter_context(deployed(plan)), bench.seed)
         else:
             raise AssertionError("neither a plan nor a URL")
