@@ -29,6 +29,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "store-gc": ("lmrun.cli.report_schemas:STORE_GC", "`lmrun store gc --json`"),
     "store-key": ("lmrun.cli.report_schemas:STORE_KEY", "`lmrun store key --json`"),
     "quality": ("lmrun.evals.report:SCHEMA", "report.json of the evaluate stage"),
+    "baseline": ("lmrun.evals.baseline:SCHEMA", "scores.json of the baseline stage"),
     "eval": ("lmrun.cli.eval:SCHEMA", "what `lmrun eval --json` prints"),
     "sweep": ("lmrun.sweep.rows:SCHEMA", "sweep.json: what a sweep was asked for"),
     "sweep-row": ("lmrun.sweep.rows:ROW_SCHEMA", "what became of one point of a sweep"),

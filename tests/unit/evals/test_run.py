@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from lmrun.engine.llm import LLM
 from lmrun.errors import ArtifactError, PlanError, StageError
 from lmrun.evals import report, texts
+from lmrun.evals.baseline import SCHEMA
 from lmrun.evals.report import Quality
 from lmrun.evals.run import Evaluation, baseline_scores, evaluate
 from lmrun.evals.statistics import clustered_standard_error
@@ -151,6 +152,13 @@ def test_a_report_is_a_document_of_its_schema(
     document = json.loads(json.dumps(report.to_document(quality)))
     jsonschema.validate(document, report.SCHEMA)
     assert report.from_document(document, "report.json") == quality
+
+
+def test_what_was_scored_is_a_document_of_its_schema(random_llm: LLM, baseline: Path) -> None:
+    document = json.loads((baseline / "scores.json").read_text())
+    jsonschema.validate(document, SCHEMA)
+    assert document["engine"] == {"isa": random_llm.effective_config()["isa"], "kv_bits": 16}
+    assert (document["tokens"], document["kl_tokens"], document["vocab_size"]) == (630, 272, 512)
 
 
 def test_rows_may_be_more_than_there_are_tokens_or_none(
