@@ -105,7 +105,7 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Evaluated(Event):
-    """The quality of the deployment is known, from this run or an earlier one."""
+    """The quality of the deployment is known, from this command or an earlier one."""
 
     figures: dict[str, float] = field(metadata=_is("by name, as in gates"))
     gates: tuple[GateResult, ...]

@@ -19,9 +19,11 @@ def run(argv: list[str]) -> ExitStatus:
     """Print the plan of the overrides in ``argv``; `--json` prints it as one JSON document."""
     given, overrides = flags.split(argv, {"--json": False})
     composed = compose(overrides)
-    plan = make_plan(composed, Store(env.home()))
+    store = Store(env.home())
+    plan = make_plan(composed, store)
     _check_template(composed)
     planned.emit(plan)
+    planned.emit_quality(plan, store)
     text = plan_text(plan)
     sys.stdout.write(as_json(plan.to_json()) if "--json" in given else f"{text}\n")
     summary.text("lmrun plan", text)

@@ -158,7 +158,8 @@ def unknown(name: str) -> str:
         near = get_close_matches(leaf, groups()[group], 1)
         suggestion = f" Did you mean {group}.{near[0]}?" if near else _elsewhere(leaf)
         return f"no such key.{suggestion} Keys of {group}: {', '.join(groups()[group])}."
-    near = get_close_matches(name, table(), 1) or get_close_matches(group, groups(), 1)
+    near = get_close_matches(name, table(), 1) if "." in name else []
+    near = near or get_close_matches(group, groups(), 1) or get_close_matches(name, table(), 1)
     suggestion = _elsewhere(leaf or name) or (f" Did you mean {near[0]}?" if near else "")
     return f"no such key.{suggestion} Groups: {', '.join(groups())}."
 

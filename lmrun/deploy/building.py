@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from lmrun import events, log
+from lmrun import log
 from lmrun.artifacts.store import Artifact, Store
 from lmrun.artifacts.uses import Use, using
 from lmrun.config import Composed
@@ -225,11 +225,7 @@ def check_gate(composed: Composed, plan: Plan, store: Store, results: Path | Non
     report = quality.path(plan, store)
     if report is None or plan.quality is None:
         return
-    gates = (
-        events.GateResult(one.name, one.key, one.bound, one.value, bool(one.passed))
-        for one in plan.gates
-    )
-    events.emit(events.Evaluated(gate.figures(plan.quality), tuple(gates), str(report)))
+    planned.emit_quality(plan, store)
     if results is not None:
         figures, table = gate.figures(plan.quality), "\n".join(quality_lines(plan))
         name = plan.recipe or plan.served_name

@@ -1,6 +1,8 @@
-"""The event that says what a plan holds."""
+"""The events that say what a plan holds."""
 
 from lmrun import events
+from lmrun.artifacts.store import Store
+from lmrun.plan import gate, quality
 from lmrun.plan.plan import Plan
 
 
@@ -11,3 +13,15 @@ def emit(plan: Plan) -> None:
         for stage in plan.stages
     )
     events.emit(events.Planned(plan.served_name, plan.recipe, tuple(stages)))
+
+
+def emit_quality(plan: Plan, store: Store) -> None:
+    """Tell it the figures that are in the store, and how they keep the bounds; else nothing."""
+    report = quality.path(plan, store)
+    if report is None or plan.quality is None:
+        return
+    gates = (
+        events.GateResult(one.name, one.key, one.bound, one.value, bool(one.passed))
+        for one in plan.gates
+    )
+    events.emit(events.Evaluated(gate.figures(plan.quality), tuple(gates), str(report)))

@@ -131,12 +131,18 @@ def test_asking_for_nothing_in_so_many_words_is_refused() -> None:
     )
 
 
-def test_plan_shows_what_was_evaluated(words: tuple[str, ...], capfd: Capture) -> None:
+def test_plan_shows_what_was_evaluated_and_tells_it_as_an_event(
+    words: tuple[str, ...], tmp_path: Path, capfd: Capture
+) -> None:
     argv = [*words, "kv.bits=8"]
     assert main.run(["eval", *argv]) is ExitStatus.OK
     capfd.readouterr()
-    assert main.run(["plan", *argv, "evaluate.max_ppl=1", "--json"]) is ExitStatus.OK
+    log = tmp_path / "events"
+    argv += ["evaluate.max_ppl=1", "--json", "--events", str(log)]
+    assert main.run(["plan", *argv]) is ExitStatus.OK
     document = json.loads(capfd.readouterr().out)
+    happened = {line["event"]: line for line in map(json.loads, log.read_text().splitlines())}
+    assert happened["evaluated"]["gates"][0]["passed"] is False
     assert document["quality"]["perplexity"] > 1
     assert [one["passed"] for one in document["gates"]] == [False]
 
