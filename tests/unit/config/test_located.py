@@ -47,7 +47,9 @@ def test_what_is_about_no_value_is_left_alone(text: str) -> None:
 
 WRONG = {
     "model:\n  path: /nowhere/at-all\n": "model.path=/nowhere/at-all (recipes/mine.yaml:2): no",
-    "quant:\n  method: rtn\n  group_size: 160\n": "quant.group_size=160 (recipes/mine.yaml:3): must",
+    "quant:\n  method: rtn\n  group_size: 160\n": (
+        "quant.group_size=160 (recipes/mine.yaml:3): must"
+    ),
     "quant:\n  method: rtn\n  skip: [nothing]\n": "quant.skip (recipes/mine.yaml:3): no linear",
     "quant:\n  method: awq\ncalibration:\n  data: words.bin\n": (
         "calibration.data=words.bin (recipes/mine.yaml:4): expected a .txt"
