@@ -6,6 +6,7 @@ lmrun deploys open LLMs from YAML recipes.
     lmrun plan +recipe=w4a16_kv4_server      what will run, what it costs, whether it fits
     lmrun +recipe=w4a16_kv4_server           build what is missing, launch, serve
     lmrun +recipe=w4a16_kv4_server model.path=/path/to/model kv.bits=8
+    lmrun -m +recipe=w4a16_kv4_server kv.bits=16,8,4        which setting is best, measured
 
 lmrun --help lists the verbs, lmrun list the recipes.
 """
@@ -41,6 +42,8 @@ settings: KEY=VALUE sets a key, GROUP=OPTION picks a file of configs/GROUP
   frontend.port=23333  port of the API
 
 flags, anywhere on the line
+  -m                   a sweep: every combination of kv.bits=16,8,4 'quant=glob(*)' … is built,
+                       evaluated and timed (up, build, eval, bench, plan); lmrun sweep --help
   --cfg job            print the composed settings and stop (up, plan, build)
   --events FILE        append what happens to FILE, one JSON object a line
   --log-format json    the log on stderr as one JSON object a line
@@ -59,7 +62,7 @@ environment
 
 exit statuses: 0 ok, 1 bug, 2 usage, 3 configuration, 4 refused for this model or machine,
 5 stage or launch failed, 6 quality gate failed, 7 drift since the lock, 8 diff found a difference,
-130 interrupted before ready
+10 part of a sweep failed, 130 interrupted before ready
 """
 
 VERBS = {
@@ -162,12 +165,21 @@ sent stands in bench.*: bench=quick (under a minute on the demo model), bench=fu
   --runs N      of startup: the least of N runs counts (default: 5)
 """,
     "sweep": """\
-usage: lmrun sweep ls [--json]
+usage: lmrun [up|build|eval|bench] -m KEY=A,B [KEY=VALUE ...] [--overlap] [--FLAG ...]
+       lmrun plan -m KEY=A,B [KEY=VALUE ...] [--json]
+       lmrun sweep ls [--json]
        lmrun sweep show [SWEEP] [--json] [--csv FILE] [--html FILE]
                         [--choose EXPRESSION] [--write-recipe NAME [--force]]
        lmrun sweep rm SWEEP...
 
-Sweeps are made by `lmrun -m KEY=A,B ...`. SWEEP is an id, the first digits of one, or latest, as
+-m runs a sweep: every combination of the values, A,B, choice(), range(), glob(*) and all else of
+Hydra's grammar, is built, evaluated and timed, and what was done before is not done again (up;
+build and eval time nothing, bench evaluates nothing, plan shows the points). What cannot be run
+is listed and skipped; status 10 where a point fails. hydra/launcher=joblib builds with several
+workers, hydra.launcher.n_jobs=N, and times one point at a time all the same; --overlap times
+points while others run. It ends as show does, and takes the flags of show.
+
+SWEEP is an id, the first digits of one, or latest, as
 where none is named. show prints a line a point, points that differ in seeds alone as one with
 mean and deviation, and marks the Pareto front.
 

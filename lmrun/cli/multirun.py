@@ -2,19 +2,14 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lmrun import env, log
 from lmrun.artifacts.store import Store
 from lmrun.cli import flags, summary, sweep
 from lmrun.cli.output import as_json
-from lmrun.config.recipe_file import FOLDER, RecipeFile
 from lmrun.errors import ExitStatus, UsageError
 from lmrun.sweep import plan_table, running
-from lmrun.sweep.choose import parse
 from lmrun.sweep.conclusion import conclude
-from lmrun.sweep.figures import FIGURES, TASK
-from lmrun.sweep.planning import PlannedSweep
 from lmrun.sweep.rows import Status, Sweep
 from lmrun.sweep.table import headline, text
 
@@ -46,8 +41,6 @@ def run(argv: list[str]) -> ExitStatus:
         overlap="--overlap" in given,
     )
     looked = running.look(request, store)
-    if "--choose" in given:
-        parse(given["--choose"], _legal(looked.planned))
     found = running.run(request, looked, store)
     conclusion = conclude(found)
     sys.stderr.flush()
@@ -77,12 +70,6 @@ def _check(verb: str, given: Mapping[str, str], overrides: Sequence[str]) -> Non
     sweep.check_show(given)
     if "--overlap" in given and verb not in ("up", "bench"):
         raise UsageError(f"--overlap: is about timing, and {verb} -m times nothing.")
-    if "--write-recipe" in given:
-        RecipeFile(given["--write-recipe"], Path(FOLDER), "--force" in given).check()
-    for flag in ("--csv", "--html"):
-        folder = Path(given.get(flag, ".")).expanduser().parent
-        if not folder.is_dir():
-            raise UsageError(f"{flag} {given[flag]}: expected a file in a folder that exists.")
 
 
 def _check_are_settings(verb: str, overrides: Sequence[str]) -> None:
@@ -96,13 +83,6 @@ def _command(verb: str, given: Mapping[str, str], overrides: Sequence[str]) -> t
     verbs = () if verb == "up" else (verb,)
     flagged = ("--overlap",) if "--overlap" in given else ()
     return (*verbs, "-m", *overrides, *flagged)
-
-
-def _legal(planned: PlannedSweep) -> list[str]:
-    """Figures that an expression may name: those of the points' own tasks too."""
-    plans = [one.plan for one in planned.points if one.plan is not None]
-    tasks = {name for plan in plans for name in plan.config["evaluate"]["tasks"]}
-    return [*(figure.name for figure in FIGURES), *(f"{TASK}{name}" for name in sorted(tasks))]
 
 
 def _status(found: Sweep) -> ExitStatus:

@@ -28,13 +28,34 @@ REFUSED = {
         ExitStatus.REFUSED,
         f"down: not built yet. Verbs that are: {VERBS}.",
     ),
-    ("-m", "kv.bits=4,8"): (
-        ExitStatus.REFUSED,
-        "-m: sweeps are not built yet. Run one point at a time.",
+    ("lock", "kv.bits=4,8", "-m"): (
+        ExitStatus.USAGE,
+        "lock -m: no sweep goes over this verb. Verbs: up, build, eval, bench, plan.",
     ),
-    ("plan", "kv.bits=4,8", "--multirun"): (
-        ExitStatus.REFUSED,
-        "-m: sweeps are not built yet. Run one point at a time.",
+    ("-m", "kv.bits=4,8", "--cfg", "job"): (
+        ExitStatus.USAGE,
+        "--cfg: shows the settings of one point. Leave out -m, or --cfg.",
+    ),
+    ("bench", "startup", "--multirun"): (
+        ExitStatus.USAGE,
+        "bench -m: expected settings alone, got 'startup'.",
+    ),
+    ("-m", "kv.bits=4,8", "--experimental-rerun=x.pickle"): (
+        ExitStatus.USAGE,
+        "--experimental-rerun: refused, it would run code from a file. Give the overrides.",
+    ),
+    ("build", "-m", "kv.bits=4,8", "--overlap"): (
+        ExitStatus.USAGE,
+        "--overlap: is about timing, and build -m times nothing.",
+    ),
+    ("-m", "kv.bits=4,8", "--html", "no/such/report.html"): (
+        ExitStatus.USAGE,
+        "--html no/such/report.html: no/such is no folder. Make it, or name another.",
+    ),
+    ("-m", "kv.bits=4,8", "--verify=full"): (
+        ExitStatus.USAGE,
+        "--verify: no such flag. Flags here: --choose, --csv, --force, --html, --json,"
+        " --multirun, --overlap, --write-recipe, -m.",
     ),
     ("--info", "searchpath"): (
         ExitStatus.REFUSED,
