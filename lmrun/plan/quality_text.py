@@ -64,12 +64,13 @@ def _protocol(document: Mapping[str, Any]) -> list[str]:
         bos = "with BOS" if protocol["bos_token_id"] is not None else "without BOS"
         lines.append(
             f"text: {protocol['text']}, {protocol['tokens']} tokens predicted in windows of"
-            f" {protocol['window']} {bos}; KL and top-1 on {protocol['kl_tokens']}"
+            f" {protocol['window']} {bos}"
+            + (f"; KL and top-1 on {protocol['kl_tokens']}" if protocol["kl_tokens"] else "")
         )
     if baseline:
         kv = baseline["engine"].get("kv_bits", 16)
         lines.append(f"baseline: perplexity {baseline['perplexity']:.6g}, KV cache {kv} bits")
-    if document["kl"] is not None:
+    if document.get("kl") is not None:
         lines.append(
             f"kl: nats; 99% of the places below {document['kl_p99']:.3g}, the largest"
             f" {document['kl_max']:.3g}"

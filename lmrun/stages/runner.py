@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
@@ -29,10 +29,11 @@ from lmrun.artifacts.uses import Use, using
 from lmrun.config import RunConfig
 from lmrun.engine.process import die_with_parent
 from lmrun.errors import ExitStatus, LmrunError, StageError
+from lmrun.plan import evaluation
 from lmrun.plan.machine import this_machine
 from lmrun.plan.plan import ModelKind, Plan, StagePlan, check_runnable
 from lmrun.plan.planner import plan_run
-from lmrun.plan.stage_specs import BY_NAME, JUDGING
+from lmrun.plan.stage_specs import BY_NAME, EVALUATE, JUDGING
 from lmrun.plan.why import CHECKPOINT
 from lmrun.stages import resolve
 from lmrun.stages.context import StageContext, StageResult
@@ -173,7 +174,7 @@ class _Build:
         start = time.monotonic()
         with _arithmetic(stage):
             result: StageResult = import_module(MODULES[stage.name]).run(context)
-        self._check_unchanged()
+        self._check_unchanged(stage.name)
         seconds = round(time.monotonic() - start, 3)
         for fallback in result.fallbacks:
             _log.warning("%s: %s", stage.name, fallback)
@@ -196,18 +197,28 @@ class _Build:
             model_name=self.plan.served_name,
         )
 
-    def _check_unchanged(self) -> None:
+    def _check_unchanged(self, name: str) -> None:
         """Refuse an artifact of files that were replaced while the stage read them."""
-        if self.plan.model_kind is ModelKind.builtin or self.plan.checkpoint is None:
-            return
         digests = DigestCache(self.store.home)
-        for name, digest in self._stage("resolve").inputs.items():
-            path = self.plan.checkpoint / name
-            if digests.lookup(path) != digest:
+        for path, expected in self._outside(name):
+            if digests.lookup(path) not in expected:
                 raise StageError(
                     f"{path}: expected the file that was planned with, got one that changed"
                     " meanwhile. Run the command again."
                 )
+
+    def _outside(self, name: str) -> Iterator[tuple[Path, Collection[str | None]]]:
+        """Files from outside that a stage may have read, with the digests they may have."""
+        if self.plan.model_kind is not ModelKind.builtin and self.plan.checkpoint is not None:
+            for file, digest in self._stage("resolve").inputs.items():
+                yield self.plan.checkpoint / file, (digest,)
+        if name in JUDGING:
+            known = evaluation.external_inputs(self.plan).values()
+            yield from ((path, known) for path in evaluation.external_files(self.plan))
+        if name == EVALUATE.name and self.plan.model_kind is ModelKind.workspace:
+            inputs = self._stage(name).inputs
+            files = (Path(self.plan.model_path) / file for file in inputs)
+            yield from ((path, (inputs[path.name],)) for path in files if path.is_file())
 
 
 def _drop_leftovers(partial: Path) -> None:

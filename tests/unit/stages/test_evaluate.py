@@ -7,11 +7,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from lmrun.errors import LmrunError, StageError
 from lmrun.evals import report
 from lmrun.evals import run as evals
 from lmrun.plan import gate, quality
 from lmrun.plan.plan import Action
-from lmrun.stages import runner
 from lmrun.stages.runner import ALL, build
 from unit.stages.projects import Project
 
@@ -148,8 +148,24 @@ def test_a_task_file_that_cannot_be_read_is_refused_before_anything_is_scored(
         raise AssertionError("scored")
 
     monkeypatch.setattr(evals, "evaluate", never)
-    with pytest.raises(runner.LmrunError, match=r"own.jsonl"):
+    with pytest.raises(LmrunError, match=r"own.jsonl"):
         build(project.plan(*words), project.store, goal=ALL)
+
+
+def test_a_text_that_is_replaced_meanwhile_gives_no_report(
+    project: Project, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = evals.evaluate
+
+    def replacing(*arguments: Any, **named: Any) -> Any:
+        found = evaluate(*arguments, **named)
+        (tmp_path / "held_out.txt").write_text(HELD_OUT + "More of it.")
+        return found
+
+    monkeypatch.setattr(evals, "evaluate", replacing)
+    with pytest.raises(StageError, match=r"held_out.txt: expected the file that was planned with"):
+        build(project.plan(*words), project.store, goal=ALL)
+    assert project.store.manifests("evaluate") == []
 
 
 def test_a_workspace_is_evaluated_by_the_digests_of_its_files(
