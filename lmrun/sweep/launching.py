@@ -65,7 +65,8 @@ class Launching:
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=task, config=config
             )
-            launcher.launch([[f"point={name}"] for name in ids], initial_job_idx=0)
+            jobs = [[f"point='{name}'"] for name in ids]  # unquoted, 123e45 would be a number
+            launcher.launch(jobs, initial_job_idx=0)
 
 
 def prepare(words: Sequence[str], cores: int) -> Launching:
