@@ -60,7 +60,7 @@ class Run:
                 self._trace = trace.faster(self._bench.trace_speedup)
                 self._replay(self._trace)
         except (StageError, EngineError) as error:
-            self.problem = str(error)
+            self.problem = str(error).removeprefix("bench: ")
 
     def loads(self, limits: Limits | None) -> list[Load]:
         """The levels that were measured, beside what the machine can do where that is known."""

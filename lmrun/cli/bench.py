@@ -69,7 +69,7 @@ def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:
         sys.stdout.write(report_text(report) + "\n\n")
     sys.stdout.write(json.dumps(report.to_json()) + "\n")
     if report.problem is not None:
-        raise StageError(report.problem)
+        raise StageError(f"bench: {report.problem}")
     return ExitStatus.OK
 
 

@@ -187,7 +187,7 @@ def test_a_process_that_dies_is_named_and_what_was_measured_is_kept(
     assert bench.process.wait(60) == 5
     report = report_of(bench.out)
     assert report["complete"] is False
-    assert report["problem"].splitlines()[0] == f"bench: the {name} process was ended by SIGKILL."
+    assert report["problem"].splitlines()[0] == f"the {name} process was ended by SIGKILL."
     assert report["loads"][0]["requests"] >= 40
     assert report["figures"]["tokens_per_s"] > 0
     assert f"lmrun: bench: the {name} process was ended by SIGKILL." in bench.err

@@ -54,7 +54,7 @@ def test_a_bench_that_ended_early_is_status_5_and_prints_what_it_has(
     report = json.loads(found.out)
     jsonschema.Draft202012Validator(document("bench")).validate(report)
     assert (report["complete"], report["loads"][0]["requests"]) == (False, 3)
-    assert found.err.endswith(f"lmrun: {report['problem']}\n")
+    assert found.err.endswith(f"lmrun: bench: {report['problem']}\n")
 
 
 def test_a_recipe_beside_a_url_says_what_is_sent(capfd: pytest.CaptureFixture[str]) -> None:

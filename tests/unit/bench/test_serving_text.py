@@ -170,7 +170,7 @@ def test_what_must_be_known_to_read_the_figures_stands_below_them() -> None:
         loads=[load],
         target=replace(REPORT.target, ignores_eos=False),
         complete=False,
-        problem="bench: the engine process was ended by SIGKILL.",
+        problem="the engine process was ended by SIGKILL.",
     )
     lines = report_text(report).splitlines()
     assert lines[-7:] == [
@@ -182,7 +182,7 @@ def test_what_must_be_known_to_read_the_figures_stands_below_them() -> None:
         " mean of tokens",
         "note      4 open: 640 prompt tokens came from a prefix cache",
         "note      some completions had another length than was asked for",
-        "note      it ended early: bench: the engine process was ended by SIGKILL.",
+        "note      it ended early: the engine process was ended by SIGKILL.",
     ]
 
 

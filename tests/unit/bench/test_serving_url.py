@@ -205,7 +205,7 @@ def test_a_level_of_failures_alone_ends_the_bench() -> None:
     with serving(dying(ASKED + 2 + 3)) as theirs:
         report = measured(theirs)
     assert not report.complete
-    assert str(report.problem).startswith("bench: no request ended well; the first: the answer")
+    assert str(report.problem).startswith("no request ended well; the first: the answer")
     assert [load.requests for load in report.loads] == [3, 0]
     assert f"note      it ended early: {report.problem}" in report_text(report)
 
@@ -213,7 +213,7 @@ def test_a_level_of_failures_alone_ends_the_bench() -> None:
 def test_a_server_that_fails_from_the_first_request_on_is_an_error() -> None:
     with serving(dying(ASKED)) as theirs, pytest.raises(StageError) as caught:
         measured(theirs)
-    assert str(caught.value).startswith("bench: nothing was measured: bench: no request ended well")
+    assert str(caught.value).startswith("bench: nothing was measured: no request ended well")
     assert caught.value.status is ExitStatus.STAGE_FAILED
 
 
