@@ -1,11 +1,12 @@
 """From candidates to planned points: what each is, which mean the same, which cannot be run."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
 
+from lmrun import log
 from lmrun.artifacts import canonical
 from lmrun.artifacts.manifest import Manifest
 from lmrun.artifacts.store import Look, Store
@@ -13,6 +14,7 @@ from lmrun.config import Composed, RunConfig, compose
 from lmrun.config.places import Places
 from lmrun.config.resolved import resolved
 from lmrun.errors import ConfigError, LmrunError, PlanError
+from lmrun.plan import gate
 from lmrun.plan.plan import Plan
 from lmrun.plan.planner import make_plan
 from lmrun.plan.sizes import things
@@ -24,7 +26,10 @@ ID_DIGITS = 12
 TIMED = ("up", "bench", "plan")
 """Verbs that measure speed, and that which shows what `up` would do."""
 EVALUATE = "evaluate"
+QUICK = "evaluate=quick"
 _SHOWN_REASONS = 20
+
+_log = log.get("lmrun.sweep")
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,12 @@ def plan_all(
     is merged into that. Raises the common error where not one point can be run.
     """
     remembering = Remembering(store)
+    evaluating = _Evaluating(verb, places)
     first: dict[str, Planned] = {}
     merged: list[Merged] = []
     errors: list[LmrunError] = []
-    for index, candidate in enumerate(candidates):
+    for index, asked in enumerate(candidates):
+        candidate = evaluating.of(asked)
         planned, meaning, error = _planned(index, candidate, verb, remembering, places)
         if error is not None:
             errors.append(error)
@@ -129,6 +136,43 @@ def plan_all(
     if not any(one.plan if verb == "plan" else not one.why_not for one in sweep.points):
         raise _none_can_run(sweep.points, errors)
     return sweep
+
+
+class _Evaluating:
+    """Takes `evaluate=quick` for points that are to be compared and ask for no evaluation.
+
+    ``evaluate=none`` on the command line leaves quality out.
+    """
+
+    def __init__(self, verb: str, places: Places) -> None:
+        self._is_wanted = verb in ("up", "eval", "plan")
+        self._places = places
+        self._asks: dict[tuple[str, ...], bool] = {}
+
+    def of(self, candidate: Candidate) -> Candidate:
+        """The candidate, perhaps with one more word."""
+        if not self._is_wanted or any(word.startswith("evaluate=") for word in candidate.overrides):
+            return candidate
+        words = tuple(
+            word
+            for word in candidate.overrides
+            if word.lstrip("+").startswith(("recipe=", f"{EVALUATE}."))
+        )
+        if words not in self._asks:
+            self._asks[words] = self._look(words)
+        if self._asks[words]:
+            return candidate
+        return replace(candidate, overrides=(*candidate.overrides, QUICK))
+
+    def _look(self, words: tuple[str, ...]) -> bool:
+        try:
+            evaluate = compose(words, places=self._places).run.evaluate
+        except LmrunError:
+            return True  # the point itself says what is wrong
+        if not gate.is_asked(evaluate):
+            _log.info("no evaluation is asked for: taking %s; evaluate=none measures none", QUICK)
+            return False
+        return True
 
 
 def _planned(

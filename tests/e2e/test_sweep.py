@@ -25,7 +25,13 @@ from unit.artifacts.test_measurements import CEILINGS
 
 LMRUN = (sys.executable, "-P", "-m", "lmrun.cli.main")
 TINY = ("model=random_llama", "backend.threads=1")
-LIGHT = ("bench.requests=1", "bench.rounds=1", "bench.output_tokens=4", "bench.concurrency=[1]")
+LIGHT = (
+    "evaluate=none",
+    "bench.requests=1",
+    "bench.rounds=1",
+    "bench.output_tokens=4",
+    "bench.concurrency=[1]",
+)
 QUALITY = (
     "evaluate.data=builtin:stories",
     "evaluate.max_tokens=64",
@@ -125,7 +131,7 @@ def running() -> Iterator[list["subprocess.Popen[str]"]]:
 def test_a_sweep_builds_times_and_compares_every_point_and_does_nothing_twice(
     measured: None,
 ) -> None:
-    words = ("-m", *TINY, "kv.bits=16,8", *LIGHT, *QUALITY)
+    words = ("-m", *TINY, "kv.bits=16,8", *LIGHT[1:], *QUALITY)
     out, err = run(*words, "--json")
     document = json.loads(out)
     sweep = the_sweep()
@@ -147,7 +153,7 @@ def test_a_sweep_builds_times_and_compares_every_point_and_does_nothing_twice(
     assert "kv.bits" in again or "bits" in again
     assert runs_of(sweep) == [1, 1]
     # another sweep with one of the points takes its quality from the store, and times it anew
-    run("-m", *TINY, "kv.bits=16,4", *LIGHT, *QUALITY)
+    run("-m", *TINY, "kv.bits=16,4", *LIGHT[1:], *QUALITY)
     other = next(read_sweep(folder) for folder in folders() if folder != sweep.folder)
     assert other.rows[0].point.id == sweep.rows[0].point.id
     assert other.rows[0].quality == sweep.rows[0].quality

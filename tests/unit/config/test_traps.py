@@ -1,4 +1,4 @@
-"""Ways in which tools built on Hydra went wrong, each tried here. Those of sweeps: tests/unit/sweep."""
+"""Ways in which tools built on Hydra went wrong, each tried here. Sweeps: tests/unit/sweep."""
 
 import os
 import subprocess

@@ -1,8 +1,11 @@
 """An example sweep, of real field shapes: kv.bits × quant.method × seeds, with every status."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lmrun.bench.report import Figures
+from lmrun.evals.report import Quality, to_document
 from lmrun.sweep.rows import Memory, Point, Row, Status, Sweep, log_file
 
 RECIPE = ("+recipe=w4a16_kv4_server", "model=demo")
@@ -10,32 +13,18 @@ MIB = 1 << 20
 
 
 def quality(ratio: float, kl: float, top1: float) -> dict[str, Any]:
-    """The report of an evaluate stage (`lmrun.evals.report`)."""
-    return {
-        "schema_version": 1,
-        "perplexity": {"value": 6.5 * ratio, "stderr": 0.05},
-        "ppl_ratio": {"value": ratio, "stderr": 0.001},
-        "kl": {"value": kl, "stderr": kl / 20},
-        "kl_p99": kl * 12,
-        "top1": {"value": top1, "stderr": 0.002},
-    }
+    """The report of an evaluate stage."""
+    found = Quality(perplexity=6.5 * ratio, ppl_ratio=ratio, kl=kl, kl_p99=kl * 12, top1=top1)
+    return to_document(found)
 
 
 def bench(ttft_ms: float, itl_ms: float) -> dict[str, Any]:
-    """The report of a bench (`lmrun.bench.serving`)."""
-    return {
-        "schema_version": 1,
-        "levels": [
-            {
-                "concurrency": concurrency,
-                "ttft_ms": {"p50": ttft_ms * concurrency, "p90": ttft_ms * concurrency * 1.2},
-                "itl_ms": {"p50": itl_ms * concurrency**0.5, "p90": itl_ms * concurrency**0.6},
-                "output_tokens_per_s": 1000 / itl_ms * concurrency**0.5,
-                "requests_per_s": 10 / itl_ms * concurrency**0.5,
-            }
-            for concurrency in (1, 4)
-        ],
-    }
+    """The figures of a report of a bench."""
+    rate = 1000 / itl_ms
+    figures = Figures(
+        ttft_ms=ttft_ms, itl_ms=itl_ms, tokens_per_s=2 * rate, requests_per_s=rate / 50
+    )
+    return {"schema_version": 1, "bench": "serving", "figures": asdict(figures)}
 
 
 def example_sweep(folder: Path) -> Sweep:

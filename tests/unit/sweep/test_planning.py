@@ -137,6 +137,21 @@ def test_the_id_of_a_sweep_is_that_of_its_content() -> None:
     assert len({first.id, *(other.id for other in others)}) == 5
 
 
+@pytest.mark.parametrize("verb", ["up", "eval", "plan"])
+def test_points_that_are_compared_are_evaluated_unless_told_otherwise(verb: str) -> None:
+    Path("recipes").mkdir()
+    Path("recipes/judged.yaml").write_text("defaults:\n  - override /evaluate: full\n")
+    quick = planned("kv.bits=8", verb=verb).points[0]
+    assert quick.point.overrides[-1] == "evaluate=quick"
+    assert quick.plan is not None and quick.plan.stage("evaluate") is not None
+    none = planned("kv.bits=8", "evaluate=none", verb=verb).points[0]
+    assert none.plan is not None and none.plan.stage("evaluate") is None
+    full = planned("kv.bits=8", "+recipe=judged", verb=verb).points[0]
+    assert full.point.overrides == (*TINY, "kv.bits=8", "+recipe=judged")
+    build = planned("kv.bits=8", verb="build").points[0]
+    assert build.plan is not None and build.plan.stage("evaluate") is None
+
+
 def test_looking_at_a_sweep_writes_nothing() -> None:
     planned("kv.bits=8,4", "quant=none,rtn,awq_w4_g64")
     assert list(env.home().iterdir()) == []
@@ -155,10 +170,10 @@ def test_a_sweep_over_options_composes_the_sum_of_them_and_not_their_product(
         return real(name, choices, **rest)
 
     monkeypatch.setattr(hydra_session.hydra, "compose", counted)
-    sweep = planned("kv=kv16,kv8,kv4", "quant=none,rtn,awq_w4_g64", "bench=quick,full")
+    sweep = planned("evaluate=none", "kv=glob(*)", "quant=none,rtn,awq_w4_g64", "bench=quick,full")
     assert len(sweep.points) == 18
-    # the recipe alone, with the model, then each option on its own
-    assert len(composed) <= 2 + 3 + 3 + 2
+    # no option at all, then each on its own: model, evaluate, kv, quant, bench
+    assert len(composed) <= 1 + 1 + 1 + 3 + 3 + 2
 
 
 def test_composing_one_of_many_gives_what_composing_it_alone_gives(tmp_path: Path) -> None:
