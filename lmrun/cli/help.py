@@ -52,7 +52,7 @@ flags, anywhere on the line
   --version            versions of lmrun and of its engine
 
 Quiet without a terminal: no progress bars, no colours (NO_COLOR does the latter anywhere). In
-GitHub Actions, plan, build, verify and diff add to the job summary.
+GitHub Actions, plan, build, eval, verify and diff add to the job summary.
 
 environment
   LMRUN_HOME           folder of the artifact store

@@ -1,12 +1,17 @@
 """Baseline and evaluate: through the engine, kept part by part, the same bytes each time."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from lmrun.artifacts.store import Store
 from lmrun.errors import LmrunError, StageError
 from lmrun.evals import report
 from lmrun.evals import run as evals
@@ -99,7 +104,7 @@ def test_equal_engines_write_equal_bytes(
 ) -> None:
     _evaluate(project, words)
     first = _bytes(project, words)
-    other = Project(project.model, project.text, type(project.store)(tmp_path / "elsewhere"))
+    other = Project(project.model, project.text, Store(tmp_path / "elsewhere"))
     _evaluate(other, [*words, "backend.threads=1", "backend.max_batch_tokens=64"])
     assert _bytes(other, words) == first
     assert {"report.json", "rows.npy", "logprobs.npy", "tasks.own.jsonl"} <= set(first)
@@ -137,6 +142,31 @@ def test_a_killed_evaluation_goes_on_with_the_part_that_is_not_done(
     assert quality.of(project.plan(*words), project.store) is None
     assert _evaluate(project, words) == whole
     assert seen == [(True, []), (False, ["own"]), (False, ["own"])]
+
+
+def test_after_kill_9_the_bytes_are_those_of_an_uninterrupted_run(
+    project: Project, words: list[str], tmp_path: Path
+) -> None:
+    _evaluate(project, words)
+    other = Project(project.model, project.text, Store(tmp_path / "killed"))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "lmrun.stages.runner", ALL],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "LMRUN_HOME": str(other.store.home)},
+        text=True,
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(other.plan(*words).to_json()))
+    child.stdin.close()
+    part = other.store.home / "partial"
+    while child.poll() is None and not list(part.glob("evaluate-*/.resume/text/quality.json")):
+        time.sleep(0.002)
+    child.kill()
+    child.wait()
+    _evaluate(other, words)
+    assert _bytes(other, words) == _bytes(project, words)
 
 
 def test_a_task_file_that_cannot_be_read_is_refused_before_anything_is_scored(
