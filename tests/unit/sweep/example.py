@@ -1,5 +1,6 @@
 """An example sweep, of real field shapes: kv.bits × quant.method × seeds, with every status."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ MIB = 1 << 20
 def quality(ratio: float, kl: float, top1: float) -> dict[str, Any]:
     """The report of an evaluate stage."""
     found = Quality(perplexity=6.5 * ratio, ppl_ratio=ratio, kl=kl, kl_p99=kl * 12, top1=top1)
-    return to_document(found)
+    document: dict[str, Any] = json.loads(json.dumps(to_document(found)))
+    return document
 
 
 def bench(ttft_ms: float, itl_ms: float) -> dict[str, Any]:
