@@ -1,6 +1,7 @@
 """Child processes of a sweep: each dies with the process that started it."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -84,7 +85,19 @@ def last_words(text: str) -> str:
         return next((line for line in lines if line.strip() and not line.startswith(" ")), "")
     said: list[str] = []
     for line in reversed(after.splitlines()):
+        if line.startswith("{"):  # --log-format json
+            return _message(line)
         if line.startswith(("DEBUG ", "INFO ", "WARNING ", "ERROR ")):
             break
         said.append(line.strip())
     return " ".join(reversed([line for line in said if line]))
+
+
+def _message(line: str) -> str:
+    """Of a line of the JSON log, what it says of an error."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return ""
+    is_error = isinstance(record, dict) and record.get("level") == "error"
+    return " ".join(str(record.get("message", "")).split()) if is_error else ""

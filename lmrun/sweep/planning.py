@@ -192,6 +192,8 @@ def _planned(
     identity = point_id(composed.run, plan, verb)
     point = Point(index, candidate.overrides, candidate.keys, identity)
     why_not = " ".join(_one_line(text) for text in plan.refusals)
+    if verb == "eval" and plan.stage(EVALUATE) is None and not why_not:
+        why_not = f"evaluate: nothing is asked for. Choose {QUICK} or evaluate=full."
     planned = Planned(point, plan, why_not, plan.recipe)
     return planned, deployed(composed.run, plan, verb), None
 

@@ -39,6 +39,8 @@ ENDS = {
     'INFO a: b\nTraceback (most recent call last):\n  File "x", line 1, in f\n    g()\n'
     "ValueError: no such thing\n  more of it\n\nInvoked with: 1\n": "ValueError: no such thing",
     "INFO a: b\n": "",
+    '{"level": "info", "message": "x"}\n{"level": "error", "message": "a:\\n  b"}\n': "a: b",
+    '{"level": "info", "message": "x"}\n': "",
     "": "",
 }
 

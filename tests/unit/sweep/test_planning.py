@@ -152,6 +152,14 @@ def test_points_that_are_compared_are_evaluated_unless_told_otherwise(verb: str)
     assert build.plan is not None and build.plan.stage("evaluate") is None
 
 
+def test_an_evaluation_of_nothing_is_no_point_of_a_sweep_that_evaluates() -> None:
+    [good, bad] = planned("evaluate=quick,none", verb="eval").points
+    assert good.why_not == ""
+    assert bad.why_not == (
+        "evaluate: nothing is asked for. Choose evaluate=quick or evaluate=full."
+    )
+
+
 def test_looking_at_a_sweep_writes_nothing() -> None:
     planned("kv.bits=8,4", "quant=none,rtn,awq_w4_g64")
     assert list(env.home().iterdir()) == []
