@@ -144,7 +144,7 @@ def test_points_that_are_compared_are_evaluated_unless_told_otherwise(verb: str)
     quick = planned("kv.bits=8", verb=verb).points[0]
     assert quick.point.overrides[-1] == "evaluate=quick"
     assert quick.plan is not None and quick.plan.stage("evaluate") is not None
-    none = planned("kv.bits=8", "evaluate=none", verb=verb).points[0]
+    none = planned("kv.bits=8", "evaluate=quick,none", verb=verb).points[1]
     assert none.plan is not None and none.plan.stage("evaluate") is None
     full = planned("kv.bits=8", "+recipe=judged", verb=verb).points[0]
     assert full.point.overrides == (*TINY, "kv.bits=8", "+recipe=judged")
