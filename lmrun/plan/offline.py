@@ -15,8 +15,10 @@ from lmrun.quant.layout import DTYPE_BYTES, WeightQuant, file_bytes, workspace_b
 TORCH_PROCESS_BYTES = 512 << 20
 ENGINE_PROCESS_BYTES = 256 << 20
 """Interpreter, NumPy, tokenizer and text of a stage that runs the engine."""
-ROWS_IN_FLIGHT = 4
-"""Windows whose rows of log-probabilities are in memory at a time."""
+ROWS_IN_FLIGHT_BYTES = 256 << 20
+"""Rows of log-probabilities that the engine holds at most, where that is more than one window's."""
+REDUCED_COPIES = 4
+"""Of one window's rows, while they are compared in double precision."""
 ROW_BYTES = 2
 """Of a log-probability in the baseline's rows."""
 REPORT_BYTES = 64 << 10
@@ -99,7 +101,9 @@ def evaluate_cost(run: RunConfig, model: Scored) -> OfflineCost:
 def _scoring_bytes(run: RunConfig, spec: ModelSpec, kv_bits: int) -> int:
     """Memory beside the weights: the process, the KV of a batch of windows, and their rows."""
     window = run.evaluate.window
-    rows = ROWS_IN_FLIGHT * window * spec.vocab_size * F32_BYTES
+    one = window * spec.vocab_size * F32_BYTES if run.evaluate.kl_tokens else 0
+    in_flight = max(one, min(ROWS_IN_FLIGHT_BYTES, run.backend.max_num_seqs * one))
+    rows = in_flight + REDUCED_COPIES * one
     elements = 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim
     kv = run.backend.max_num_seqs * window * elements * kv_bits // 8
     return ENGINE_PROCESS_BYTES + rows + kv
