@@ -27,10 +27,14 @@ def begin(sweep: Sweep, planned: PlannedSweep, num_todo: int) -> None:
     count = len(sweep.rows)
     _log.info("sweep %s: %s, below %s", sweep.id, things(count, "point"), sweep.folder)
     if planned.merged:
+        same = planned.merged[0]
         _log.info(
-            "%s of the command line mean the same as others and are not run again, such as %s",
+            "%s of the command line %s: %s is what %s is",
             things(len(planned.merged), "point"),
-            f"{planned.merged[0].settings}, which is {settings_text(planned.merged[0].into.keys)}",
+            "is another in other words"
+            if len(planned.merged) == 1
+            else "are others in other words",
+            *(same.settings, settings_text(same.into.keys)),
         )
     skipped = sweep.of_status(Status.skipped)
     for row in skipped[:_LISTED]:

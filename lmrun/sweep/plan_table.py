@@ -42,16 +42,18 @@ def table(sweep: PlannedSweep) -> str:
     """For people: a point a line, then those that cannot be run with the reason."""
     can, cannot = _parted(sweep.points)
     keys = list(dict.fromkeys(key for one in can for key in one.point.keys))
-    rows = [("", *keys, "stages to run", "time", "memory", "weights", "KV cache", "decode")]
-    rows += [_line(one, keys) for one in can]
-    lines = list(columns(rows))
+    heads = ("", *keys, "stages to run", "time", "memory", "weights", "KV cache", "decode")
+    body = [_line(one, keys) for one in can]
+    used = [index for index in range(len(heads)) if any(line[index] for line in body)]
+    lines = list(columns([[line[index] for index in used] for line in (heads, *body)]))
     for one in cannot:
         lines.append(f"{one.point.index + 1}  {settings_text(one.point.keys)}: {one.why_not}")
     if can and cannot:
         lines.insert(len(lines) - len(cannot), "\ncannot be run")
     said = [things(len(sweep.points), "point")]
     if sweep.merged:
-        said.append(f"{len(sweep.merged)} more mean the same as one of them")
+        count = len(sweep.merged)
+        said.append(f"{count} more {'means' if count == 1 else 'mean'} the same as one of them")
     if cannot:
         said.append(f"{len(cannot)} cannot be run")
     return "\n".join([*lines, "", "; ".join(said)]) + "\n"
