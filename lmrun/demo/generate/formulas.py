@@ -76,7 +76,7 @@ def formula(rng: random.Random, builder: "Builder") -> Action:
         short, _, long = rng.choice(UNITS)
         name = style_name(rng, one.split())
         whole = rng.random() < 0.55
-        schema: dict[str, Any] = {"type": "integer" if whole else rng.choice(("number", "number", "float"))}
+        schema: dict[str, Any] = {"type": "integer" if whole else "number"}
         if rng.random() < 0.85:
             unit = long.replace("-", " ") if rng.random() < 0.6 else short
             said = (f"The {one} of the {thing}", f"The {one}", one.capitalize(), f"{one} of {thing}")

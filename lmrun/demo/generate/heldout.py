@@ -85,10 +85,6 @@ horoscope: send_mail_note leave_voicemail
 quiz_question: send_mail_note morse_code leave_voicemail
 chess_opening: send_mail_note
 lyrics_search: send_mail_note
-catering_quote: split_bill submit_expense
-sales_tax: submit_expense
-toll_cost: submit_expense split_bill
-tip_amount: submit_expense
 roll_dice: prime_check roman_numeral
 flip_coin: prime_check roman_numeral
 snow_depth: roman_numeral

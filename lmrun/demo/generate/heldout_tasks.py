@@ -93,7 +93,9 @@ class HeldOutTasks(Parts):
         ask = first.ask(rng, self.vocabulary)
         value = self.value(rng, first.result_kind)
         noun = first.result.removeprefix("the ")
-        then = second.ask(rng, self.vocabulary, {index: (value, self.reference(rng, noun))})
+        given = {index: (value, self.reference(rng, noun))}
+        fitting = tuple(r for r in second.domain.requests if takes_a_reference(r, index))
+        then = second.ask(rng, self.vocabulary, given, fitting)
         final, answer = self.result(rng, second)
         calls = (
             self.call(first, ask, self.told(rng, first, value)),
@@ -126,6 +128,22 @@ class HeldOutTasks(Parts):
             tools.append(self._any(rng).function)
         rng.shuffle(tools)
         return self.worked_out(rng, expression, made, tools)
+
+
+_NOUNS_BEFORE = (
+    "order", "employee", "contact", "message", "visitor", "number", "contract", "note", "the",
+)  # fmt: skip
+
+
+def takes_a_reference(request: str, index: int) -> bool:
+    """Whether "the retrieved city" may stand in a request where a value stands."""
+    before, _, after = request.partition(f"{{{index}}}")
+    words = before.split()
+    return not (
+        before.endswith("$")
+        or after.startswith(" dollars")
+        or (words and words[-1] in _NOUNS_BEFORE)
+    )
 
 
 _TAKEN_AS = {"whole": "integer", "word": "message"}

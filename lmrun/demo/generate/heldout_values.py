@@ -107,6 +107,17 @@ def _names(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
     return found, ", ".join(found[:-1]) + " and " + found[-1]
 
 
+def _small(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
+    del vocabulary
+    return same(rng.randint(1, 400))
+
+
+def _measured(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
+    del vocabulary
+    value = round(rng.uniform(0.5, 400), rng.choice((1, 2)))
+    return value, str(value)
+
+
 def _flight(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
     del vocabulary
     return same(rng.choice(("LH", "QF", "IB", "AY", "EK", "KL")) + str(rng.randrange(10, 2000)))
@@ -139,6 +150,8 @@ SAMPLERS: Mapping[str, Sampler] = {
     "names": _names,
     "flight": _flight,
     "doctor": _doctor,
+    "whole": _small,
+    "number": _measured,
     "date": date,
     "time": time,
     "phone": phone,

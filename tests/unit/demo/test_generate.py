@@ -9,21 +9,25 @@ import numpy as np
 import pytest
 
 import lmrun.demo
-from lmrun.demo import scoring
 from lmrun.demo.batches import Maker, stream
 from lmrun.demo.format import CALL, segments
 from lmrun.demo.generate import arithmetic
+from lmrun.demo.generate.disguise import disguised
+from lmrun.demo.generate.heldout_tasks import HeldOutTasks
 from lmrun.demo.generate.mixture import SHARES, Mixture, Texts
-from lmrun.demo.generate.tool_tasks import conversation
+from lmrun.demo.generate.task_parts import conversation
+from lmrun.demo.generate.templates import filled, read, stem
+from lmrun.demo.generate.words import Vocabulary
 
 FOLDER = Path(lmrun.demo.__file__).parent
+ARTICLE = "\n".join(f"The river @-@ side town {i} , which is old , lies . " * 9 for i in range(40))
 STORY = ("Once upon a time, there was a cat named Tom.\n" + "He ran after the mouse.\n" * 20) * 9
 
 
 @pytest.mark.parametrize("sort", SHARES)
 def test_a_document_is_a_function_of_the_seed(sort: str) -> None:
     def draw(seed: int) -> list:
-        mixture, rng = Mixture(Texts(stories=STORY, plays="To be or not")), random.Random(seed)
+        mixture, rng = Mixture(Texts(stories=STORY, plays="To be or not", articles=ARTICLE)), random.Random(seed)
         return [mixture.document(rng, sort) for _ in range(5)]
 
     assert draw(1) == draw(1)
@@ -56,7 +60,7 @@ def test_a_batch_learns_answers_and_numbers_its_documents() -> None:
 @pytest.mark.parametrize("is_held_out", [False, True])
 def test_the_calls_of_a_task_fit_the_schemas_of_its_tools(is_held_out: bool) -> None:
     rng = random.Random(6)
-    tasks = scoring.held_out_tasks() if is_held_out else Mixture(Texts()).tasks
+    tasks = HeldOutTasks() if is_held_out else Mixture(Texts()).tasks
     for _ in range(300):
         for task in (tasks.one_step(rng), tasks.two_steps(rng)):
             tools = {tool["name"]: tool for tool in task.tools}
@@ -68,7 +72,7 @@ def test_the_calls_of_a_task_fit_the_schemas_of_its_tools(is_held_out: bool) -> 
 
 
 def test_a_task_without_a_fitting_tool_has_tools_and_an_answer_in_words() -> None:
-    rng, tasks = random.Random(7), scoring.held_out_tasks()
+    rng, tasks = random.Random(7), HeldOutTasks()
     for _ in range(200):
         task = tasks.no_tool(rng)
         assert not task.calls
@@ -76,6 +80,39 @@ def test_a_task_without_a_fitting_tool_has_tools_and_an_answer_in_words() -> Non
         computes = {name for item in tasks.lists.operations for name in item.names}
         if any(char in task.request for char in "+*×÷"):
             assert not computes & {tool["name"] for tool in task.tools}
+
+
+def test_exchanged_words_are_the_same_in_a_request_and_in_its_function() -> None:
+    rng, vocabulary = random.Random(3), Vocabulary()
+    (domain,) = read(
+        "send_kite/fly # Send a kite # kite_color:color=Color of the kite"
+        " # Send the {0} kites | Kite sending: {0} # kite:word"
+    )
+    exchanged = 0
+    for _ in range(40):
+        new = disguised(rng, domain, vocabulary)
+        kite = new.descriptions[0].split()[-1]
+        assert kite in new.slots[0].description
+        assert kite.lower() in new.requests[0].lower()
+        assert new.slots[0].names[0].startswith(kite.lower())
+        exchanged += kite != "kite"
+    assert exchanged > 15
+
+
+def test_optional_words_of_a_request_stay_with_their_value() -> None:
+    (domain,) = read("x # Y # day:date=D; loud?:flag=L # Ring on {0}[, loudly{1}] # -")
+    assert filled(domain.requests[0], {0: "Monday"}) == "Ring on Monday"
+    assert filled(domain.requests[0], {0: "Monday", 1: ""}) == "Ring on Monday, loudly"
+    assert domain.slots[1].schema() == {"type": "boolean"}
+    assert not domain.slots[1].required
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("plants", "planting"), ("bake", "baking"), ("flip", "flipped"), ("expires", "expired")],
+)
+def test_words_of_one_family_have_one_stem(one: str, other: str) -> None:
+    assert stem(one) == stem(other)
 
 
 def test_only_what_the_assistant_writes_is_learned() -> None:
@@ -102,10 +139,9 @@ def test_results_are_whole_where_they_are_whole(
 
 
 def test_the_second_step_takes_the_result_of_the_first() -> None:
-    rng, tasks = random.Random(9), scoring.held_out_tasks()
-    simple = arithmetic.simple(tasks.lists)
+    rng, tasks = random.Random(9), HeldOutTasks()
     for _ in range(300):
-        made = arithmetic.two_steps(rng, tasks.builder, rng.choice(simple), rng.choice(simple))
+        made = arithmetic.expression(rng, tasks.wording, 2)
         inner, outer = made.steps
         assert inner.value in (outer.left, outer.right)
         assert outer.value == arithmetic.compute(outer.operation.sign, outer.left, outer.right)
