@@ -72,6 +72,7 @@ usage: lmrun [up] [KEY=VALUE ...] [--verify full] [--locked[=FILE]] [--junit FIL
 Plans, runs the stages that are missing, launches the engine and serves, in the foreground.
 Ctrl-C or SIGTERM lets running requests finish (frontend.drain_s), a second one stops at once.
 
+  -m               a sweep over KEY=A,B ...: see lmrun sweep --help
   --verify full    hash every file of the artifacts before the launch, not after it
   --locked         refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
                    --locked=FILE alone takes the settings that FILE was locked with
@@ -84,6 +85,7 @@ usage: lmrun plan [KEY=VALUE ...] [--json] [--cfg job]
 Prints the stages (run or cached, and why), the memory budget and whether it fits.
 Writes nothing.
 
+  -m        a sweep over KEY=A,B ...: see lmrun sweep --help
   --json    one JSON document on stdout
 """,
     "build": """\
@@ -92,6 +94,7 @@ usage: lmrun build [KEY=VALUE ...] [--locked[=FILE]] [--junit FILE] [--cfg job]
 Runs the offline stages that are missing and prints the folder of the engine workspace. Where the
 recipe evaluates (evaluate.*), that too: a bound that is not kept ends with status 6.
 
+  -m              a sweep over KEY=A,B ...: see lmrun sweep --help
   --locked        refuse (status 7) anything else than locks/RECIPE.lock.yaml, or FILE, says;
                   --locked=FILE alone takes the settings that FILE was locked with
   --junit FILE    what the quality gate found, as JUnit XML
@@ -139,6 +142,7 @@ Status 6 where one is not kept. A recipe that asks for nothing gets evaluate=qui
   evaluate.max_ppl_ratio=1.02     a bound; also .max_ppl, .max_kl, .min_top1, .min_tool_accuracy,
                                   .min_task_accuracy.NAME
 
+  -m              a sweep over KEY=A,B ...: see lmrun sweep --help
   --json          one JSON document on stdout
   --junit FILE    what the quality gate found, as JUnit XML
 """,
@@ -159,6 +163,7 @@ sent stands in bench.*: bench=quick (under a minute on the demo model), bench=fu
 
 `startup` prints the CPU time of --help, list, explain, plan and diff, and their heaviest imports.
 
+  -m            a sweep over KEY=A,B ...: see lmrun sweep --help
   --url URL     a server of any OpenAI-compatible kind that runs already
   --api-key R   a reference to its key
   --json        that document alone
