@@ -239,7 +239,7 @@ def packed_attention(q: Tensor, k: Tensor, v: Tensor, starts: Tensor, longest: i
     """Causal attention within documents, on a GPU, in half precision."""
     out = torch.ops.aten._flash_attention_forward(
         q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), starts, starts, longest, longest,
-        0.0, True, False,  # noqa: FBT003
+        0.0, True, False,
     )[0]  # fmt: skip
     assert isinstance(out, Tensor)
     return out.view_as(q)

@@ -47,8 +47,8 @@ class Muon:
             buffer.lerp_(gradient, 1 - self.momentum)
             update = orthogonal(gradient.lerp(buffer, self.momentum)).float()
             scale = lr * max(1.0, shape[0] / shape[1]) ** 0.5
-            torch._foreach_mul_(group, 1 - lr * self.weight_decay)
-            torch._foreach_add_(group, list(update.unbind(0)), alpha=-scale)
+            torch._foreach_mul_(list[Tensor](group), 1 - lr * self.weight_decay)
+            torch._foreach_add_(list[Tensor](group), list(update.unbind(0)), alpha=-scale)
 
     @torch.no_grad()
     def rounded(self, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -58,14 +58,14 @@ class Muon:
             stack = torch.stack(list(group))
             kept.append(stack)
             changed = function(stack.flatten(0, 1)).view_as(stack)
-            torch._foreach_copy_(group, list(changed.unbind(0)))
+            torch._foreach_copy_(list[Tensor](group), list(changed.unbind(0)))
         return kept
 
     @torch.no_grad()
     def restore(self, kept: list[Tensor]) -> None:
         """Undo `rounded`; nothing where nothing was kept."""
         for group, stack in zip(self.groups.values(), kept, strict=False):
-            torch._foreach_copy_(group, list(stack.unbind(0)))
+            torch._foreach_copy_(list[Tensor](group), list(stack.unbind(0)))
 
     def state_dict(self) -> dict[str, Any]:
         """The momenta."""

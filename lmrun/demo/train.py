@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,8 @@ from lmrun.demo import files
 from lmrun.demo.batches import PROMPT_WEIGHT, Batch, Maker, stream
 from lmrun.demo.model import (
     DemoModel,
-    Shape,
     Packed,
+    Shape,
     document_mask,
     linears,
     rounded_weight,

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.demo.generate import slots, variety
+from lmrun.demo.generate import slots, sums, variety
 from lmrun.demo.generate.lists import Operation
 from lmrun.demo.generate.naming import style_name
 from lmrun.demo.generate.wording import Wording
@@ -44,10 +44,10 @@ def function(rng: random.Random, builder: Wording, operation: Operation) -> dict
     if builder.is_varied:
         vocabulary = builder.vocabulary
         if rng.random() < 0.65:
-            while set(names := variety.operand_names(rng, vocabulary)) & set(builder.taken):
+            while set(names := sums.operand_names(rng, vocabulary)) & set(builder.taken):
                 pass
         if rng.random() < 0.75:
-            described_as = variety.operation_description(rng, operation.sign, names)
+            described_as = sums.operation_description(rng, operation.sign, names)
         if rng.random() < 0.6:
             told = described_as if rng.random() < 0.7 else ""
             name = builder.free(lambda: style_name(rng, variety.name_parts(rng, told, vocabulary)))
@@ -126,7 +126,7 @@ def _said(
     rng: random.Random, builder: Wording, operation: Operation, *, as_number: bool = False
 ) -> str:
     if builder.is_varied and rng.random() < 0.7:
-        said = variety.operation_phrase(rng, operation.sign, as_number=as_number)
+        said = sums.operation_phrase(rng, operation.sign, as_number=as_number)
         return said or slots.pick(rng, operation.phrases)
     phrases = operation.phrases
     if as_number:
@@ -144,7 +144,7 @@ def one_step(rng: random.Random, builder: Wording, operation: Operation) -> Expr
         text = _said(rng, builder, operation)
         text = text.replace("{0}", str(step.left)).replace("{1}", str(step.right))
     if builder.is_varied and operation.sign in SIMPLE and rng.random() < 0.12:
-        text = _put(variety.command(rng, operation.sign), step.left, step.right)
+        text = _put(sums.command(rng, operation.sign), step.left, step.right)
         return Expression(_as_sentence(rng, text), (step,))
     return Expression(_framed(rng, builder, text), (step,))
 
@@ -167,9 +167,9 @@ def two_steps(
     if draw < 0.5:
         return Expression(_framed(rng, builder, _in_signs(rng, steps, inner_is_left)), steps)
     if builder.is_varied and draw < 0.6 and inner_is_left:
-        first_text = variety.command(rng, first.sign)
-        second_text = variety.command(rng, second.sign).replace("{0}", variety.before(rng))
-        text = _put(first_text, inner.left, inner.right) + variety.then(rng)
+        first_text = sums.command(rng, first.sign)
+        second_text = sums.command(rng, second.sign).replace("{0}", sums.before(rng))
+        text = _put(first_text, inner.left, inner.right) + sums.then(rng)
         return Expression(_as_sentence(rng, text + _put(second_text, "", other)), steps)
     # without brackets only "the sum of 3 and 5" can stand for a number
     nouns = tuple(phrase for phrase in first.phrases if phrase.startswith("the "))
@@ -183,8 +183,10 @@ def two_steps(
     said = f"({said})" if in_brackets else said
     parts = (said, other) if inner_is_left else (other, said)
     if builder.is_varied and rng.random() < 0.25 and not is_before:
-        return Expression(_as_sentence(rng, _put(variety.command(rng, second.sign), *parts)), steps)
-    return Expression(_framed(rng, builder, text + _put(_said(rng, builder, second), *parts)), steps)
+        return Expression(_as_sentence(rng, _put(sums.command(rng, second.sign), *parts)), steps)
+    return Expression(
+        _framed(rng, builder, text + _put(_said(rng, builder, second), *parts)), steps
+    )
 
 
 def _put(phrase: str, left: Number | str, right: Number | str) -> str:
@@ -202,7 +204,7 @@ def _as_sentence(rng: random.Random, text: str) -> str:
     return (text[0].upper() + text[1:] if draw < 0.85 else text) + rng.choice((".", ".", "", "!"))
 
 
-def _in_signs(rng: random.Random, steps: tuple[Step, Step], inner_is_left: bool) -> str:  # noqa: FBT001
+def _in_signs(rng: random.Random, steps: tuple[Step, Step], inner_is_left: bool) -> str:
     """As in ``(3 + 5) * 2``, without brackets where they may be left out."""
     inner, outer = steps
     space = rng.choice(("", " ", " "))

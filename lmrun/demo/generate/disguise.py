@@ -55,11 +55,15 @@ def disguised(rng: random.Random, domain: Domain, vocabulary: Vocabulary) -> Dom
     """The same function about something else."""
     exchange = _Exchange(rng, vocabulary, rng.choice((0.3, 0.6, 1.0, 1.0)))
     if rng.random() < 0.5:
-        description = (exchange.text(rng.choice(domain.descriptions)),) if domain.descriptions else ()
+        description = (
+            (exchange.text(rng.choice(domain.descriptions)),) if domain.descriptions else ()
+        )
         names = (exchange.text(rng.choice(domain.names)),)
     else:
         names = (exchange.text(rng.choice(domain.names)),)
-        description = (exchange.text(rng.choice(domain.descriptions)),) if domain.descriptions else ()
+        description = (
+            (exchange.text(rng.choice(domain.descriptions)),) if domain.descriptions else ()
+        )
     slots = []
     for slot in domain.slots:
         choices = slot.choices

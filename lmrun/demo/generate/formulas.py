@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _UNITS = """m|meters cm|centimeters km|kilometers kg|kilograms g|grams s|seconds h|hours N|newtons
 Pa|pascals J|joules W|watts V|volts A|amperes K|kelvin mol|moles Hz|hertz m/s|meters-per-second
 km/h|kilometers-per-hour m/s^2|meters-per-second-squared % |percent $|dollars USD|dollars units|units
-ft|feet lb|pounds mi|miles L|liters degrees|degrees T|tesla C|coulombs ohm|ohms years|years""".split("\n")
+ft|feet lb|pounds mi|miles L|liters degrees|degrees T|tesla C|coulombs ohm|ohms years|years""".split(
+    "\n"
+)
 UNITS = tuple(pair.partition("|") for line in _UNITS for pair in line.split() if "|" in pair)
 _MEASURES = """mass speed velocity weight length width depth thickness density pressure temperature
 charge current voltage resistance power energy force time duration distance radius diameter angle
@@ -79,21 +81,41 @@ def formula(rng: random.Random, builder: "Builder") -> Action:
         schema: dict[str, Any] = {"type": "integer" if whole else "number"}
         if rng.random() < 0.85:
             unit = long.replace("-", " ") if rng.random() < 0.6 else short
-            said = (f"The {one} of the {thing}", f"The {one}", one.capitalize(), f"{one} of {thing}")
-            schema["description"] = rng.choice(said) + rng.choice((f" in {unit}", f" in {unit}.", ".", "", f" ({unit})"))
+            said = (
+                f"The {one} of the {thing}",
+                f"The {one}",
+                one.capitalize(),
+                f"{one} of {thing}",
+            )
+            schema["description"] = rng.choice(said) + rng.choice(
+                (f" in {unit}", f" in {unit}.", ".", "", f" ({unit})")
+            )
         parameter = Parameter(name, "", _number(1, 999, whole=whole), ("{0}",))
         if name in builder.taken or any(name == other.name for other, _ in pairs):
             return formula(rng, builder)
         pairs.append((parameter, schema))
         index = len(phrases)
-        value = rng.choice(("{%d}", "{%d}", "{%d} " + long.replace("-", " "), "{%d} " + short, "{%d}" + short)) % index
+        value = (
+            rng.choice(
+                ("{%d}", "{%d}", "{%d} " + long.replace("-", " "), "{%d} " + short, "{%d}" + short)
+            )
+            % index
+        )
         phrases.append(rng.choice(_GIVEN).replace("{p}", one).replace("{x}", value))
     requests = []
     for _ in range(2):
         order = rng.sample(phrases, len(phrases)) if rng.random() < 0.4 else list(phrases)
-        joined = order[0] if len(order) == 1 else ", ".join(order[:-1]) + rng.choice((" and ", ", ", ", and ")) + order[-1]
+        joined = (
+            order[0]
+            if len(order) == 1
+            else ", ".join(order[:-1]) + rng.choice((" and ", ", ", ", and ")) + order[-1]
+        )
         text = rng.choice(_OPEN)
-        text = text.replace("{with_}", rng.choice((" with ", " with ", " given ", " for ", " that has ", " using ", ", with ")) + joined)
+        text = text.replace(
+            "{with_}",
+            rng.choice((" with ", " with ", " given ", " for ", " that has ", " using ", ", with "))
+            + joined,
+        )
         article = rng.choice(("a ", "the ", "my ", "one "))
         text = text.replace("{v}", rng.choice(_COMPUTE).replace("-", " ")).replace("{q}", target)
         requests.append(text.replace("{o}", article + thing))
@@ -102,18 +124,46 @@ def formula(rng: random.Random, builder: "Builder") -> Action:
     for _ in range(rng.choices((0, 1, 2), (55, 35, 10))[0]):
         name = builder.free(lambda: style_name(rng, measure().split()))
         if name not in properties:
-            unused: dict[str, Any] = {"type": rng.choice(("string", "number", "integer", "boolean"))}
+            unused: dict[str, Any] = {
+                "type": rng.choice(("string", "number", "integer", "boolean"))
+            }
             if rng.random() < 0.9:
-                unused["description"] = f"{spoken(name).capitalize()}" + variety.default(rng, vocabulary)
+                unused["description"] = f"{spoken(name).capitalize()}" + variety.default(
+                    rng, vocabulary
+                )
             properties[name] = unused
-    parts = rng.choice((["calculate", *target.split()], target.split(), ["compute", *target.split()], [*thing.split(), *target.split()], [vocabulary.word(rng), "calculate", *target.split()]))
-    verb = rng.choice(("Calculate", "Compute", "Find", "Determine", "Calculates", "Computes", "Returns"))
-    described = rng.choice((f"{verb} the {target} of a {thing}", f"{verb} the {target}", f"{target.capitalize()} of the {thing}", f"{verb} the {target} of a {thing} given its {' and '.join(measured)}."))
+    parts = rng.choice(
+        (
+            ["calculate", *target.split()],
+            target.split(),
+            ["compute", *target.split()],
+            [*thing.split(), *target.split()],
+            [vocabulary.word(rng), "calculate", *target.split()],
+        )
+    )
+    verb = rng.choice(
+        ("Calculate", "Compute", "Find", "Determine", "Calculates", "Computes", "Returns")
+    )
+    described = rng.choice(
+        (
+            f"{verb} the {target} of a {thing}",
+            f"{verb} the {target}",
+            f"{target.capitalize()} of the {thing}",
+            f"{verb} the {target} of a {thing} given its {' and '.join(measured)}.",
+        )
+    )
     function = {
-        "name": builder.free(lambda: style_name(rng, parts) + ("" if rng.random() < 0.9 else str(rng.randrange(10)))),
+        "name": builder.free(
+            lambda: style_name(rng, parts) + ("" if rng.random() < 0.9 else str(rng.randrange(10)))
+        ),
         "description": described,
         "parameters": {"type": "object", "properties": properties, "required": required},
     }
     return Action(
-        function, tuple(parameter for parameter, _ in pairs), "", tuple(requests), f"the {target}", "number"
+        function,
+        tuple(parameter for parameter, _ in pairs),
+        "",
+        tuple(requests),
+        f"the {target}",
+        "number",
     )

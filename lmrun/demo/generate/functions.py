@@ -1,7 +1,7 @@
 """Functions with a schema, and requests that one call of them answers."""
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lmrun.demo.generate import slots, values, variety, words
@@ -10,8 +10,8 @@ from lmrun.demo.generate.disguise import disguised
 from lmrun.demo.generate.formulas import formula
 from lmrun.demo.generate.lists import TrainingLists
 from lmrun.demo.generate.naming import article, function_name, spoken, style_name, third_person
-from lmrun.demo.generate.values import Sampled, Sampler
 from lmrun.demo.generate.templates import Domain, Worded
+from lmrun.demo.generate.values import Sampled, Sampler
 from lmrun.demo.generate.wording import Wording
 from lmrun.demo.generate.words import Vocabulary
 
@@ -259,6 +259,30 @@ class Builder(Wording):
         """A function of a domain, more often than not with other words in it."""
         if rng.random() < 0.6:
             domain = disguised(rng, domain, self.vocabulary)
+        name, description = self._named(rng, domain)
+        names, properties = self._properties(rng, domain)
+        required = [key for key, slot in zip(names, domain.slots, strict=True) if slot.required]
+        extras: list[Parameter] = []
+        if rng.random() < 0.25:
+            found = self._extras(rng, domain.result or "it", rng.randint(1, 2), 0.9)
+            for parameter, schema in found:
+                if parameter.name not in properties:
+                    extras.append(parameter)
+                    properties[parameter.name] = schema
+                    required += [parameter.name] if parameter.required else []
+        if rng.random() < 0.3:
+            order = sorted(properties, key=lambda _: rng.random())
+            properties = {key: properties[key] for key in order}
+        function: dict[str, Any] = {"name": name}
+        if description:
+            function["description"] = description
+        function["parameters"] = {
+            "type": "object", "properties": properties, "required": required,
+        }  # fmt: skip
+        return Worded(function, domain, tuple(names), tuple(extras))
+
+    def _named(self, rng: random.Random, domain: Domain) -> tuple[str, str]:
+        """Name and description of a domain's function."""
         description = slots.pick(rng, domain.descriptions) if domain.descriptions else ""
         name = slots.pick(rng, domain.names)
         draw = rng.random()
@@ -278,8 +302,14 @@ class Builder(Wording):
             description = ""
         if name in self.taken:
             name = self.free(lambda: words.made_up(rng, 2, 3))
+        return name, description
+
+    def _properties(
+        self, rng: random.Random, domain: Domain
+    ) -> tuple[list[str], dict[str, dict[str, Any]]]:
+        """Names of a domain's parameters, and their schemas by name."""
         names: list[str] = []
-        properties: dict[str, Any] = {}
+        properties: dict[str, dict[str, Any]] = {}
         for slot in domain.slots:
             schema = slot.schema()
             text = slot.description
@@ -295,24 +325,7 @@ class Builder(Wording):
                 chosen = self.vocabulary.word(rng) + str(len(names))
             names.append(chosen)
             properties[chosen] = schema
-        required = [key for key, slot in zip(names, domain.slots, strict=True) if slot.required]
-        extras: list[Parameter] = []
-        if rng.random() < 0.25:
-            for parameter, schema in self._extras(rng, domain.result or "it", rng.randint(1, 2), 0.9):
-                if parameter.name not in properties:
-                    extras.append(parameter)
-                    properties[parameter.name] = schema
-                    required += [parameter.name] if parameter.required else []
-        if rng.random() < 0.3:
-            order = sorted(properties, key=lambda _: rng.random())
-            properties = {key: properties[key] for key in order}
-        function: dict[str, Any] = {"name": name}
-        if description:
-            function["description"] = description
-        function["parameters"] = {
-            "type": "object", "properties": properties, "required": required,
-        }  # fmt: skip
-        return Worded(function, domain, tuple(names), tuple(extras))
+        return names, properties
 
     def _parameter_name(self, rng: random.Random, names: Sequence[str], text: str) -> str:
         name = slots.pick(rng, tuple(names))

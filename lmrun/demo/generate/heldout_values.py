@@ -1,4 +1,4 @@
-# ruff: noqa: E501, SIM905
+# ruff: noqa: E501, RUF005, SIM905
 """Values of the test's arguments; training's lists hold others."""
 
 import random
@@ -39,7 +39,9 @@ _SERVERS = "atlas-03 web-frontend payments-db orion billing_service cache-node-2
 _DOMAIN_NAMES = "openmaps.org brightbakery.com kestrel.io northlake.edu sunny-travel.net tinytools.dev harborview.co.uk".split()
 _BRANCHES = "feature/login hotfix-221 main develop release-4.2 dark-mode bugfix/timeouts refactor-parser staging".split()
 _FILES = "q3_summary final-draft minutes_2023 agreement lease-v2 budget_overview thesis onboarding cv_marta proposal".split()
-_PICTURES = "sunset IMG_2041 team-photo passport_scan harbor birthday_07 skyline DSC0093 portrait".split()
+_PICTURES = (
+    "sunset IMG_2041 team-photo passport_scan harbor birthday_07 skyline DSC0093 portrait".split()
+)
 
 
 def _one_of(texts: list[str] | tuple[str, ...]) -> Sampler:
@@ -55,7 +57,9 @@ def _person(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
 def _email(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
     del vocabulary
     first, last = rng.choice(_FIRST).lower(), rng.choice(_LAST).lower()
-    name = rng.choice((first, f"{first}.{last}", f"{first[0]}{last}", f"{last}{rng.randrange(100)}"))
+    name = rng.choice(
+        (first, f"{first}.{last}", f"{first[0]}{last}", f"{last}{rng.randrange(100)}")
+    )
     return same(f"{name}@{rng.choice(('gmail.com', 'outlook.com', *_DOMAIN_NAMES))}")
 
 
@@ -77,7 +81,9 @@ def _path(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
 def _code(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
     del vocabulary
     digits = rng.randrange(100, 99999)
-    return same(rng.choice((f"ZX-{digits}", f"QT{digits}", f"{digits}", f"WK-{digits}-B", f"item-{digits}")))
+    return same(
+        rng.choice((f"ZX-{digits}", f"QT{digits}", f"{digits}", f"WK-{digits}-B", f"item-{digits}"))
+    )
 
 
 def _message(rng: random.Random, vocabulary: Vocabulary) -> Sampled:

@@ -1,5 +1,4 @@
-# ruff: noqa: SIM905
-"""Kinds of values that functions written by hand take, for training and, from other lists, the test."""
+"""Kinds of values of functions written by hand, for training and, from other lists, the test."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -77,7 +76,7 @@ def _ip(rng: random.Random, vocabulary: Vocabulary) -> str:
 
 def _doctor(rng: random.Random, vocabulary: Vocabulary) -> str:
     title = rng.choice(("Dr. ", "Doctor ", "Prof. ", "Dr "))
-    return title + values.first_name(rng, vocabulary)[0].split()[-1]
+    return title + str(values.first_name(rng, vocabulary)[0]).split()[-1]
 
 
 def _training() -> dict[str, tuple[str, Sampler]]:

@@ -1,4 +1,4 @@
-"""The lists that tool tasks are worded with. Training and test have one each, with nothing in common."""
+"""The lists that tool tasks are worded with. Training and test share nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -7,8 +7,8 @@ from typing import Any
 
 from lmrun.demo.format import BEGIN, END, Segment, segments
 from lmrun.demo.generate import chat, heldout, json_tasks, stories, tool_tasks, training_lists
-from lmrun.demo.generate.task_parts import conversation
 from lmrun.demo.generate.functions import Builder
+from lmrun.demo.generate.task_parts import conversation
 from lmrun.demo.generate.words import Vocabulary
 
 SHARES: Mapping[str, float] = {

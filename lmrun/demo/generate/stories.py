@@ -370,7 +370,7 @@ def paragraphs(text: str) -> list[str]:
     """Paragraphs of articles as WikiText writes them, their signs put back to the words."""
     found = []
     for line in text.splitlines():
-        if len(line) > 300 and "<unk>" not in line:  # noqa: PLR2004
+        if len(line) > 300 and "<unk>" not in line:
             for spaced, sign in _SIGNS:
                 line = line.replace(spaced, sign)  # noqa: PLW2901
             found.append(line.strip()[:2500])

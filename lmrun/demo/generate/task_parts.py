@@ -59,7 +59,6 @@ def plain(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return value if isinstance(value, str) else json.dumps(value)
 
 
-
 class Parts:
     """Draws what tasks are made of."""
 
@@ -113,7 +112,9 @@ class Parts:
         value = self.value(rng, action.result_kind)
         said = plain(value)
         end = "" if said.endswith((".", "!", "?")) else "."
-        answer = f"{action.result[0].upper()}{action.result[1:]} is{':' if not end else ''} {said}{end}"
+        answer = (
+            f"{action.result[0].upper()}{action.result[1:]} is{':' if not end else ''} {said}{end}"
+        )
         return self.told(rng, action, value), answer
 
     def told(self, rng: random.Random, action: Action | Worded, value: Any) -> str:  # noqa: ANN401
@@ -175,7 +176,6 @@ class Parts:
         answer = rng.choice(("The answer is {v}.", "The result is {v}.", "That is {v}."))
         answer = answer.replace("{v}", str(expression.steps[-1].value))
         return Task(tools, expression.text, tuple(calls), answer, "arithmetic")
-
 
 
 def overlap(request: str, function: Mapping[str, Any]) -> int:

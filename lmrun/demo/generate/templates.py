@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905
 """Functions written by hand, one a line, and requests for them.
 
 A line is ``names # descriptions # parameters # requests # result:kind`` (``-`` for no result).
@@ -43,7 +44,7 @@ class Slot:
         """Values of one sort may be taken for each other."""
         if self.kind in ("choice", "enum"):
             return "/".join(self.choices)
-        return "number" if self.type == "number" or self.type == "integer" else self.kind
+        return "number" if self.type in ("number", "integer") else self.kind
 
     @property
     def type(self) -> str:
@@ -163,8 +164,8 @@ def filled(request: str, surfaces: Mapping[int, str]) -> str:
 
 
 _NO_VERBS = frozenset(
-    """what what's i i'd how the which my is we when where can who could do a an it are does has did
-    were in will am any should there of area crossword dew disk distance commit future loan
+    """what what's i i'd how the which my is we when where can who could do a an it are does has
+    did were in will am any should there of area crossword dew disk distance commit future loan
     loudness metronome miles postcard product projector server spring square time typing let's
     please tip dice""".split()
 )
@@ -172,7 +173,7 @@ _NO_VERBS = frozenset(
 
 def starts_with_verb(request: str) -> bool:
     """Whether "please" may stand before it."""
-    first = request.split()[0].lower().partition("[")[0]
+    first = request.split(maxsplit=1)[0].lower().partition("[")[0]
     return not request.endswith("?") and first[0] != "{" and first not in _NO_VERBS
 
 
@@ -231,9 +232,9 @@ STOP_WORDS = frozenset(
     did do does down each every find for from get give go good had has have he help her hello hi
     his how i if in into is it its just know let like list long look made make many may me more
     much must my name need new no not now number of on one only or our out over please put run
-    said say set she should show so some somebody start take tell than thanks that the their them
-    then there these they this those to too two up us use user using value want was we were what
-    when where whether which who why will with work would you your""".split()
+    said say set she should show so some somebody start take tell than thanks that the their
+    them then there these they this those to too two up us use user using value want was we were
+    what when where whether which who why will with work would you your""".split()
 )
 """Words that say nothing about which function is meant."""
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

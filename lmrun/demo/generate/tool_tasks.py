@@ -1,4 +1,4 @@
-"""Conversations of training in which tools are called: one step, two steps, tools that do not fit."""
+"""Tool tasks of training: one step, two steps, several in a row, none that fits."""
 
 import random
 from collections.abc import Sequence
@@ -215,5 +215,3 @@ class Tasks(Parts):
         )
         tools = self._with_distractors(rng, request, [first.function, second.function])
         return Task(tools, request, calls, answer, "chain")
-
-

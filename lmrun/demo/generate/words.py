@@ -335,7 +335,9 @@ class Vocabulary:
             text = " ".join(self.name(rng) for _ in range(count))
             draw = rng.random()
             if draw < 0.08 and count > 1:
-                text += rng.choice((" of ", " and ", " the ", "'s ", " in ", " & ")) + self.name(rng)
+                text += rng.choice((" of ", " and ", " the ", "'s ", " in ", " & ")) + self.name(
+                    rng
+                )
             elif draw < 0.14:
                 text += f" {rng.randrange(1, 2100)}"
             elif draw < 0.18:
@@ -346,7 +348,9 @@ class Vocabulary:
         text = " ".join(self.word(rng) for _ in range(count))
         draw = rng.random()
         if draw < 0.06 and count > 1:
-            text = text.replace(" ", rng.choice((" of ", " and ", " in ", " for ", " with ", " to ")), 1)
+            text = text.replace(
+                " ", rng.choice((" of ", " and ", " in ", " for ", " with ", " to ")), 1
+            )
         elif draw < 0.1:
             text = text.replace(" ", rng.choice("-_."))
         return text

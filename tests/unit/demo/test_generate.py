@@ -27,7 +27,10 @@ STORY = ("Once upon a time, there was a cat named Tom.\n" + "He ran after the mo
 @pytest.mark.parametrize("sort", SHARES)
 def test_a_document_is_a_function_of_the_seed(sort: str) -> None:
     def draw(seed: int) -> list:
-        mixture, rng = Mixture(Texts(stories=STORY, plays="To be or not", articles=ARTICLE)), random.Random(seed)
+        mixture, rng = (
+            Mixture(Texts(stories=STORY, plays="To be or not", articles=ARTICLE)),
+            random.Random(seed),
+        )
         return [mixture.document(rng, sort) for _ in range(5)]
 
     assert draw(1) == draw(1)

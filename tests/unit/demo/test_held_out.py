@@ -27,7 +27,7 @@ def _words(slot: Slot) -> set[str]:
 def test_every_request_shares_a_word_with_its_function(domain: Domain) -> None:
     assert len(domain.requests) >= 3
     for request in domain.requests:
-        said = stems(PLACE.sub(" ", filled(request, {i: "{0}" for i in _required(domain)})))
+        said = stems(PLACE.sub(" ", filled(request, dict.fromkeys(_required(domain), "{0}"))))
         for name in domain.names:
             for description in domain.descriptions:
                 assert said & told({"name": name, "description": description}), request
@@ -96,7 +96,9 @@ def test_optional_parameters_are_given_at_times_and_left_out_at_times() -> None:
     with_optional = [d for d in LISTS.domains if any(not slot.required for slot in d.slots)]
     assert len(with_optional) > 30
     for domain in with_optional:
-        given = {len(tasks.action(rng, domain).ask(rng, tasks.vocabulary).arguments) for _ in range(40)}
+        given = {
+            len(tasks.action(rng, domain).ask(rng, tasks.vocabulary).arguments) for _ in range(40)
+        }
         assert len(given) > 1, domain.names
 
 

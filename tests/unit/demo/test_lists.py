@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from lmrun.demo.generate import heldout, training_lists, variety, words
+from lmrun.demo.generate import heldout, sums, training_lists, variety, words
 from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.heldout import bare
 from lmrun.demo.generate.lists import Lists, TrainingLists
@@ -67,9 +67,9 @@ def test_wordings_put_together_are_never_the_tests() -> None:
             variety.reference(rng),
             variety.named_phrase(rng),
             variety.loose_phrase(rng),
-            variety.operation_description(rng, "+", ("c", "d")),
-            variety.operation_phrase(rng, "*"),
-            variety.operation_phrase(rng, "-", as_number=True),
+            sums.operation_description(rng, "+", ("c", "d")),
+            sums.operation_phrase(rng, "*"),
+            sums.operation_phrase(rng, "-", as_number=True),
             variety.lookup_request(rng, vocabulary),
         }
         assert not {bare(text) for text in drawn} - {"{c}"} & held
