@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_a_sweep_builds_times_and_compares_every_point_and_does_nothing_twice(
     assert runs_of(sweep) == [1, 1]
     again, err = run(*words)
     assert "2 points are known from an earlier run; 0 to run" in err
-    assert "kv.bits" in again or "bits" in again
+    assert f"sweep {sweep.id}: 2 points; 2 ok" in again
     assert runs_of(sweep) == [1, 1]
     # another sweep with one of the points takes its quality from the store, and times it anew
     run("-m", *TINY, "kv.bits=16,4", *LIGHT[1:], *QUALITY)
@@ -175,8 +176,6 @@ def test_two_workers_build_one_artifact_once() -> None:
     found = [json.loads(line) for line in Path("events").read_text().splitlines()]
     finished = Counter(event["stage"] for event in found if event["event"] == "stage_started")
     assert finished == {"resolve": 1, "quantize": 1, "convert": 1}
-    # two points at a time, in processes that are no children of one worker
-    assert len({event["pid"] for event in found if event["event"] == "stage_started"}) >= 1
 
 
 def test_points_of_joblib_are_built_first_and_timed_one_at_a_time(measured: None) -> None:
@@ -194,8 +193,13 @@ def test_points_of_joblib_are_built_first_and_timed_one_at_a_time(measured: None
         for row in sweep.rows
     ]
     assert phases == [["offline:", "timing:"], ["offline:", "timing:"]]
-    spans = sorted((row.bench["started"], row.bench["seconds"]) for row in sweep.rows if row.bench)
-    assert len(spans) == 2
+    began, ended = [], []
+    for row in sweep.rows:
+        assert row.bench is not None
+        start_s = datetime.fromisoformat(row.bench["started"]).timestamp()
+        began.append(start_s)
+        ended.append(start_s + row.bench["seconds"])
+    assert max(began) >= min(ended) - 1  # of a start that is told in whole seconds
 
 
 def test_one_failing_point_does_not_lose_the_others() -> None:
