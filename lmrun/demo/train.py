@@ -51,15 +51,15 @@ def rate(step: int, steps: int) -> float:
     return min((step + 1) / min(WARM_UP, steps), (steps - step) / (COOL_DOWN * steps), 1.0)
 
 
-def packed(documents: Tensor) -> Packed:
+def packed(documents: npt.NDArray[np.int16]) -> Packed:
     """Where documents begin, of their numbers [rows, length]; as many places for every batch."""
     rows, length = documents.shape
-    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins = np.ones(documents.shape, np.bool_)
     begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    found = begins.flatten().nonzero()[:, 0].int()
-    starts = found.new_full((rows * MAX_DOCUMENTS + 1,), rows * length)
+    found = np.flatnonzero(begins)
+    starts = np.full(rows * MAX_DOCUMENTS + 1, rows * length, np.int32)
     starts[: len(found)] = found
-    return Packed(starts, length)
+    return Packed(torch.from_numpy(starts), length)
 
 
 class Trainer:
@@ -92,10 +92,9 @@ class Trainer:
     def _mask(self, documents: npt.NDArray[np.int16]) -> Packed | Tensor | None:
         if self.options.attention == "causal":
             return None
-        numbers = torch.from_numpy(documents)
         if not self.is_cuda:
-            return document_mask(numbers)
-        mask = packed(numbers)
+            return document_mask(torch.from_numpy(documents))
+        mask = packed(documents)
         return Packed(mask.starts.to(self.device, non_blocking=True), mask.longest)
 
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -185,6 +184,8 @@ def shape_of(options: argparse.Namespace) -> Shape:
 def train(options: argparse.Namespace) -> Trainer:
     """Train until the steps or the minutes are over; the model is written at the last step."""
     started = time.monotonic()
+    if options.device == "cuda":
+        torch.set_num_threads(1)  # the workers need the cores
     options.run.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(shape_of(options), options)
     checkpoint = options.run / "checkpoint.pt"

@@ -205,7 +205,6 @@ Vietnamese Swahili Latin Welsh Irish Icelandic""".split()
 COLORS = """red green blue yellow orange purple pink brown black white gray cyan magenta turquoise
 violet indigo gold silver beige teal maroon olive navy crimson lime""".split()
 CURRENCIES = "USD EUR GBP JPY CHF CAD AUD CNY INR BRL SEK NOK DKK PLN MXN KRW ZAR TRY".split()
-CURRENCY_WORDS = "dollars euros pounds yen francs pesos rupees kroner zloty won".split()
 MONTHS = """January February March April May June July August September October November
 December""".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()

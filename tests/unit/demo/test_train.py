@@ -4,11 +4,19 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lmrun.demo import files, train
-from lmrun.demo.model import DemoModel, Shape, rounded_kv, rounded_weight
+from lmrun.demo.model import (
+    DemoModel,
+    Shape,
+    attention,
+    document_mask,
+    rounded_kv,
+    rounded_weight,
+)
 from lmrun.demo.optimizer import orthogonal
 
 
@@ -37,6 +45,25 @@ def test_a_tiny_run_learns_writes_its_model_and_goes_on_after_a_cut(tmp_path: Pa
     loaded = files.load(tmp_path / "whole/out").state_dict()
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(loaded[name], tensor.bfloat16().float()), name
+
+
+def test_packed_documents_begin_where_their_numbers_change_and_at_each_row() -> None:
+    numbers = np.array([[0, 0, 1, 1, 2], [0, 1, 1, 1, 1]], np.int16)
+    starts, longest = train.packed(numbers)
+    assert starts[:6].tolist() == [0, 2, 4, 5, 6, 10]
+    assert (starts[6:] == 10).all()
+    assert starts.shape == (2 * train.MAX_DOCUMENTS + 1,)
+    assert longest == 5
+
+
+def test_documents_do_not_see_each_other() -> None:
+    torch.manual_seed(2)
+    q, k, v = (torch.randn(1, 6, heads, 64) for heads in (2, 1, 1))
+    documents = torch.tensor([[0, 0, 0, 1, 1, 1]])
+    both = attention(q, k, v, document_mask(documents))
+    alone = attention(q[:, 3:], k[:, 3:], v[:, 3:], None)
+    assert torch.allclose(both[:, 3:], alone, atol=1e-5)
+    assert not torch.allclose(attention(q, k, v, None)[:, 3:], alone, atol=1e-2)
 
 
 @pytest.mark.parametrize(("step", "part"), [(0, 0.01), (99, 1.0), (500, 1.0), (1000, 0.0)])
