@@ -33,6 +33,7 @@ LIGHT = (
     "bench.output_tokens=4",
     "bench.concurrency=[1]",
 )
+THREE = ("quant.method=none,rtn,awq", "calibration.samples=8", "calibration.seq_len=32")
 QUALITY = (
     "evaluate.data=builtin:stories",
     "evaluate.max_tokens=64",
@@ -252,7 +253,7 @@ def test_a_worker_that_is_killed_does_not_end_the_sweep(
 def test_a_sweep_that_is_killed_loses_the_running_point_alone(
     running: list["subprocess.Popen[str]"],
 ) -> None:
-    words = ("build", "-m", *TINY, "quant.method=none,rtn,awq")
+    words = ("build", "-m", *TINY, *THREE)
     process = start(*words)
     running.append(process)
     [folder] = wait_for(folders, "the sweep's folder")
@@ -280,7 +281,7 @@ def test_a_signal_stops_a_sweep_and_it_says_how_to_go_on(
     launcher: tuple[str, ...],
     running: list["subprocess.Popen[str]"],
 ) -> None:
-    process = start("build", "-m", *TINY, "quant.method=none,rtn,awq", *launcher)
+    process = start("build", "-m", *TINY, *THREE, *launcher)
     running.append(process)
     points = wait_for(lambda: points_below(process), "a point's process")
     process.send_signal(number)
@@ -296,7 +297,7 @@ def test_a_signal_stops_a_sweep_and_it_says_how_to_go_on(
 def test_the_same_sweep_is_not_run_twice_at_once_and_others_have_folders_of_their_own(
     running: list["subprocess.Popen[str]"],
 ) -> None:
-    same = [start("build", "-m", *TINY, "quant.method=none,rtn,awq") for _ in range(2)]
+    same = [start("build", "-m", *TINY, *THREE) for _ in range(2)]
     others = [start("build", "-m", *TINY, f"kv.bits={bits},32") for bits in (4, 8)]
     running += [*same, *others]
     said = [process.communicate(timeout=PATIENCE_S)[1] for process in (*same, *others)]
