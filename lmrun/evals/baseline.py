@@ -9,7 +9,6 @@
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from lmrun.engine.scoring import Scores
 from lmrun.errors import ArtifactError
 from lmrun.evals import divergence
+from lmrun.evals.scoring import perplexity_of
 from lmrun.evals.texts import ScoredText
 from lmrun.json_schema import COUNT, DIGEST, TEXT, Schema, document, mapping
 
@@ -137,8 +137,8 @@ class Reader:
 
     @property
     def perplexity(self) -> float:
-        """Of the baseline itself."""
-        return math.exp(-float(np.mean(self.logprobs)))
+        """Of the baseline itself; `StageError` where no double holds it."""
+        return perplexity_of(float(np.mean(self.logprobs)), f"{self.scored.text}, baseline")
 
     def check(self, expected: Scored) -> None:
         """`ArtifactError` where these are not the scores of the same text, cut alike."""

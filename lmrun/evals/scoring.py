@@ -1,5 +1,6 @@
 """The engine's answers to many sequences, checked to be finite; errors name the sequence."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
@@ -47,6 +48,16 @@ def scored(
 def not_finite(where: str, error: EngineError) -> StageError:
     """What the engine's refusal of such logits means to an evaluation."""
     return StageError(f"{where}: {error} {_CAUSE}")
+
+
+def perplexity_of(mean_logprob: float, where: str) -> float:
+    """`StageError`, which names ``where``, for one that no double holds."""
+    try:
+        return math.exp(-mean_logprob)
+    except OverflowError:
+        raise StageError(
+            f"{where}: expected a mean log-probability above -709, got {mean_logprob:.6g}. {_CAUSE}"
+        ) from None
 
 
 def _check_finite(values: NDArray[np.float32], where: str) -> None:

@@ -18,7 +18,7 @@ from lmrun.engine.scoring import Scores
 from lmrun.evals import divergence, statistics
 from lmrun.evals.baseline import Reader
 from lmrun.evals.report import Baseline, Protocol, Quality
-from lmrun.evals.scoring import scored
+from lmrun.evals.scoring import perplexity_of, scored
 from lmrun.evals.texts import ScoredText
 from lmrun.progress import progress_bar
 
@@ -70,7 +70,10 @@ class _Divergence:
 
 
 def text_figures(llm: LLM, text: ScoredText, baseline: Reader | None) -> Quality:
-    """A `Quality` with what a text can tell; what needs a baseline is None without one."""
+    """A `Quality` with what a text can tell; what needs a baseline is None without one.
+
+    `StageError` where a number is not finite.
+    """
     logprobs: list[Values] = []
     found = _Divergence([], [])
     num_rows = 0 if baseline is None else baseline.scored.kl_tokens
@@ -102,9 +105,10 @@ def text_figures(llm: LLM, text: ScoredText, baseline: Reader | None) -> Quality
 def _perplexity(logprobs: list[Values], text: ScoredText, num_rows: int) -> Quality:
     mean = statistics.mean(np.concatenate(logprobs))
     error = statistics.clustered_standard_error(logprobs)
+    perplexity = perplexity_of(mean, text.name)
     return Quality(
-        perplexity=math.exp(-mean),
-        perplexity_standard_error=_times(math.exp(-mean), error),
+        perplexity=perplexity,
+        perplexity_standard_error=_times(perplexity, error),
         mean_logprob=mean,
         mean_logprob_standard_error=error,
         protocol=Protocol(

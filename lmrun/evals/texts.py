@@ -37,15 +37,18 @@ class ScoredText:
         return hashlib.sha256(np.asarray(self.windows, "<i4").tobytes()).hexdigest()
 
 
-def read(path: Path) -> str:
-    """A .txt file as it is, or the `text` fields of a .jsonl file with a newline between two.
+def read(path: Path) -> tuple[str, str]:
+    """A .txt file as it is, or the `text` fields of a .jsonl file with a newline between two; and
+    the SHA-256 of the file that was read.
 
     `ArtifactError` names file, line and what is legal.
     """
     content = lines.read_bytes(path)
     if path.suffix == ".jsonl":
-        return "\n".join(_text_field(line) for line in lines.read(path, content))
-    return lines.decoded(path, content)
+        text = "\n".join(_text_field(line) for line in lines.read(path, content))
+    else:
+        text = lines.decoded(path, content)
+    return text, lines.digest(content)
 
 
 def _text_field(line: Line) -> str:
@@ -60,7 +63,8 @@ def cut(path: Path, tokenizer: Tokenizer, window: int, max_tokens: int) -> Score
 
     `PlanError` where the text has not one full window.
     """
-    ids = tokenizer.encode(read(path), add_special_tokens=False)
+    text, digest = read(path)
+    ids = tokenizer.encode(text, add_special_tokens=False)
     try:
         found = windows(ids, tokenizer.bos_token_id, window, max_tokens)
     except ValueError as error:
@@ -70,6 +74,5 @@ def cut(path: Path, tokenizer: Tokenizer, window: int, max_tokens: int) -> Score
             f" tokens within evaluate.max_tokens={max_tokens}, got {len(ids)} tokens. Use a longer"
             " text, a smaller evaluate.window, or more evaluate.max_tokens."
         ) from error
-    digest = lines.digest(lines.read_bytes(path))
     name = builtin_data.shown(path)
     return ScoredText(name, digest, found, tokenizer.bos_token_id, window)

@@ -267,21 +267,39 @@ def test_a_window_longer_than_the_context_is_refused(
     assert evaluate(llm, replace(asked, window=50), baseline=None).perplexity is not None
 
 
-@pytest.fixture
-def spoilt(random_checkpoint: Path, tmp_path: Path) -> LLM:
-    """The random model with an embedding of the letter q that overflows."""
-    folder, workspace = tmp_path / "spoilt", tmp_path / "spoilt-workspace"
-    shutil.copytree(random_checkpoint, folder)
+def changed(checkpoint: Path, scratch: Path, name: str, row: int | None, value: float) -> LLM:
+    """A model with a row of a tensor, or all of it, replaced by one value."""
+    folder, workspace = scratch / "changed", scratch / "changed-workspace"
+    shutil.copytree(checkpoint, folder)
     workspace.mkdir()
     tensors = {
         name: tensor.astype(np.float32)
         for name, tensor in load_file(folder / "model.safetensors").items()
     }
-    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    tensors["model.embed_tokens.weight"][vocabulary["q"]] = 3e38
+    tensors[name][slice(None) if row is None else row] = value
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     convert(Checkpoint.open(folder), workspace, "0" * 64)
     return engine(workspace)
+
+
+@pytest.fixture
+def spoilt(random_checkpoint: Path, tmp_path: Path) -> LLM:
+    """The random model with an embedding of the letter q that overflows."""
+    vocabulary = json.loads((random_checkpoint / "tokenizer.json").read_text())["model"]["vocab"]
+    name = "model.embed_tokens.weight"
+    return changed(random_checkpoint, tmp_path, name, vocabulary["q"], 3e38)
+
+
+def test_a_perplexity_beyond_all_numbers_is_refused(
+    random_checkpoint: Path, baseline: Path, asked: Evaluation, tmp_path: Path
+) -> None:
+    shouting = changed(random_checkpoint, tmp_path, "model.norm.weight", None, 1e5)
+    for compared in (None, baseline):
+        with pytest.raises(StageError) as caught:
+            evaluate(shouting, asked, baseline=compared)
+        message = str(caught.value)
+        assert message.startswith("stories.txt: expected a mean log-probability above -709, got -")
+        assert message.endswith("see whether the checkpoint itself is damaged.")
 
 
 def test_scores_that_are_no_numbers_stop_with_the_window(spoilt: LLM, tmp_path: Path) -> None:

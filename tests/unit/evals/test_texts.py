@@ -15,7 +15,7 @@ from lmrun.models import builtin_data
 def test_a_txt_file_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text('{"text": "not taken apart"}\n\u2028 x\n', encoding="utf-8")
-    assert texts.read(path) == '{"text": "not taken apart"}\n\u2028 x\n'
+    assert texts.read(path)[0] == '{"text": "not taken apart"}\n\u2028 x\n'
 
 
 def test_of_a_jsonl_file_the_texts_are_joined(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_of_a_jsonl_file_the_texts_are_joined(tmp_path: Path) -> None:
     path.write_text(
         "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8"
     )
-    assert texts.read(path) == "one\u2028two\nthree"
+    assert texts.read(path)[0] == "one\u2028two\nthree"
 
 
 @pytest.mark.parametrize(
