@@ -6,7 +6,7 @@ Facts of lm-eval are of version 0.4.13: `TemplateLM._encode_pair`, the `multiple
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -83,16 +83,10 @@ def _pair(llm: LLM, item: Choices, choice: str, where: str, longest: int) -> _Pa
     return _Pair(ids[excess:], num_context - excess, excess > 0)
 
 
-def _score_choices(
-    llm: LLM, name: str, task: Task, details: Path | None
-) -> tuple[TaskScore, list[str]]:
-    longest = _context_length(llm)
-    items = [item for item in task.items if isinstance(item, Choices)]
-    pairs = {
-        (i, j): _pair(llm, item, choice, f"task {name}: item {i}, choice {j}", longest)
-        for i, item in enumerate(items)
-        for j, choice in enumerate(item.choices)
-    }
+def _sums(
+    llm: LLM, name: str, items: Sequence[Choices], pairs: Mapping[tuple[int, int], _Pair]
+) -> list[list[float]]:
+    """Log-probabilities of each item's choices; ``pairs`` are by the numbers of item and choice."""
     # Where tokens join over the boundary nothing may be left of a choice: lm-eval's sum is then 0.
     sums = [[0.0] * len(item.choices) for item in items]
     places = [place for place, pair in pairs.items() if pair.num_context < len(pair.ids)]
@@ -110,6 +104,20 @@ def _score_choices(
         for (i, j), scores in zip(places, found, strict=True):
             sums[i][j] = float(sum(scores.logprobs.astype(np.float64).tolist()))
             advance(1)
+    return sums
+
+
+def _score_choices(
+    llm: LLM, name: str, task: Task, details: Path | None
+) -> tuple[TaskScore, list[str]]:
+    longest = _context_length(llm)
+    items = [item for item in task.items if isinstance(item, Choices)]
+    pairs = {
+        (i, j): _pair(llm, item, choice, f"task {name}: item {i}, choice {j}", longest)
+        for i, item in enumerate(items)
+        for j, choice in enumerate(item.choices)
+    }
+    sums = _sums(llm, name, items, pairs)
     right: list[list[float]] = []
     answers: list[dict[str, Any]] = []
     for index, (item, logprobs) in enumerate(zip(items, sums, strict=True)):
