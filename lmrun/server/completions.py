@@ -19,6 +19,8 @@ from lmrun.server.logprobs import TokenLogprob, completion_logprobs
 from lmrun.server.replies import EventStream, WatchedReply
 from lmrun.server.service import Completion, Service, Usage
 
+_FEW_TOKENS = 32
+
 
 async def complete(service: Service, request: Request) -> Response:
     """POST /v1/completions."""
@@ -61,6 +63,13 @@ class _Choice:
             "logprobs": logprobs,
             "finish_reason": reason,
         }
+
+    async def told(self, service: Service, piece: Piece) -> dict[str, Any]:
+        """`document`; that of a long echo on another thread, since spelling a token and its
+        alternatives takes up to 0.1 ms, for which no stream should wait."""
+        if len(piece.tokens) <= _FEW_TOKENS:
+            return self.document(service, piece)
+        return await asyncio.to_thread(self.document, service, piece)
 
 
 def _prompts(service: Service, body: CompletionBody) -> list[Prompt]:
@@ -116,7 +125,7 @@ async def _completion_events(
                     raise piece
                 running -= piece.finish_reason is not None
                 if piece.text or piece.tokens or piece.finish_reason is not None:
-                    yield frame.chunk(choice.document(service, piece))
+                    yield frame.chunk(await choice.told(service, piece))
         finally:
             await _cancel(tasks)
         if frame.include_usage:
@@ -137,7 +146,7 @@ async def _whole(service: Service, choice: _Choice, usage: Usage) -> dict[str, A
             texts.append(piece.text)
             tokens += piece.tokens
             reason = piece.finish_reason
-    return choice.document(service, Piece("".join(texts), tokens, reason))
+    return await choice.told(service, Piece("".join(texts), tokens, reason))
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from lmrun.server.bodies import parse_detokenize, parse_tokenize
+from lmrun.models.tokenizer import Tokenizer
+from lmrun.server.bodies import TokenizeBody, parse_detokenize, parse_tokenize
 from lmrun.server.errors import invalid
 from lmrun.server.frame import read_body
 from lmrun.server.logprobs import spelled
@@ -19,14 +20,18 @@ async def tokenize(service: Service, request: Request) -> dict[str, Any]:
     """POST /tokenize: the token ids of a text."""
     body = parse_tokenize(await read_body(request, service.settings.max_body_bytes))
     service.check_model(body.model)
-    ids = await asyncio.to_thread(service.tokenizer.encode, body.prompt, body.add_special_tokens)
-    names = [spelled(service.tokenizer, i) for i in ids] if body.return_token_strs else None
+    ids, names = await asyncio.to_thread(_tokens, service.tokenizer, body)
     return {
         "count": len(ids),
         "max_model_len": service.settings.planned.context_length,
         "tokens": ids,
         "token_strs": names,
     }
+
+
+def _tokens(tokenizer: Tokenizer, body: TokenizeBody) -> tuple[list[int], list[str] | None]:
+    ids = tokenizer.encode(body.prompt, body.add_special_tokens)
+    return ids, [spelled(tokenizer, i) for i in ids] if body.return_token_strs else None
 
 
 async def detokenize(service: Service, request: Request) -> dict[str, Any]:
