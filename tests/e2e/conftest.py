@@ -4,13 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.browser import chromium
 from e2e.deployment import Deployment, Starter
+from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that the tests of this folder share."""
     return tmp_path_factory.mktemp("e2e-home")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file."""
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

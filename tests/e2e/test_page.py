@@ -2,41 +2,19 @@
 
 import contextlib
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from e2e.browser import WIDTHS
 from e2e.deployment import Deployment, wait_until
-from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 # With the reference kernels the tiny model writes slowly enough to be watched, and greedy "hello"
 # does not end before the token limit.
 OVERRIDES = ("frontend.ui=gradio", "backend.isa=generic")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium of the system."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("chromium is missing: install the system package of that name")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=SWITCHES)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,16 @@
 """The report of a sweep, opened from its file in a real browser without a network."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.test_page import SWITCHES, WIDTHS
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from e2e.browser import WIDTHS
+from playwright.sync_api import Browser, Page, expect
 
 from lmrun.sweep.choose import choose
 from lmrun.sweep.conclusion import conclude
 from lmrun.sweep.html import html
 from lmrun.sweep.rows import Status
 from unit.sweep.grid import bench, grid, measured, quality, sweep, with_status
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium of the system."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("chromium is missing: install the system package of that name")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=SWITCHES)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
