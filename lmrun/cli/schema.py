@@ -20,7 +20,6 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "events": ("lmrun.events:schema", "a line of the file of --events"),
     "manifest": ("lmrun.artifacts.manifest:SCHEMA", "manifest.json of an artifact"),
     "plan": ("lmrun.plan.plan:schema", "what `lmrun plan --json` prints"),
-    "plan-sweep": ("lmrun.sweep.plan_table:SCHEMA", "what `lmrun plan -m --json` prints"),
     "lock": ("lmrun.plan.lock:SCHEMA", "a lock file"),
     "explain": ("lmrun.config.explain:SCHEMA", "what `lmrun explain --json` prints"),
     "list": ("lmrun.cli.list:SCHEMA", "what `lmrun list --json` prints"),
