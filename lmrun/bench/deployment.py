@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def _server(
         )
     try:
         assert server.stdin is not None
-        with server.stdin:
+        with suppress(BrokenPipeError), server.stdin:  # one that died: `_wait_ready` says how
             server.stdin.write(json.dumps(server_settings(plan, engine.socket_path, port)) + "\n")
         url = f"http://{HOST}:{port}"
         _wait_ready(url, server, engine, folder)
