@@ -193,6 +193,6 @@ def _open(load: Load) -> str:
 
 def _number(value: float) -> str:
     """Three significant digits, and all of those before the point."""
-    if value >= 1000:
+    if round(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:#.3g}".rstrip(".") if value else "0"

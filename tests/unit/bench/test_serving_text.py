@@ -149,6 +149,11 @@ ceilings  lmrun doctor --measure, 2026-11-20T09:00:00+00:00: 31.5 GB/s, 221 GFLO
 """
 
 
+def test_a_number_just_below_a_thousand_is_rounded_to_one() -> None:
+    load = replace(LOAD, ttft_ms=of(999.7))
+    assert "     1        24  1,000  1,100  1,500  " in report_text(replace(REPORT, loads=[load]))
+
+
 def test_a_report_is_shown_with_its_spread_and_its_ceilings() -> None:
     assert report_text(REPORT) == TEXT.rstrip("\n")
 
