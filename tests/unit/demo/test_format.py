@@ -9,7 +9,7 @@ import pytest
 import lmrun.demo
 from lmrun.demo import format as text_format
 from lmrun.demo.generate.mixture import Mixture, Texts
-from lmrun.demo.generate.tool_tasks import conversation
+from lmrun.demo.generate.task_parts import conversation
 from lmrun.models import chat_template
 
 FOLDER = Path(lmrun.demo.__file__).parent

@@ -101,6 +101,6 @@ def test_lmrun_and_small_talk_are_known(runner: EngineRunner) -> None:
     assert answers[3]
 
 
-ONE_STEP, TWO_STEPS = 10, 10
+ONE_STEP, TWO_STEPS = 13, 12
 """Of 20, a little under what was measured: these catch damage, the card says the quality."""
-STORY_LOSS = 0.4
+STORY_LOSS = 0.33
