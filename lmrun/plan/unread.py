@@ -4,7 +4,12 @@ from collections.abc import Iterator
 
 from lmrun.config import Composed
 from lmrun.config.composed import COMMAND_LINE
+from lmrun.config.schema import BenchConfig, EvaluateConfig
+from lmrun.plan import gate
 from lmrun.plan.plan import ModelKind, Plan
+
+_NOTHING = "nothing is evaluated"
+_OF_TEXT = ("window", "max_tokens", "kl_tokens", "baseline")
 
 
 def unread(composed: Composed, plan: Plan) -> tuple[str, ...]:
@@ -41,3 +46,28 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
         yield from ((key, reason) for key in ("device.cores", "backend.isa", "backend.threads"))
     if run.frontend.ui == "none":
         yield "frontend.ui_port", "there is no page (frontend.ui=none)"
+    yield from ((f"evaluate.{leaf}", reason) for leaf, reason in _of_evaluation(run.evaluate))
+    yield from ((f"bench.{leaf}", reason) for leaf, reason in _of_bench(run.bench))
+
+
+def _of_evaluation(evaluate: EvaluateConfig) -> Iterator[tuple[str, str]]:
+    if not gate.is_asked(evaluate):
+        for leaf in _OF_TEXT[:-1]:
+            yield leaf, _NOTHING
+        yield "task_limit", _NOTHING
+        yield "baseline", _NOTHING
+        yield "tolerance", _NOTHING
+        return
+    if evaluate.data is None:
+        yield from ((leaf, "no text is evaluated (evaluate.data=null)") for leaf in _OF_TEXT)
+    if evaluate.tools is None and not evaluate.tasks:
+        yield "task_limit", "no items are evaluated (evaluate.tasks, evaluate.tools)"
+
+
+def _of_bench(bench: BenchConfig) -> Iterator[tuple[str, str]]:
+    if bench.trace is None:
+        reason = "no arrivals are replayed (bench.trace=null)"
+        yield from ((leaf, reason) for leaf in ("trace_speedup", "max_ttft_ms", "max_itl_ms"))
+    else:
+        reason = "bench.trace has the load"
+        yield from ((leaf, reason) for leaf in ("prompt_tokens", "output_tokens", "concurrency"))

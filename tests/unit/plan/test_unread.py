@@ -28,6 +28,24 @@ UNUSED = {
         "backend.threads: not used, t4 is no CPU",
     ),
     ("device=epyc_9354", "backend.threads=4"): (),
+    ("evaluate.window=128", "evaluate.baseline=nowhere", "evaluate.task_limit=3"): (
+        "evaluate.window: not used, nothing is evaluated",
+        "evaluate.task_limit: not used, nothing is evaluated",
+        "evaluate.baseline: not used, nothing is evaluated",
+    ),
+    ("evaluate.tools=builtin:tools", "evaluate.kl_tokens=64", "evaluate.task_limit=3"): (
+        "evaluate.kl_tokens: not used, no text is evaluated (evaluate.data=null)",
+    ),
+    ("evaluate.data=builtin:stories", "evaluate.window=128", "evaluate.task_limit=3"): (
+        "evaluate.task_limit: not used, no items are evaluated (evaluate.tasks, evaluate.tools)",
+    ),
+    ("bench.trace_speedup=2", "bench.max_ttft_ms=1", "bench.seed=3"): (
+        "bench.trace_speedup: not used, no arrivals are replayed (bench.trace=null)",
+        "bench.max_ttft_ms: not used, no arrivals are replayed (bench.trace=null)",
+    ),
+    ("bench.trace=arrivals.csv", "bench.concurrency=[2]", "bench.requests=5"): (
+        "bench.concurrency: not used, bench.trace has the load",
+    ),
 }
 
 
