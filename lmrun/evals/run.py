@@ -24,7 +24,7 @@ from lmrun.evals.task_scores import score_task
 from lmrun.evals.text_figures import text_figures, window_scores
 from lmrun.evals.texts import ScoredText
 from lmrun.evals.tool_files import read_tools
-from lmrun.evals.tool_scores import check_tools, score_tools
+from lmrun.evals.tool_scores import check_tools_of, score_tools
 from lmrun.models.workspace import read_workspace
 
 _log = log.get(__name__)
@@ -80,7 +80,7 @@ def evaluate(
     tasks = {name: read_task(path, limit) for name, path in evaluation.tasks.items()}
     tools = None if evaluation.tools is None else read_tools(evaluation.tools, limit)
     if tools is not None:
-        check_tools(llm)
+        check_tools_of(llm)
     seconds: dict[str, float] = {}
     notes: list[str] = []
     quality = Quality()

@@ -17,17 +17,16 @@ from lmrun.evals.report import ToolScore
 from lmrun.evals.scoring import not_finite
 from lmrun.evals.task_scores import BATCH, MAX_TOKENS
 from lmrun.evals.tool_files import ExpectedCall, ToolFile, ToolItem
+from lmrun.models.chat_template import ChatTemplate
 from lmrun.models.tool_calls import FORMATS, ToolCall, ToolCallStream, ToolFormat, find_format
 from lmrun.progress import progress_bar
 
 
-def check_tools(llm: LLM) -> ToolFormat:
-    """How the model's calls are read; `PlanError` where its template has no tools."""
-    template = llm.template
+def check_tools(template: ChatTemplate | None, model: str) -> ToolFormat:
+    """How the calls of a model are read; `PlanError` where its chat template has no tools."""
     if template is None:
-        folder = Path(str(llm.effective_config()["workspace"])).name
         raise PlanError(
-            f"evaluate.tools: the model in {folder} has no chat template, so no tools can be"
+            f"evaluate.tools: the model in {model} has no chat template, so no tools can be"
             " offered to it. Set model.chat_template, or evaluate.tools=null."
         )
     found = find_format(template.source)
@@ -40,9 +39,14 @@ def check_tools(llm: LLM) -> ToolFormat:
     return found
 
 
+def check_tools_of(llm: LLM) -> ToolFormat:
+    """`check_tools` of the model of an engine."""
+    return check_tools(llm.template, Path(str(llm.effective_config()["workspace"])).name)
+
+
 def score_tools(llm: LLM, file: ToolFile, details: Path | None) -> tuple[ToolScore, list[str]]:
     """Accuracy on a tools file, and what a reader of it must know. `PlanError` as `check_tools`."""
-    tool_format = check_tools(llm)
+    tool_format = check_tools_of(llm)
     longest = int(llm.effective_config()["context_length"])
     max_tokens = min(MAX_TOKENS, longest // 2)
     sizes = [_prompt_len(llm, item, number) for number, item in enumerate(file.items)]

@@ -18,8 +18,6 @@ from lmrun.evals import report
 from lmrun.evals import run as evals
 from lmrun.evals.report import Quality
 from lmrun.evals.run import Evaluation
-from lmrun.evals.task_files import read_task
-from lmrun.evals.tool_files import read_tools
 from lmrun.plan import quality as qualities
 from lmrun.stages import evaluating
 from lmrun.stages.context import StageContext, StageResult
@@ -40,13 +38,13 @@ class _Part:
 def run(context: StageContext) -> StageResult:
     """Fill the partial folder with the report, and the answers to every item."""
     plan = context.plan
-    everything = evaluating.asked(plan)
-    _check_files(everything)
     workspace = context.inputs.get("convert") or plan.workspace
     assert workspace is not None
     llm = LLM(replace(plan.engine, workspace=str(workspace)), template=plan.chat_template)
+    everything, remarks = evaluating.offered(plan, evaluating.asked(plan), llm.template)
     found = [_evaluated(part, llm, context) for part in _parts(everything)]
     quality = _joined(found)
+    quality = replace(quality, notes=(*quality.notes, *remarks))
     document = report.to_document(replace(quality, seconds={}))
     text = json.dumps(document, indent=1) + "\n"
     (context.partial / qualities.REPORT).write_text(text, encoding="utf-8")
@@ -57,14 +55,6 @@ def run(context: StageContext) -> StageResult:
             "seconds": quality.seconds,
         }
     )
-
-
-def _check_files(asked: Evaluation) -> None:
-    """Raise for a task or tools file that cannot be read before anything is scored."""
-    for path in asked.tasks.values():
-        read_task(path, asked.task_limit)
-    if asked.tools is not None:
-        read_tools(asked.tools, asked.task_limit)
 
 
 def _parts(asked: Evaluation) -> Iterator[_Part]:

@@ -35,7 +35,7 @@ from lmrun.plan.plan import ModelKind, Plan, StagePlan, check_runnable
 from lmrun.plan.planner import plan_run
 from lmrun.plan.stage_specs import BY_NAME, EVALUATE, JUDGING
 from lmrun.plan.why import CHECKPOINT
-from lmrun.stages import resolve
+from lmrun.stages import evaluating, resolve
 from lmrun.stages.context import StageContext, StageResult
 
 MODULES = {
@@ -101,6 +101,8 @@ def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL
     builder = _Build(plan, store, threads or this_machine().cores)
     fingerprints = {stage.name: stage.fingerprint or "" for stage in plan.stages}
     with using(store.home, Use("build", fingerprints, recipe=plan.recipe)):
+        if goal == ALL and any(stage.name in JUDGING for stage in plan.missing):
+            evaluating.check_files(plan, builder.texts())
         if goal in (GOAL, ALL):
             for stage in plan.missing if goal == ALL else plan.missing_to_launch:
                 builder.artifact(stage.name)
@@ -136,6 +138,14 @@ class _Build:
             raise
         events.emit(events.StageFinished(name, stage.fingerprint, artifact.manifest.fields.seconds))
         return artifact
+
+    def texts(self) -> Path:
+        """The folder of tokenizer and chat template."""
+        if self.plan.model_kind is ModelKind.builtin:
+            return self.artifact("resolve").path
+        found = self.plan.checkpoint or self.plan.workspace
+        assert found is not None, "a model is a checkpoint or a workspace"
+        return found
 
     def _stage(self, name: str) -> StagePlan:
         stage = self.plan.stage(name)

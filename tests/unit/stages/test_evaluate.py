@@ -12,9 +12,10 @@ import jsonschema
 import pytest
 
 from lmrun.artifacts.store import Store
-from lmrun.errors import LmrunError, StageError
+from lmrun.errors import LmrunError, PlanError, StageError
 from lmrun.evals import report
 from lmrun.evals import run as evals
+from lmrun.models import builtin_data
 from lmrun.plan import gate, quality
 from lmrun.plan.plan import Action
 from lmrun.stages.runner import ALL, build
@@ -169,17 +170,46 @@ def test_after_kill_9_the_bytes_are_those_of_an_uninterrupted_run(
     assert _bytes(other, words) == _bytes(project, words)
 
 
-def test_a_task_file_that_cannot_be_read_is_refused_before_anything_is_scored(
-    project: Project, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("file", "content", "refusal"),
+    [
+        ("own.jsonl", "no JSON\n", r"own.jsonl:1: expected JSON"),
+        ("held_out.txt", "Too short.", r"evaluate.data=held_out.txt: expected at least one window"),
+        ("held_out.txt", "\x00 \udcff", r"held_out.txt: expected UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_evaluated_is_refused_before_anything_is_built(
+    project: Project, words: list[str], tmp_path: Path, file: str, content: str, refusal: str
 ) -> None:
-    (tmp_path / "own.jsonl").write_text("no JSON\n")
-
-    def never(*_: Any, **__: Any) -> None:
-        raise AssertionError("scored")
-
-    monkeypatch.setattr(evals, "evaluate", never)
-    with pytest.raises(LmrunError, match=r"own.jsonl"):
+    (tmp_path / file).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(LmrunError, match=refusal):
         build(project.plan(*words), project.store, goal=ALL)
+    assert project.store.manifests("quantize") == []
+
+
+def test_tools_that_the_model_cannot_be_offered_are_refused_before_anything_is_built(
+    project: Project, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "tools.jsonl").write_bytes(builtin_data.TOOLS["tools"].read_bytes())
+    for asked in (
+        [*words, f"evaluate.tools={tmp_path / 'tools.jsonl'}"],
+        [*words, "evaluate.tools=builtin:tools", "evaluate.min_tool_accuracy=0.5"],
+        [words[-1], "evaluate.tools=builtin:tools"],
+    ):
+        with pytest.raises(PlanError, match=r"evaluate.tools: the model in .* no chat template"):
+            build(project.plan(*asked), project.store, goal=ALL)
+    assert project.store.manifests("quantize") == []
+
+
+def test_the_tools_of_quick_are_left_out_of_a_model_that_cannot_be_offered_any(
+    project: Project, words: list[str]
+) -> None:
+    document = _evaluate(project, [*words, "evaluate.tools=builtin:tools"])
+    assert document["tools"] is None
+    assert document["notes"] == [
+        "tools: builtin:tools is left out, because the model's chat template has no tools or writes"
+        " calls in no format that is built yet"
+    ]
 
 
 def test_a_text_that_is_replaced_meanwhile_gives_no_report(
