@@ -29,6 +29,7 @@ from lmrun.plan.lock import (
     LockedText,
     default_path,
     read,
+    rounded,
 )
 from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.planner import make_plan
@@ -166,7 +167,7 @@ def _quality(plan: Plan) -> dict[str, Any]:
         return {}
     figures = gate.figures(plan.quality)
     return {
-        "figures": {name: float(f"{value:.9g}") for name, value in figures.items()},
+        "figures": {name: rounded(value) for name, value in figures.items()},
         "gates": {one.key: "passed" if one.passed else "failed" for one in plan.gates},
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 from lmrun.artifacts.canonical import canonical
 from lmrun.models.checkpoint import SIDE_FILES
 from lmrun.models.registry import GENERATION_FILE
-from lmrun.plan.lock import UNKNOWN, Lock, LockedStage
+from lmrun.plan.lock import UNKNOWN, Lock, LockedStage, rounded
 from lmrun.plan.sizes import things
 from lmrun.plan.stage_specs import STAGES
 
@@ -86,7 +86,7 @@ def quality_drift(locked: Lock, figures: Mapping[str, float], tolerance: float) 
         new = figures.get(name)
         if new is None:
             found.append(Drift("quality", name, f"{old:.6g}", NONE))
-        elif abs(new - old) > tolerance * _scale(name, old):
+        elif abs(rounded(new) - rounded(old)) > tolerance * _scale(name, old):
             found.append(Drift("quality", name, f"{old:.6g}", f"{new:.6g}"))
     return found
 

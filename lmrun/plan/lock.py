@@ -96,6 +96,11 @@ class LockedStage:
     """File of the artifact → SHA-256; empty where the stage makes no artifact."""
 
 
+def rounded(figure: float) -> float:
+    """A figure as the file has it: nine digits."""
+    return float(f"{figure:.9g}")
+
+
 @dataclass(frozen=True)
 class Lock:
     """A lock file, checked."""
