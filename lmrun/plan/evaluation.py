@@ -41,10 +41,10 @@ class Evaluation:
 
     def inputs(self, name: str) -> Iterator[tuple[str, Path]]:
         """Input → file of one of the external inputs `evaluation_text`, `tasks`, `tools`,
-        `reference`."""
+        `reference`. A text of another kind has another name, since the kind says how it is read."""
         reads = self.reads
         if name == "evaluation_text" and reads.data is not None:
-            yield name, reads.data
+            yield name if reads.data.suffix == ".txt" else f"{name}{reads.data.suffix}", reads.data
         if name == "tasks":
             yield from ((f"tasks.{task}", path) for task, path in sorted(reads.tasks.items()))
         if name == "tools" and reads.tools is not None:

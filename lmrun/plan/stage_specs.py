@@ -49,14 +49,15 @@ CONVERT = StageSpec(
 
 BASELINE = StageSpec(
     "baseline",
-    1,
+    0 + CONVERT.code_version,
     ("evaluate.window", "evaluate.max_tokens", "evaluate.kl_tokens", "backend.rope_scaling"),
     ("resolve", "reference", "evaluation_text"),
     computes=True,
     is_by_engine=True,
 )
 """The scores of the unquantized model, or of `evaluate.baseline`, with a 16-bit KV cache. Its
-workspace is that of a deployment with quant.method=none."""
+workspace is that of a deployment with quant.method=none, so the version of its code is the sum of
+its own, which begins at 0, and that of convert."""
 EVALUATE = StageSpec(
     "evaluate",
     1,

@@ -27,6 +27,15 @@ def text(tmp_path: Path) -> str:
     return f"evaluate.data={path}"
 
 
+def test_how_a_text_is_read_counts_beside_its_bytes(bench: Bench, tmp_path: Path) -> None:
+    names = set()
+    for suffix in (".txt", ".jsonl"):
+        path = tmp_path / f"held_out{suffix}"
+        path.write_text('{"text": "Once upon a time there was a boat."}\n' * 30)
+        names.add(_fingerprint(bench.plan(f"evaluate.data={path}"), "baseline"))
+    assert len(names) == 2
+
+
 def _stages(plan: Plan) -> list[str]:
     return [stage.name for stage in plan.stages]
 
