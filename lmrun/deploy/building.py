@@ -25,7 +25,7 @@ from lmrun.errors import (
     UsageError,
 )
 from lmrun.evals import junit
-from lmrun.models import chat_template, text_files
+from lmrun.models.text_files import check_text_files
 from lmrun.plan import gate, planned, quality
 from lmrun.plan.plan import ModelKind, Plan, check_runnable
 from lmrun.plan.planner import make_plan
@@ -190,7 +190,7 @@ def build(
         stop.listen()
         builder = Builder(composed, store, children, stop, locked)
         plan = builder.plan()
-        check_text_files(plan)
+        check_text_files(plan.text_folder, plan.chat_template)
         show(plan, in_full=show_plan)
         try:
             return await builder.built(plan, goal)
@@ -239,19 +239,6 @@ def check_gate(composed: Composed, plan: Plan, store: Store, results: Path | Non
         lines.append(f"Nearest setting that passed: {nearest.text}.")
     lines.append(f"The report is {report}.")
     raise GateError("\n".join(lines))
-
-
-def check_text_files(plan: Plan) -> None:
-    """Refuse now the tokenizer or chat template that would fail after the build.
-
-    Of a model of the hub that is not downloaded yet, `resolve` does so.
-    Raises `PlanError` for the model's files, `ConfigError` for `model.chat_template`.
-    """
-    if plan.model_kind is ModelKind.builtin or (plan.hub is not None and plan.hub.missing):
-        if plan.chat_template != "auto":
-            chat_template.load(plan.chat_template, Path())
-        return
-    text_files.check_text_files(Path(plan.model_path), plan.chat_template)
 
 
 def _failure(status: int, end: str) -> LmrunError:

@@ -14,13 +14,14 @@ from lmrun.artifacts.store import Artifact, Store
 from lmrun.config import Composed
 from lmrun.config.secrets import resolve
 from lmrun.deploy import announce, ports, record
-from lmrun.deploy.building import ALL, Builder, check_text_files, show
+from lmrun.deploy.building import ALL, Builder, show
 from lmrun.deploy.launch import Launcher, socket_folder
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.observing import Recorder
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop, StoppedError, cancel
 from lmrun.errors import ExitStatus, StageError
+from lmrun.models.text_files import check_text_files
 from lmrun.plan.plan import FrontendSettings, Plan
 
 logger = log.get(__name__)
@@ -226,7 +227,7 @@ def _preflight(plan: Plan) -> None:
     ports.check("frontend.port", frontend.host, frontend.port)
     if frontend.ui != "none":
         ports.check("frontend.ui_port", frontend.host, frontend.ui_port, (frontend.port,))
-    check_text_files(plan)
+    check_text_files(plan.text_folder, plan.chat_template)
 
 
 def _is_loopback(frontend: FrontendSettings) -> bool:

@@ -148,6 +148,14 @@ class Plan:
         return tuple(stage for stage in self.stages if stage.action is not Action.cached)
 
     @property
+    def text_folder(self) -> Path | None:
+        """Where the model's tokenizer and chat template lie; None while they are not here."""
+        is_later = self.model_kind is ModelKind.builtin or (
+            self.hub is not None and self.hub.missing
+        )
+        return None if is_later else Path(self.model_path)
+
+    @property
     def missing_to_launch(self) -> tuple[StagePlan, ...]:
         """`missing` without the stages that judge a workspace and make nothing of it."""
         return tuple(stage for stage in self.missing if stage.name not in JUDGING)

@@ -23,9 +23,9 @@ from lmrun.bench.alone import timed
 from lmrun.config import Composed, compose
 from lmrun.config.located import located, with_origin
 from lmrun.errors import ConfigError, ExitStatus, LmrunError, StageError
-from lmrun.models import chat_template, text_files
+from lmrun.models.text_files import check_text_files
 from lmrun.plan import gate
-from lmrun.plan.plan import ModelKind, Plan, check_runnable
+from lmrun.plan.plan import Plan, check_runnable
 from lmrun.plan.planner import make_plan
 from lmrun.sweep import children
 from lmrun.sweep.planning import EVALUATE, TIMED, depends, memory_of, point_id
@@ -65,7 +65,7 @@ def run(sweep: Sweep, point: Point, phase: Phase, *, alone: bool = True) -> Row:
                 "sweep: its recipes, options or model are not those that it was planned with."
                 " Run the same command again."
             )
-        _check_text_files(plan)
+        check_text_files(plan.text_folder, plan.chat_template)
         goal = EVALUATE if sweep.verb != "bench" and plan.stage(EVALUATE) else CONVERT
         fingerprints = {stage.name: stage.fingerprint or "" for stage in plan.stages}
         used = {name: digest for name, digest in fingerprints.items() if digest}
@@ -76,14 +76,6 @@ def run(sweep: Sweep, point: Point, phase: Phase, *, alone: bool = True) -> Row:
                 row = _timed(row, composed, plan, alone=alone)
     spent = time.monotonic() - started + ((before.seconds or 0.0) if before else 0.0)
     return replace(row, seconds=round(spent, 3))
-
-
-def _check_text_files(plan: Plan) -> None:
-    """Refuse now the tokenizer or chat template that would fail after the build."""
-    if plan.model_kind is not ModelKind.builtin and not (plan.hub and plan.hub.missing):
-        text_files.check_text_files(Path(plan.model_path), plan.chat_template)
-    elif plan.chat_template != "auto":
-        chat_template.load(plan.chat_template, Path())
 
 
 def _judged(sweep: Sweep, point: Point, composed: Composed, plan: Plan) -> Row:
