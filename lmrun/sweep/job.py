@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from lmrun.errors import ExitStatus
 from lmrun.sweep import children
 from lmrun.sweep.point import Phase, failed_row
-from lmrun.sweep.rows import Point, log_file, read_sweep, row_file, write_row
+from lmrun.sweep.rows import Point, log_file, read_sweep, row_stamp, write_row
 
 MODULE = "lmrun.sweep.point"
 
@@ -39,13 +39,13 @@ class Job:
         sweep = read_sweep(self.folder)
         point = next(row.point for row in sweep.rows if row.point.id == config.point)
         log = log_file(self.folder, point)
-        began = _stamp(row_file(self.folder, point))
+        began = row_stamp(self.folder, point)
         size = self._begin(log, point)
         words = [str(self.folder), point.id, self.phase.value]
         words += ["--overlap"] if self.overlap else []
         command = children.command("point", MODULE, words, self.reporting)
         status = children.run_logged(command, log, self.cwd)
-        if status != ExitStatus.OK or _stamp(row_file(self.folder, point)) == began:
+        if status != ExitStatus.OK or row_stamp(self.folder, point) == began:
             said = log.read_bytes()[size:].decode("utf-8", "replace")
             reason = children.last_words(said) if status > 0 else ""
             ended = f"its process {children.describe(status)}"
@@ -59,12 +59,3 @@ class Job:
         with log.open("a", encoding="utf-8") as out:
             out.write(f"--- {now} {self.phase.value}: {' '.join(point.overrides)}\n")
             return out.tell()
-
-
-def _stamp(file: Path) -> tuple[int, int] | None:
-    """What tells that a row was written; None: there is none."""
-    try:
-        info = file.stat()
-    except FileNotFoundError:
-        return None
-    return info.st_mtime_ns, info.st_ino

@@ -3,21 +3,22 @@
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lmrun import json_schema
-from lmrun.artifacts.files import files_under, is_locked, storage_errors
+from lmrun.artifacts.files import files_under, storage_errors
 from lmrun.columns import columns
 from lmrun.errors import ArtifactError, PlanError, UsageError
 from lmrun.json_schema import COUNT, TEXT, TEXT_OR_NULL, TEXTS, or_null, record, records
 from lmrun.plan.sizes import show_bytes, things
-from lmrun.sweep.rows import FILE_NAME, Status, Sweep, read_sweep, sweeps_folder
+from lmrun.sweep.rows import FILE_NAME, LOCK, Status, Sweep, read_sweep, sweeps_folder
 
 LATEST = "latest"
-LOCK = "running.lock"
-"""In the folder of a sweep, held while a command runs it."""
 SCHEMA_VERSION = 1
 SCHEMA = json_schema.document(
     "lmrun sweep ls",
@@ -95,11 +96,15 @@ def remove(folder: Path) -> int:
 
     Raises `PlanError` while a command runs it.
     """
-    if is_locked(folder / LOCK):
-        raise PlanError(f"sweep {folder.name}: a command runs it. Wait for its end, or stop it.")
-    num_bytes = _size(folder)
     with storage_errors(folder):
-        shutil.rmtree(folder)
+        try:
+            with FileLock(folder / LOCK, timeout=0):
+                num_bytes = _size(folder)
+                shutil.rmtree(folder)
+        except Timeout:
+            raise PlanError(
+                f"sweep {folder.name}: a command runs it. Wait for its end, or stop it."
+            ) from None
     return num_bytes
 
 
@@ -175,7 +180,11 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _size(folder: Path) -> int:
-    return sum((folder / name).stat().st_size for name in files_under(folder))
+    total = 0
+    for name in files_under(folder):
+        with suppress(FileNotFoundError):  # the sweep runs: it was renamed
+            total += (folder / name).stat().st_size
+    return total
 
 
 def _counts(sweep: Sweep) -> dict[str, int]:

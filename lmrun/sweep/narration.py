@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lmrun import log
+from lmrun.artifacts.files import Stamp
 from lmrun.artifacts.measurements import load_ceilings
 from lmrun.plan.machine import this_machine
 from lmrun.plan.sizes import show_seconds, things
 from lmrun.sweep.conclusion import settings_text
 from lmrun.sweep.figures import figures_of
 from lmrun.sweep.planning import TIMED, PlannedSweep
-from lmrun.sweep.rows import Row, Status, Sweep, read_row
+from lmrun.sweep.rows import Row, Status, Sweep, read_row, row_stamp
 
 POLL_S = 0.2
 SHOWN = ("memory_gib", "ppl_ratio", "ppl", "kl", "ttft_ms", "tokens_per_s")
@@ -73,7 +74,7 @@ def stopped(sweep: Sweep) -> None:
 @contextmanager
 def rows_as_they_finish(sweep: Sweep, todo: Sequence[Row]) -> Iterator[None]:
     """Log each row when its file appears, whichever process wrote it."""
-    watcher = _Watcher(sweep, todo)
+    watcher = Watcher(sweep, todo)
     thread = threading.Thread(target=watcher.watch, name="sweep-rows", daemon=True)
     thread.start()
     try:
@@ -83,11 +84,14 @@ def rows_as_they_finish(sweep: Sweep, todo: Sequence[Row]) -> Iterator[None]:
         thread.join()
 
 
-class _Watcher:
+class Watcher:
+    """Says what becomes of rows. One that has not changed is not read: others are being timed."""
+
     def __init__(self, sweep: Sweep, todo: Sequence[Row]) -> None:
         self.ended = threading.Event()
         self._sweep = sweep
         self._waiting = {row.point.id: row for row in todo}
+        self._seen: dict[str, Stamp] = {}
         self._built: set[str] = set()
         self._total = len(sweep.rows) - len(sweep.of_status(Status.skipped))
         self._began_s = time.monotonic()
@@ -99,14 +103,22 @@ class _Watcher:
         is_last = False
         while not is_last:
             is_last = self.ended.wait(POLL_S)
-            for row in list(self._waiting.values()):
-                found = read_row(self._sweep.folder, row.point)
-                if found is not None and found.status is Status.waiting:
-                    self._say_built(found)
-                elif found is not None:
-                    del self._waiting[row.point.id]
-                    self._finished += 1
-                    self._say(found)
+            self.look()
+
+    def look(self) -> None:
+        """Log each row that was written since the last look."""
+        for row in list(self._waiting.values()):
+            written = row_stamp(self._sweep.folder, row.point)
+            if written is None or written == self._seen.get(row.point.id):
+                continue
+            self._seen[row.point.id] = written
+            found = read_row(self._sweep.folder, row.point)
+            if found is not None and found.status is Status.waiting:
+                self._say_built(found)
+            elif found is not None:
+                del self._waiting[row.point.id]
+                self._finished += 1
+                self._say(found)
 
     def _say_built(self, row: Row) -> None:
         """It is built and evaluated, and still to be timed."""

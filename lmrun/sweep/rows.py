@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lmrun import json_schema
-from lmrun.artifacts.files import parse_json, write_json
+from lmrun.artifacts.files import Stamp, parse_json, stamp, write_json
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError
 from lmrun.json_schema import COUNT, TEXT, TEXT_OR_NULL, TEXTS, mapping, or_null, record
 
 FOLDER = "sweeps"
+LOCK = "running.lock"
+"""In the folder of a sweep, held while a command runs it."""
 FILE_NAME = "sweep.json"
 POINTS = "points"
 SCHEMA_VERSION = 1
@@ -200,6 +202,14 @@ def row_json(row: Row) -> dict[str, Any]:
 def row_file(folder: Path, point: Point) -> Path:
     """File of a point's row."""
     return folder / POINTS / f"{point.id}.json"
+
+
+def row_stamp(folder: Path, point: Point) -> Stamp | None:
+    """Another one each time that a point's row is written; None where there is none."""
+    try:
+        return stamp(row_file(folder, point))
+    except FileNotFoundError:
+        return None
 
 
 def log_file(folder: Path, point: Point) -> Path:

@@ -27,6 +27,7 @@ from lmrun.sweep.launching import JOBLIB, Launching
 from lmrun.sweep.planning import TIMED, Planned, PlannedSweep, depends, plan_all
 from lmrun.sweep.point import Phase, failed_row
 from lmrun.sweep.rows import (
+    LOCK,
     Row,
     Status,
     Sweep,
@@ -39,7 +40,6 @@ from lmrun.sweep.rows import (
     write_sweep,
 )
 
-LOCK = "running.lock"
 _DONE = (Status.ok, Status.gate_failed)
 _ATTEMPTS = 2
 """A point whose worker died this often is given up."""

@@ -9,7 +9,15 @@ from filelock import FileLock
 
 from lmrun.errors import ArtifactError, PlanError, UsageError
 from lmrun.sweep import listing
-from lmrun.sweep.rows import Status, Sweep, row_file, sweeps_folder, write_row, write_sweep
+from lmrun.sweep.rows import (
+    LOCK,
+    Status,
+    Sweep,
+    row_file,
+    sweeps_folder,
+    write_row,
+    write_sweep,
+)
 from unit.sweep.grid import grid, sweep, with_status
 
 
@@ -115,6 +123,13 @@ def test_an_unreadable_sweep_says_what_is_wrong(tmp_path: Path) -> None:
         listing.find(tmp_path, "0123")
 
 
+def test_a_file_that_goes_while_sweeps_are_listed_is_no_error(tmp_path: Path) -> None:
+    made = stored(tmp_path, "0123456789ab")
+    (before,) = listing.sweeps(tmp_path)
+    (made.folder / ".sweep.json.123").symlink_to("gone")  # as one that was listed and renamed
+    assert listing.sweeps(tmp_path) == [before]
+
+
 def test_removing_takes_the_folder_and_nothing_else(tmp_path: Path) -> None:
     made = stored(tmp_path, "0123456789ab")
     other = stored(tmp_path, "01ff56789abc")
@@ -125,15 +140,9 @@ def test_removing_takes_the_folder_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_sweep_that_runs_is_not_removed(tmp_path: Path) -> None:
     made = stored(tmp_path, "0123456789ab")
-    with FileLock(made.folder / listing.LOCK), pytest.raises(PlanError) as caught:
+    with FileLock(made.folder / LOCK), pytest.raises(PlanError) as caught:
         listing.remove(made.folder)
     assert str(caught.value) == (
         "sweep 0123456789ab: a command runs it. Wait for its end, or stop it."
     )
     assert made.folder.is_dir()
-
-
-def test_the_lock_is_the_one_that_a_running_sweep_holds() -> None:
-    from lmrun.sweep import running
-
-    assert running.LOCK == listing.LOCK

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.sweep import children
-from lmrun.sweep.narration import duration, figures_text
-from lmrun.sweep.rows import Memory, Point, Row, Status
+from lmrun.sweep import children, narration
+from lmrun.sweep.narration import Watcher, duration, figures_text
+from lmrun.sweep.rows import Memory, Point, Row, Status, Sweep, read_row, write_row, write_sweep
 
 POINT = Point(0, ("kv.bits=8",), {"kv.bits": 8}, "0" * 12)
 
@@ -22,6 +22,32 @@ def test_a_line_has_the_figures_that_there_are() -> None:
     assert figures_text(Row(POINT, Status.ok, memory=memory, quality=quality, bench=bench)) == (
         "memory 0.293 GiB, perplexity ratio 1.0123, KL 0.0041 nat, TTFT 20.4 ms, tokens/s 181.7"
     )
+
+
+def test_rows_that_wait_to_be_timed_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="lmrun")
+    row = Row(POINT, seconds=3.0)
+    sweep = Sweep("0" * 12, tmp_path / "sweep", ("-m",), "2026-11-21T17:00:00Z", (row,))
+    write_sweep(sweep)
+    reads: list[Point] = []
+
+    def counted(folder: Path, point: Point) -> Row | None:
+        reads.append(point)
+        return read_row(folder, point)
+
+    monkeypatch.setattr(narration, "read_row", counted)
+    watcher = Watcher(sweep, [row])
+    watcher.look()
+    assert reads == []
+    write_row(sweep, row)
+    for _ in range(3):
+        watcher.look()
+    assert len(reads) == 1
+    write_row(sweep, Row(POINT, Status.ok))
+    watcher.look()
+    assert caplog.messages == ["kv.bits=8: built in 3.0 s", "1/1 kv.bits=8: done"]
 
 
 @pytest.mark.parametrize(
