@@ -13,7 +13,7 @@ from lmrun.config import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.models.hub_files import HubModel
-from lmrun.plan.evaluation import Evaluation, template_input, workspace_files
+from lmrun.plan.evaluation import TEXT_SUFFIXES, Evaluation, template_input, workspace_files
 from lmrun.plan.fingerprint import (
     builtin_digest,
     config_subset,
@@ -41,7 +41,6 @@ from lmrun.quant.layout import CPU
 HASH_BYTES_PER_S = 1.2e9
 """SHA-256 with the CPU's SHA instructions, one core; for the estimate alone."""
 SAMPLE_TEXT = "builtin:sample"
-TEXT_SUFFIXES = (".txt", ".jsonl")
 CACHED = "cached"
 SHOWN_FILES = 3
 NOT_KNOWN_BEFORE = "an input is not known"
