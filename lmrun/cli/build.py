@@ -4,10 +4,10 @@ import sys
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags, summary
+from lmrun.cli import files, flags, summary
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.deploy.building import ALL, build, check_gate, results_file
+from lmrun.deploy.building import ALL, build, check_gate
 from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.errors import ExitStatus
 from lmrun.plan.plan import Plan
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> ExitStatus:
     """
     given, overrides = flags.split(argv, FLAGS)
     composed = compose(overrides_of(given.get("--locked"), overrides))
-    results = results_file(given.get("--junit"), composed)
+    results = files.of_results(given.get("--junit"), composed)
     store = Store(env.home())
     with located(composed):
         locked = from_flag(given.get("--locked"), composed, store)

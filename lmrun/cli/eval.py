@@ -6,12 +6,12 @@ from typing import Any
 from lmrun import env, json_schema, log
 from lmrun.artifacts.manifest import check
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags, summary
+from lmrun.cli import files, flags, summary
 from lmrun.cli.output import as_json
 from lmrun.config import Composed, compose
 from lmrun.config.composed import COMMAND_LINE
 from lmrun.config.located import located
-from lmrun.deploy.building import ALL, build, check_gate, results_file
+from lmrun.deploy.building import ALL, build, check_gate
 from lmrun.errors import ConfigError, ExitStatus
 from lmrun.json_schema import BOOLEAN, TEXT, TEXT_OR_NULL, mapping, records
 from lmrun.plan import gate, quality
@@ -51,6 +51,7 @@ def run(argv: list[str]) -> ExitStatus:
     """
     given, overrides = flags.split(argv, FLAGS)
     composed = _asking(compose(overrides), overrides)
+    results = files.of_results(given.get("--junit"), composed)
     store = Store(env.home())
     with located(composed):
         plan = build(composed, store, goal=ALL)
@@ -62,7 +63,7 @@ def run(argv: list[str]) -> ExitStatus:
     else:
         sys.stdout.write(_text(plan) + "\n")
     summary.text("lmrun eval", _text(plan))
-    check_gate(composed, plan, store, results_file(given.get("--junit"), composed))
+    check_gate(composed, plan, store, results)
     return ExitStatus.OK
 
 

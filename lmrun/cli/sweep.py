@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags
+from lmrun.cli import files, flags
 from lmrun.cli.output import as_json
 from lmrun.config.recipe_file import FOLDER, RecipeFile
 from lmrun.config.suggest import did_you_mean
@@ -94,11 +94,8 @@ def check_show(given: Mapping[str, str]) -> None:
     if "--write-recipe" in given:
         _target(given).check()
     for flag in ("--csv", "--html"):
-        folder = Path(given.get(flag, _STDOUT)).expanduser().parent
-        if not folder.is_dir():
-            raise UsageError(
-                f"{flag} {given[flag]}: {folder} is no folder. Make it, or name another."
-            )
+        if flag in given and (flag, given[flag]) != ("--csv", _STDOUT):
+            files.to_write(flag, given[flag])
 
 
 def _target(given: Mapping[str, str]) -> RecipeFile:

@@ -2,10 +2,9 @@
 
 from lmrun import env
 from lmrun.artifacts.store import Store
-from lmrun.cli import flags
+from lmrun.cli import files, flags
 from lmrun.config import compose
 from lmrun.config.located import located
-from lmrun.deploy.building import results_file
 from lmrun.deploy.locking import from_flag, overrides_of
 from lmrun.deploy.supervisor import UpOptions, up
 from lmrun.errors import ExitStatus, UsageError
@@ -26,6 +25,6 @@ def run(argv: list[str]) -> ExitStatus:
     store = Store(env.home())
     with located(composed):
         locked = from_flag(given.get("--locked"), composed, store)
-        results = results_file(given.get("--junit"), composed)
+        results = files.of_results(given.get("--junit"), composed)
         options = UpOptions("--verify" in given, locked, results)
         return up(composed, store, options)

@@ -22,7 +22,6 @@ from lmrun.errors import (
     GateError,
     LmrunError,
     StageError,
-    UsageError,
 )
 from lmrun.evals import junit
 from lmrun.models.text_files import check_text_files
@@ -201,18 +200,6 @@ def build(
         return asyncio.run(main())
     except StoppedError:
         raise KeyboardInterrupt from None
-
-
-def results_file(value: str | None, composed: Composed) -> Path | None:
-    """The file that `--junit` names; `UsageError` where nothing is evaluated."""
-    if value is None:
-        return None
-    if not gate.is_asked(composed.run.evaluate):
-        raise UsageError(
-            "--junit: holds what the quality gate found, and nothing is evaluated here. Choose"
-            " evaluate=quick, and a bound such as evaluate.max_ppl_ratio=1.05."
-        )
-    return Path(value)
 
 
 def check_gate(composed: Composed, plan: Plan, store: Store, results: Path | None = None) -> None:

@@ -115,6 +115,37 @@ def test_junit_without_anything_to_judge_is_refused(name: str, capfd: Capture) -
     )
 
 
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("-", "--junit -: expected a file; stdout has other data."),
+        ("no/gate.xml", "--junit no/gate.xml: no is no folder. Make it, or name another."),
+        ("..", "--junit ..: is a folder. Name a file."),
+    ],
+)
+@pytest.mark.parametrize("name", ["eval", "build", "up"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_built(
+    name: str, file: str, message: str, tmp_path: Path, capfd: Capture
+) -> None:
+    argv = [name, "model=random_llama", "evaluate=quick", "evaluate.tools=null", "--junit", file]
+    assert main.run(argv) is ExitStatus.USAGE
+    assert capfd.readouterr() == ("", f"lmrun: {message}\n")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("name", ["eval", "build", "up"])
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.setenv("LMRUN_HOME", str(tmp_path / "home"))
+    argv = [name, "model=random_llama", "evaluate=quick", "--junit", "no/gate.xml"]
+    assert main.run(argv) is ExitStatus.USAGE
+    assert capfd.readouterr().err == (
+        "lmrun: --junit no/gate.xml: no is no folder. Make it, or name another.\n"
+    )
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_recipe_that_asks_for_nothing_gets_a_quick_look() -> None:
     words = ["model=random_llama"]
     asked = verb._asking(compose(words), words).run.evaluate

@@ -82,6 +82,16 @@ def test_show_writes_files_and_says_so(stored: Sweep, capsys: Captured) -> None:
     assert "<b>Chosen: 24</b>" in Path("a.html").read_text()
 
 
+def test_the_files_of_a_sweep_are_written_where_no_point_meets_the_conditions(
+    stored: Sweep, capsys: Captured
+) -> None:
+    words = ["show", "--csv", "a.csv", "--html", "a.html", "--choose", "min kl where kl < 0"]
+    assert main.run(["sweep", *words]) is ExitStatus.REFUSED
+    assert "choose" in capsys.readouterr().err
+    assert len(pandas.read_csv("a.csv")) == 27
+    assert Path("a.html").is_file()
+
+
 def test_a_recipe_is_written_and_plans(capsys: Captured) -> None:
     made = measured_sweep("model=random_llama", "kv.bits=16,8")
     folder = sweeps_folder(env.home()) / made.id
@@ -127,6 +137,12 @@ def test_a_recipe_is_written_and_plans(capsys: Captured) -> None:
             ExitStatus.USAGE,
             "--html no/a.html: no is no folder. Make it, or name another.",
         ),
+        (
+            ["show", "--html", "-"],
+            ExitStatus.USAGE,
+            "--html -: expected a file; stdout has other data.",
+        ),
+        (["show", "--csv", "."], ExitStatus.USAGE, "--csv .: is a folder. Name a file."),
         (
             ["show", "--choose", "fastest"],
             ExitStatus.USAGE,
