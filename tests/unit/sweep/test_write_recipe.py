@@ -122,7 +122,10 @@ def test_the_recipe_word_for_word() -> None:
 # Written by lmrun V on DAY; all points: `lmrun sweep show 0123456789ab`.
 """
     )
-    assert body == ("  - w4a16_kv4_server\n  - override /kv: kv4\nquant:\n  group_size: 128\n")
+    assert body == (
+        "  - w4a16_kv4_server\n  - override /kv: kv4\n  - override /evaluate: quick\n"
+        "quant:\n  group_size: 128\n"
+    )
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
