@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, NoReturn
 
 from lmrun.errors import ArtifactError
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON may write a half of a surrogate pair."""
 _LONGEST = 400
 """Characters of a message that may quote a line."""
 
@@ -58,8 +61,22 @@ def read(path: Path, content: bytes) -> Iterator[Line]:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{path}:{number}: expected JSON, got {error}.") from error
+        if _HALF.search(line) and not _is_text(found):
+            raise ArtifactError(
+                f"{path}:{number}: expected text, got half of a surrogate pair"
+                r" (\ud800 to \udfff)."
+            )
         if not isinstance(found, dict):
             raise ArtifactError(
                 f"{path}:{number}: expected a JSON object, got {type(found).__name__}."
             )
         yield Line(path, number, found)
+
+
+def _is_text(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    """Whether the strings in a JSON value are text, that is, can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -54,8 +54,10 @@ class Gate:
     def text(self) -> str:
         """The refusal of a figure that does not pass; it begins with key and value."""
         got = "no such figure" if self.value is None else f"{self.value:.6g}"
+        article = "an" if self.name.startswith(TASK) else "a"
         return (
-            f"{self.key}={self.bound:g}: expected a {words(self.name)} of {self.limit}, got {got}."
+            f"{self.key}={self.bound:g}: expected {article} {words(self.name)} of {self.limit},"
+            f" got {got}."
         )
 
 

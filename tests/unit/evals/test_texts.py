@@ -33,6 +33,10 @@ def test_of_a_jsonl_file_the_texts_are_joined(tmp_path: Path) -> None:
         ('{"txt": "a"}', 'got none. Legal is {"text": "..."}, one a line.'),
         ('{"text": 3}', 'got none. Legal is {"text": "..."}, one a line.'),
         ("[1]", "a.jsonl:2: expected a JSON object, got list."),
+        (
+            '{"text": "a \\ud83d b"}',
+            "a.jsonl:2: expected text, got half of a surrogate pair (\\ud800 to \\udfff).",
+        ),
         ("{", "a.jsonl:2: expected JSON, got Expecting property name"),
     ],
 )
