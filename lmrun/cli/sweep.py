@@ -10,7 +10,7 @@ from lmrun.cli import files, flags
 from lmrun.cli.output import as_json
 from lmrun.config.recipe_file import FOLDER, RecipeFile
 from lmrun.config.suggest import did_you_mean
-from lmrun.errors import ExitStatus, StageError, UsageError
+from lmrun.errors import ExitStatus, LmrunError, StageError, UsageError
 from lmrun.plan.sizes import show_bytes
 from lmrun.sweep import export, listing, table
 from lmrun.sweep.choose import Chosen, check_expression, choose
@@ -70,14 +70,20 @@ def present(conclusion: Conclusion, given: Mapping[str, str]) -> None:
     is_text = "--json" not in given and given.get("--csv") != _STDOUT
     if is_text:  # first, since a choice may be refused
         sys.stdout.write(table.terminal_text(conclusion))
-    chosen = choose(conclusion, given["--choose"]) if "--choose" in given else None
+    chosen, refusal = _chosen(given, conclusion)
     if chosen is not None and is_text:
         entry = chosen.entry
         sys.stdout.write(f"\nchosen: {entry.number}  {entry.name}\n  {chosen.why}\n")
-    written = _written(given, conclusion, chosen)
+    written = _files(given, conclusion, chosen)
+    if refusal is None and "--write-recipe" in given:
+        written.append(_recipe(given, conclusion, chosen))
     if is_text:
         sys.stdout.writelines(f"\n{line}\n" for line in written)
-    elif "--json" in given:
+    if refusal is not None:
+        raise refusal
+    if is_text:
+        return
+    if "--json" in given:
         sys.stdout.write(as_json(export.to_json(conclusion, chosen)))
     else:
         sys.stdout.write(export.to_csv(conclusion))
@@ -102,11 +108,21 @@ def _target(given: Mapping[str, str]) -> RecipeFile:
     return RecipeFile(given["--write-recipe"], Path(FOLDER), "--force" in given)
 
 
-def _written(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | None) -> list[str]:
-    """Write the files that were asked for; what to say of each."""
+def _chosen(
+    given: Mapping[str, str], conclusion: Conclusion
+) -> tuple[Chosen | None, LmrunError | None]:
+    """The point, or why there is none: the files of a sweep are written all the same."""
+    if "--choose" not in given:
+        return None, None
+    try:
+        return choose(conclusion, given["--choose"]), None
+    except LmrunError as error:
+        return None, error
+
+
+def _files(given: Mapping[str, str], conclusion: Conclusion, chosen: Chosen | None) -> list[str]:
+    """Write CSV and HTML where they are asked for; their names."""
     said = []
-    if "--write-recipe" in given:
-        said.append(_recipe(given, conclusion, chosen))
     if given.get("--csv", _STDOUT) != _STDOUT:
         said.append(_file(given["--csv"], export.to_csv(conclusion)))
     if "--html" in given:
