@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lmrun import log
 from lmrun.artifacts import canonical
+from lmrun.artifacts.files import sha256
 from lmrun.artifacts.manifest import Manifest
 from lmrun.artifacts.store import Look, Store
 from lmrun.config import Composed, RunConfig, compose
@@ -250,7 +252,7 @@ def _settings(run: RunConfig, plan: Plan, verb: str) -> dict[str, Any]:
 
 
 def depends(run: RunConfig, plan: Plan, verb: str) -> dict[str, str] | None:
-    """What a row's figures are measured of; None while a fingerprint is not known.
+    """What a row's figures are measured of; None while something of it is not known.
 
     Rows keep it, and a point whose row has another is run again: its checkpoint, its data, the
     engine's build or the machine are not those of then.
@@ -263,6 +265,8 @@ def depends(run: RunConfig, plan: Plan, verb: str) -> dict[str, str] | None:
     if verb in TIMED:
         from lmrun import _engine  # noqa: PLC0415 - 10 ms, where something is timed alone
 
+        if run.bench.trace is not None:
+            found["trace"] = _digest(Path(run.bench.trace).expanduser())
         found["bench"] = canonical.digest(
             {
                 "workspace": bytes_of,
@@ -275,6 +279,14 @@ def depends(run: RunConfig, plan: Plan, verb: str) -> dict[str, str] | None:
         )
     known = {name: digest for name, digest in found.items() if digest is not None}
     return known if len(known) == len(found) else None
+
+
+def _digest(file: Path) -> str | None:
+    """Of a file's bytes; None where it cannot be read."""
+    try:
+        return sha256(file)
+    except OSError:
+        return None
 
 
 def _workspace_stamp(plan: Plan) -> list[Any]:

@@ -4,15 +4,17 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.config import compose, hydra_session
 from lmrun.config.places import Places
+from lmrun.config.schema import RunConfig
 from lmrun.errors import LmrunError
 from lmrun.sweep.expansion import expand
-from lmrun.sweep.planning import PlannedSweep, plan_all
+from lmrun.sweep.planning import PlannedSweep, depends, plan_all
 
 TINY = ("model=random_llama",)
 
@@ -158,6 +160,24 @@ def test_an_evaluation_of_nothing_is_no_point_of_a_sweep_that_evaluates() -> Non
     assert bad.why_not == (
         "evaluate: nothing is asked for. Choose evaluate=quick or evaluate=full."
     )
+
+
+def test_a_trace_that_has_changed_is_replayed_again(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+
+    def now(text: str | None) -> dict[str, str] | None:
+        trace.unlink(missing_ok=True)
+        if text is not None:
+            trace.write_text(text)
+        (one,) = planned(f"bench.trace={trace}").points
+        assert one.plan is not None
+        return depends(msgspec.convert(one.plan.config, RunConfig), one.plan, "bench")
+
+    first = now("0,8,4\n1,8,4\n")
+    assert first is not None
+    assert now("0,8,4\n1,8,4\n") == first
+    assert now("0,8,4\n2,8,4\n") != first
+    assert now(None) is None
 
 
 def test_looking_at_a_sweep_writes_nothing() -> None:
