@@ -184,9 +184,9 @@ is listed and skipped; status 10 where a point fails. hydra/launcher=joblib buil
 workers, hydra.launcher.n_jobs=N, and times one point at a time all the same; --overlap times
 points while others run. It ends as show does, and takes the flags of show.
 
-SWEEP is an id, the first digits of one, or latest, as
-where none is named. show prints a line a point, points that differ in seeds alone as one with
-mean and deviation, and marks the Pareto front.
+SWEEP is an id or the first digits of one; show takes the latest where none is named. It prints a
+line a point, points that differ in seeds alone as one with mean and deviation, and marks the
+Pareto front.
 
   --csv FILE            the same for pandas and spreadsheets, units in the heads; - is stdout
   --html FILE           plots and table in one file that needs no network
