@@ -128,13 +128,21 @@ def is_right(tool_format: ToolFormat, text: str, finish_reason: str, item: ToolI
 
 
 def _matches_in_any_order(calls: Sequence[ToolCall], expected: Sequence[ExpectedCall]) -> bool:
-    if not calls:
-        return not expected
-    return any(
-        _matches(calls[0], one)
-        and _matches_in_any_order(calls[1:], [*expected[:i], *expected[i + 1 :]])
-        for i, one in enumerate(expected)
-    )
+    """Whether each of as many calls can have an expected one of its own: a perfect matching, by
+    augmenting paths (Kuhn), since calls that are alike have factorially many orders."""
+    fits = [[_matches(call, one) for one in expected] for call in calls]
+    taken: dict[int, int] = {}  # expected call → the call that has it
+
+    def has_place(call: int, tried: set[int]) -> bool:
+        for place, is_fit in enumerate(fits[call]):
+            if is_fit and place not in tried:
+                tried.add(place)
+                if place not in taken or has_place(taken[place], tried):
+                    taken[place] = call
+                    return True
+        return False
+
+    return all(has_place(call, set()) for call in range(len(calls)))
 
 
 def _matches(call: ToolCall, expected: ExpectedCall) -> bool:

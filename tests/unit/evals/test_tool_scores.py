@@ -112,6 +112,13 @@ def test_accepted_objects_hold_accepted_values_in_their_turn() -> None:
     assert not right(hermes(("f", {"info": {"name": "Jo"}, "tags": [{"k": "w"}]})), truth)
 
 
+def test_many_calls_that_are_alike_are_compared_at_once() -> None:
+    some, other = ("f", {"a": [1, 2]}), ("g", {"a": [1]})
+    expected = item(*[some] * 14, other, accepted=True)
+    assert right(hermes(*[("f", {"a": 1})] * 14, ("g", {"a": 1})), expected)
+    assert not right(hermes(*[("f", {"a": 1})] * 14, ("h", {"a": 1})), expected)
+
+
 def test_parallel_calls_are_right_in_any_order_once_each() -> None:
     truth = item(("f", {"x": [1, 2]}), ("f", {"x": [1]}), accepted=True)
     assert right(hermes(("f", {"x": 1}), ("f", {"x": 2})), truth)
