@@ -1,6 +1,7 @@
 """`lmrun eval`, and the quality gate of `build`: figures, bounds, statuses, JUnit."""
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,10 +21,18 @@ SMALL = ("evaluate.window=32", "evaluate.max_tokens=310", "evaluate.kl_tokens=62
 Capture = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(scope="module")
+def home(built_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of this file, where the weights are quantized already."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    shutil.copytree(built_home, folder, dirs_exist_ok=True)
+    return folder
+
+
 @pytest.fixture
-def words(built_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Overrides that evaluate a short text and a task; the weights are quantized already."""
-    monkeypatch.setenv("LMRUN_HOME", str(built_home))
+def words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Overrides that evaluate a short text and a task."""
+    monkeypatch.setenv("LMRUN_HOME", str(home))
     (tmp_path / "held_out.txt").write_text(TEXT)
     item = {"prompt": "A boat crossed the", "choices": ["river", "stone"], "answer": 0}
     (tmp_path / "own.jsonl").write_text(json.dumps(item) + "\n")
