@@ -129,7 +129,7 @@ def _engine(plan: Plan, folder: Path) -> Iterator[tuple[WorkerProcess, Ready, Ef
 def _server(
     plan: Plan, folder: Path, engine: WorkerProcess
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    port = _free_port()
+    port = free_port()
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-P", "-m", "lmrun.server"],
@@ -193,7 +193,8 @@ def _end(name: str, process: subprocess.Popen[str], folder: Path) -> str:
     return "\n  ".join([text, *lines])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

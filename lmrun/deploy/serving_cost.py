@@ -1,7 +1,6 @@
 """What serving a token costs beside the engine: measured on a real server that streams."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import httpx
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from lmrun.bench.deployment import free_port
 from lmrun.bench.probe import CONTEXT, READY_S, write_tiny
 from lmrun.engine.launch import start_worker
 from lmrun.errors import StageError
@@ -33,7 +33,7 @@ def seconds_a_token(threads: int, requests: int = 16) -> float:
         _write_tokenizer(folder)
         settings = ServerSettings(
             host="127.0.0.1",
-            port=_free_port(),
+            port=free_port(),
             served_name="probe",
             engine_socket=str(folder / "engine.sock"),
             tokenizer_folder=name,
@@ -107,13 +107,6 @@ def _cpu_seconds(pid: int) -> float:
     """Time that the threads of a process had a core, to the nanosecond."""
     files = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(file.read_text(encoding="ascii").split()[0]) for file in files) / 1e9
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _write_tokenizer(folder: Path) -> None:
