@@ -63,17 +63,8 @@ def compose(
         if chosen
     }
     chain = _chain([*options.values(), *taken.values()], line)
-    try:
-        if is_one_of_many:
-            config = _merged_by_group(line, places, options, (primary, *taken.values()))
-        else:
-            files = (primary, *options.values(), *taken.values())
-            digests = tuple(file.digest for file in files)
-            config = hydra_session.merge(line.for_hydra, places, digests).copy()
-        for key, value in line.values:
-            _set(config, key, value)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"configuration: cannot be composed: {error}") from error
+    others = (primary, *taken.values())
+    config = _merged(line, places, options, others, is_one_of_many=is_one_of_many)
     model_choice.give_way(chain, choices, places)
     winners = {key: settings[-1] for key, settings in chain.items()}
     if winners[model_choice.PATH].value is None:
@@ -103,6 +94,28 @@ def compose(
         choices=choices,
         interpolations=tuple(_interpolations(winners.values())),
     )
+
+
+def _merged(
+    line: CommandLine,
+    places: Places,
+    options: Mapping[str, Document],
+    others: Sequence[Document],
+    *,
+    is_one_of_many: bool,
+) -> DictConfig:
+    """What Hydra makes of the files, with the values of the command line set in it."""
+    try:
+        if is_one_of_many:
+            config = _merged_by_group(line, places, options, others)
+        else:
+            digests = tuple(file.digest for file in (*others, *options.values()))
+            config = hydra_session.merge(line.for_hydra, places, digests).copy()
+        for key, value in line.values:
+            _set(config, key, value)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"configuration: cannot be composed: {error}") from error
+    return config
 
 
 def _merged_by_group(
