@@ -13,6 +13,7 @@ from lmrun.bench.asking import Asker
 from lmrun.bench.bounds import Limits, limits_of
 from lmrun.bench.client import Address
 from lmrun.bench.deployment import Deployment, deployed
+from lmrun.bench.legal import check
 from lmrun.bench.prompts import Prompts, ordinary_ids
 from lmrun.bench.report import (
     SCHEMA_VERSION,
@@ -26,13 +27,12 @@ from lmrun.bench.report import (
 )
 from lmrun.bench.rounds import Run, Subject
 from lmrun.bench.statistics import figures_of
-from lmrun.bench.trace import Trace, read_trace
 from lmrun.config.schema import BenchConfig
-from lmrun.errors import ConfigError, EngineError, PlanError, StageError
+from lmrun.errors import ConfigError, EngineError, StageError
 from lmrun.plan.machine import this_machine
 from lmrun.plan.plan import Plan
 
-__all__ = ["BenchReport", "Figures", "Load", "check", "measure", "schema"]
+__all__ = ["BenchReport", "Figures", "Load", "measure", "schema"]
 
 _log = log.get(__name__)
 
@@ -86,26 +86,6 @@ def measure(
     if not any(load.requests for load in measured):
         raise StageError(f"bench: nothing was measured: {run.problem}")
     return replace(report, figures=figures_of(measured))
-
-
-def check(bench: BenchConfig, context_length: int | None = None) -> Trace | None:
-    """The trace, where one is named, cut to the context where its length is known.
-
-    Raises `ConfigError` for a load that there is none of, and `PlanError` where requests are longer
-    than the context.
-    """
-    if bench.trace is not None:
-        return read_trace(bench.trace, bench.requests).within(context_length)
-    if not bench.concurrency:
-        raise ConfigError("bench.concurrency=[]: expected a level, got none. Such as [1,4].")
-    needed = bench.prompt_tokens + bench.output_tokens
-    if context_length is not None and needed > context_length:
-        raise PlanError(
-            f"bench.prompt_tokens={bench.prompt_tokens}: with bench.output_tokens="
-            f"{bench.output_tokens} a request has {needed} tokens, the context {context_length}."
-            " Lower one of them."
-        )
-    return None
 
 
 def _served(url: str, api_key: str | None, seed: int) -> Subject:

@@ -45,7 +45,8 @@ def run(argv: list[str]) -> ExitStatus:
 def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:
     # what `startup` and `--help` do not need
     from lmrun.bench.alone import timed  # noqa: PLC0415
-    from lmrun.bench.serving import check, measure  # noqa: PLC0415
+    from lmrun.bench.legal import check  # noqa: PLC0415
+    from lmrun.bench.serving import measure  # noqa: PLC0415
     from lmrun.bench.serving_text import report_text  # noqa: PLC0415
 
     url = given.get("--url")

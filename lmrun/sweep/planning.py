@@ -12,7 +12,9 @@ from lmrun.artifacts import canonical
 from lmrun.artifacts.files import sha256
 from lmrun.artifacts.manifest import Manifest
 from lmrun.artifacts.store import Look, Store
+from lmrun.bench.legal import check
 from lmrun.config import Composed, RunConfig, compose
+from lmrun.config.located import located
 from lmrun.config.places import Places
 from lmrun.config.resolved import resolved
 from lmrun.errors import ConfigError, LmrunError, PlanError
@@ -121,12 +123,13 @@ def plan_all(
     """
     remembering = Remembering(store)
     evaluating = _Evaluating(verb, places)
+    loads = _Loads()
     first: dict[str, Planned] = {}
     merged: list[Merged] = []
     errors: list[LmrunError] = []
     for index, asked in enumerate(candidates):
         candidate = evaluating.of(asked)
-        planned, meaning, error = _planned(index, candidate, verb, remembering, places)
+        planned, meaning, error = _planned(index, candidate, verb, remembering, places, loads)
         if error is not None:
             errors.append(error)
         if meaning in first:
@@ -177,8 +180,32 @@ class _Evaluating:
         return True
 
 
+class _Loads:
+    """What is wrong with the loads of the bench, each looked at once: a trace is a long file."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], LmrunError | None] = {}
+
+    def error(self, composed: Composed, plan: Plan) -> LmrunError | None:
+        """Why the load of a point cannot be sent."""
+        bench, context = composed.run.bench, plan.engine.context_length
+        key = (canonical.digest(msgspec.to_builtins(bench)), context)
+        if key not in self._known:
+            self._known[key] = _error_of_load(composed, context)
+        return self._known[key]
+
+
+def _error_of_load(composed: Composed, context: int) -> LmrunError | None:
+    try:
+        with located(composed):
+            check(composed.run.bench, context)
+    except LmrunError as error:
+        return error
+    return None
+
+
 def _planned(
-    index: int, candidate: Candidate, verb: str, store: Store, places: Places
+    index: int, candidate: Candidate, verb: str, store: Store, places: Places, loads: "_Loads"
 ) -> tuple[Planned, str, LmrunError | None]:
     """The point, what tells it from others, and why there is no plan."""
     composed: Composed | None = None
@@ -196,8 +223,9 @@ def _planned(
     why_not = " ".join(_one_line(text) for text in plan.refusals)
     if verb == "eval" and plan.stage(EVALUATE) is None and not why_not:
         why_not = f"evaluate: nothing is asked for. Choose {QUICK} or evaluate=full."
-    planned = Planned(point, plan, why_not, plan.recipe)
-    return planned, deployed(composed.run, plan, verb), None
+    unfit = loads.error(composed, plan) if verb in TIMED and not why_not else None
+    planned = Planned(point, plan, why_not if unfit is None else _one_line(str(unfit)), plan.recipe)
+    return planned, deployed(composed.run, plan, verb), unfit
 
 
 def point_id(run: RunConfig, plan: Plan, verb: str) -> str:

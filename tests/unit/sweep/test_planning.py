@@ -120,6 +120,23 @@ def test_a_sweep_without_a_point_that_can_be_run_is_refused(words: tuple[str, ..
     assert message is None or str(caught.value) == message
 
 
+@pytest.mark.parametrize("verb", ["up", "bench", "plan"])
+def test_a_load_that_cannot_be_sent_is_known_before_anything_is_built(verb: str) -> None:
+    sweep = planned("bench.prompt_tokens=128,3000", "bench.trace=null,nowhere.csv", verb=verb)
+    assert [one.why_not for one in sweep.points] == [
+        "",
+        "bench.trace=nowhere.csv (command line): expected a CSV file, got No such file or"
+        " directory.",
+        "bench.prompt_tokens=3000 (command line): with bench.output_tokens=32 a request has 3032"
+        " tokens, the context 2048. Lower one of them.",
+        "bench.trace=nowhere.csv (command line): expected a CSV file, got No such file or"
+        " directory.",
+    ]
+    assert all(
+        one.why_not == "" for one in planned("bench.prompt_tokens=128,3000", verb="build").points
+    )
+
+
 def test_a_plan_may_price_points_for_machines_that_are_described() -> None:
     sweep = planned("device=h100,l4", verb="plan")
     assert all(one.plan is not None and one.why_not for one in sweep.points)
@@ -166,10 +183,10 @@ def test_a_trace_that_has_changed_is_replayed_again(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
 
     def now(text: str | None) -> dict[str, str] | None:
-        trace.unlink(missing_ok=True)
-        if text is not None:
-            trace.write_text(text)
+        trace.write_text(text or "0,8,4\n")
         (one,) = planned(f"bench.trace={trace}").points
+        if text is None:
+            trace.unlink()
         assert one.plan is not None
         return depends(msgspec.convert(one.plan.config, RunConfig), one.plan, "bench")
 
