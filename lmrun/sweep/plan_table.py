@@ -69,8 +69,9 @@ def document(sweep: PlannedSweep) -> dict[str, Any]:
 
 
 def _parted(points: Sequence[Planned]) -> tuple[list[Planned], list[Planned]]:
-    """Those with a plan, a refused one too since it has a price, and those without."""
-    return [one for one in points if one.plan], [one for one in points if not one.plan]
+    """Those with a price, and those that nothing can be said of but why they cannot be run."""
+    priced = [one for one in points if one.is_priced]
+    return priced, [one for one in points if not one.is_priced]
 
 
 def _line(one: Planned, keys: Sequence[str]) -> tuple[str, ...]:

@@ -48,6 +48,11 @@ class Planned:
     recipe: str | None
 
     @property
+    def is_priced(self) -> bool:
+        """Whether it can be run, or would be on the machine that is described."""
+        return self.plan is not None and (not self.why_not or bool(self.plan.refusals))
+
+    @property
     def row(self) -> Row:
         """Its row before anything was run."""
         return Row(
@@ -138,7 +143,7 @@ def plan_all(
             first[meaning] = planned
         advance(1)
     sweep = PlannedSweep(verb, tuple(first.values()), tuple(merged))
-    if not any(one.plan if verb == "plan" else not one.why_not for one in sweep.points):
+    if not any(one.is_priced if verb == "plan" else not one.why_not for one in sweep.points):
         raise _none_can_run(sweep.points, errors)
     return sweep
 

@@ -40,6 +40,20 @@ def test_the_points_stand_in_a_table_and_what_cannot_be_run_below_it(
     assert list(env.home().iterdir()) == list(Path.cwd().iterdir()) == []
 
 
+def test_a_load_that_cannot_be_sent_is_listed_below(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("plan", "-m", "model=random_llama", "evaluate=none", "bench.prompt_tokens=64,3000")
+    assert main.run(words) is ExitStatus.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:] == [
+        "cannot be run",
+        "2  bench.prompt_tokens=3000: bench.prompt_tokens=3000 (command line): with"
+        " bench.output_tokens=32 a request has 3032 tokens, the context 2048. Lower one of them.",
+        "",
+        "2 points; 1 cannot be run",
+    ]
+    assert main.run([*words[:-1], "bench.prompt_tokens=3000"]) is ExitStatus.REFUSED
+
+
 def test_the_document_fits_its_schema_and_says_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
