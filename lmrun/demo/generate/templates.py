@@ -167,7 +167,7 @@ _NO_VERBS = frozenset(
     """what what's i i'd how the which my is we when where can who could do a an it are does has
     did were in will am any should there of area crossword dew disk distance commit future loan
     loudness metronome miles postcard product projector server spring square time typing let's
-    please tip dice""".split()
+    please tip dice on at for from with our each everybody somebody""".split()
 )
 
 

@@ -7,8 +7,13 @@ from lmrun.demo.generate import heldout, slots, words
 from lmrun.demo.generate.lists import TrainingLists, operation
 from lmrun.demo.generate.templates import Domain, read
 from lmrun.demo.generate.training_everyday import EVERYDAY, OTHERS
+from lmrun.demo.generate.training_home import HOME
 from lmrun.demo.generate.training_more import MORE
 from lmrun.demo.generate.training_numbers import NUMBERS
+from lmrun.demo.generate.training_office import OFFICE
+from lmrun.demo.generate.training_science import SCIENCE
+
+_TEXTS = (EVERYDAY, OTHERS, MORE, NUMBERS, HOME, OFFICE, SCIENCE)
 
 
 def _free(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -21,7 +26,7 @@ def _domains() -> tuple[Domain, ...]:
     """All functions written by hand, without names and wordings that are the test's."""
     names = heldout.names()
     found = []
-    for domain in read(EVERYDAY) + read(OTHERS) + read(MORE) + read(NUMBERS):
+    for domain in (domain for text in _TEXTS for domain in read(text)):
         slots_left = [
             replace(
                 slot,
