@@ -1,5 +1,6 @@
 """What a launcher runs for each point, here or in a worker: a child that writes the point's row."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from lmrun.engine.process import die_with_parent
 from lmrun.errors import ExitStatus
 from lmrun.sweep import children
 from lmrun.sweep.point import Phase, failed_row
@@ -28,6 +30,8 @@ class Job:
     """Where relative paths of the overrides begin."""
     phase: Phase
     overlap: bool
+    starter: int | None = None
+    """Process id of the sweep where its launcher's workers are its children: they die with it."""
     reporting: Sequence[str] = ()
     """Words of `lmrun.deploy.guard` about log and events, as the first process has them."""
 
@@ -36,6 +40,8 @@ class Job:
 
         Never raises for a point that fails, however its process ends.
         """
+        if self.starter is not None and os.getpid() != self.starter:
+            die_with_parent(self.starter)
         sweep = read_sweep(self.folder)
         point = next(row.point for row in sweep.rows if row.point.id == config.point)
         log = log_file(self.folder, point)

@@ -1,5 +1,6 @@
 """Running a sweep: what is missing is run, and what has finished is kept."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -168,13 +169,15 @@ def _run_all(sweep: Sweep, todo: Sequence[Row], launcher: Launching, request: Re
 
 
 def _job(sweep: Sweep, phase: Phase, overlap: bool) -> Job:
-    return Job(sweep.folder, Path.cwd(), phase, overlap, tuple(children.reporting()))
+    return Job(sweep.folder, Path.cwd(), phase, overlap, reporting=tuple(children.reporting()))
 
 
 def _launched(sweep: Sweep, todo: Sequence[Row], launcher: Launching, job: Job) -> None:
     """Run the job for every row. A worker that is killed takes the launcher with it: the rest is
     launched again, without a point that did so twice."""
     done = _is_done(sweep, job)
+    if launcher.name == JOBLIB:
+        job = replace(job, starter=os.getpid())
     deaths: dict[str, int] = {}
     waiting = [row for row in todo if not done(row)]
     while waiting:

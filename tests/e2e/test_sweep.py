@@ -274,6 +274,23 @@ def test_a_sweep_that_is_killed_loses_the_running_point_alone(
     assert sum(runs_of(the_sweep())) == 4
 
 
+def test_the_workers_of_a_sweep_that_is_killed_die_with_it(
+    running: list["subprocess.Popen[str]"],
+) -> None:
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = start("build", "-m", *TINY, *THREE, *launcher)
+    running.append(process)
+    wait_for(lambda: len(points_below(process)) == 2, "a point in each worker")
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert len(below) > 2
+    process.kill()
+    process.wait()
+    wait_for(
+        lambda: all(not one.is_running() or one.status() == "zombie" for one in below),
+        "the end of the workers",
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("launcher", [(), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")])
 def test_a_signal_stops_a_sweep_and_it_says_how_to_go_on(
