@@ -3,27 +3,15 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
 
 from lmrun.errors import LmrunError
 from lmrun.sweep.launching import Launching, prepare
+from unit.sweep.note import Note
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-
-
-@dataclass(frozen=True)
-class Note:
-    """A task that leaves a file."""
-
-    folder: Path
-
-    def __call__(self, config: DictConfig) -> str:
-        (self.folder / f"{config.point}.txt").write_text(f"{os.getpid()} {dict(config)}")
-        return "done"
 
 
 @pytest.mark.parametrize("words", [(), JOBLIB], ids=["basic", "joblib"])
