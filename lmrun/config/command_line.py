@@ -157,7 +157,7 @@ def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
     name = override.key_or_group
     if override.is_add() and keys.mapping_of(name) is None:
         raise ConfigError(f"+{name} ({_ORIGIN}): is a key already. Write {name}=VALUE, no plus.")
-    value = _plain(override.value())
+    value = plain(override.value())
     key = keys.find(name)
     is_text = key is not None and key.kind is str
     if is_text and isinstance(value, bool | int | float):
@@ -166,11 +166,12 @@ def _value(override: Override) -> Any:  # noqa: ANN401 - any YAML value
     return value
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+def plain(value: Any) -> Any:  # noqa: ANN401 - any YAML value
+    """A value of Hydra's override parser as JSON has it."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(plain(key)): plain(item) for key, item in value.items()}
     return value

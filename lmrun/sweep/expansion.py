@@ -14,7 +14,6 @@ from hydra.core.override_parser.types import (
     ChoiceSweep,
     FloatRange,
     Override,
-    QuotedString,
     RangeSweep,
     ValueType,
 )
@@ -174,18 +173,8 @@ def _plain_values(override: Override) -> list[Any]:
     """As JSON has them; a number that is given to a text is a text."""
     key = keys.find(override.key_or_group)
     is_text = key is not None and key.kind is str
-    plain = [_plain(value) for value in _values(override)]
+    plain = [command_line.plain(value) for value in _values(override)]
     return [str(value) if is_text and isinstance(value, int) else value for value in plain]
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any YAML value
-    if isinstance(value, QuotedString):
-        return value.text
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    return value
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - any YAML value
