@@ -130,18 +130,9 @@ def _server(
     plan: Plan, folder: Path, engine: WorkerProcess
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = free_port()
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lmrun.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            text=True,
-        )
+    settings = json.dumps(server_settings(plan, engine.socket_path, port))
+    server = start_server(settings, folder / "server.log")
     try:
-        assert server.stdin is not None
-        with suppress(BrokenPipeError), server.stdin:  # one that died: `_wait_ready` says how
-            server.stdin.write(json.dumps(server_settings(plan, engine.socket_path, port)) + "\n")
         url = f"http://{HOST}:{port}"
         _wait_ready(url, server, engine, folder)
         yield server, url
@@ -152,6 +143,25 @@ def _server(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def start_server(settings: str, log: Path) -> subprocess.Popen[str]:
+    """The HTTP server as a child, given `ServerSettings` as JSON; what it says goes to ``log``.
+
+    One that dies at once is for the caller to find: it waits until the server is ready.
+    """
+    with log.open("w") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lmrun.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            text=True,
+        )
+    assert server.stdin is not None
+    with suppress(BrokenPipeError), server.stdin:
+        server.stdin.write(settings + "\n")
+    return server
 
 
 def _wait_ready(

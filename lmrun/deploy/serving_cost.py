@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import httpx
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from lmrun.bench.deployment import free_port
+from lmrun.bench.deployment import free_port, start_server
 from lmrun.bench.probe import CONTEXT, READY_S, write_tiny
 from lmrun.engine.launch import start_worker
 from lmrun.errors import StageError
@@ -44,7 +43,7 @@ def seconds_a_token(threads: int, requests: int = 16) -> float:
         worker = start_worker(engine, socket_path=folder / "engine.sock", log_path=log)
         try:
             worker.wait_ready(READY_S)
-            server = _start(settings, folder / "server.log")
+            server = start_server(settings.to_json(), folder / "server.log")
             try:
                 return _least(settings.port, server, requests)
             finally:
@@ -52,21 +51,6 @@ def seconds_a_token(threads: int, requests: int = 16) -> float:
                 server.wait()
         finally:
             worker.stop()
-
-
-def _start(settings: ServerSettings, log: Path) -> subprocess.Popen[str]:
-    with log.open("a") as stderr:
-        server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lmrun.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            text=True,
-        )
-    assert server.stdin is not None
-    with server.stdin:
-        server.stdin.write(settings.to_json() + "\n")
-    return server
 
 
 def _least(port: int, server: subprocess.Popen[str], requests: int) -> float:
