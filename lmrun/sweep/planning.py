@@ -143,7 +143,8 @@ def plan_all(
             first[meaning] = planned
         advance(1)
     sweep = PlannedSweep(verb, tuple(first.values()), tuple(merged))
-    if not any(one.is_priced if verb == "plan" else not one.why_not for one in sweep.points):
+    priced = tuple(one for one in sweep.points if one.is_priced)
+    if not (priced if verb == "plan" else sweep.runnable):
         raise _none_can_run(sweep.points, errors)
     return sweep
 
