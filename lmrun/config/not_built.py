@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 from lmrun.config.schema import (
     BackendName,
+    ComputeDevice,
     IsaName,
     PlacementName,
+    PruneMethod,
+    QuantFormat,
     QuantMethod,
+    QuantRange,
     RopeScalingName,
     RunConfig,
 )
@@ -50,6 +54,23 @@ _TABLE = (
         "32, 64 and 128 are",
     ),
     _Row("quant.symmetric", lambda run: not run.quant.symmetric, "false is"),
+    _Row("quant.activation_bits", lambda run: run.quant.activation_bits == 16, "16 is"),
+    _Row("quant.range", lambda run: run.quant.range is not QuantRange.mse, "auto and full are"),
+    _Row("quant.rotate", lambda run: not run.quant.rotate, "false is"),
+    _Row(
+        "quant.format",
+        lambda run: run.quant.format in (QuantFormat.auto, QuantFormat.awq),
+        "auto and awq are",
+    ),
+    _Row(
+        "quant.device",
+        lambda run: run.quant.device in (ComputeDevice.auto, ComputeDevice.cpu),
+        "auto and cpu are",
+    ),
+    _Row("quant.activation_memory", lambda run: run.quant.activation_memory == "auto", "auto is"),
+    _Row("prune.method", lambda run: run.prune.method is PruneMethod.none, "none is"),
+    _Row("kv.keep", lambda run: run.kv.keep == 0, "0 is"),
+    _Row("kv.keep_layers", lambda run: not run.kv.keep_layers, "[] is"),
     _Row("parallel.tp", lambda run: run.parallel.tp == 1, "1 is"),
     _Row("parallel.replicas", lambda run: run.parallel.replicas == 1, "1 is"),
     _Row(

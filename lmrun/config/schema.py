@@ -55,13 +55,59 @@ class IsaName(StrEnum):
 
 
 class QuantMethod(StrEnum):
-    """How the weights of the linears are stored; ``none`` keeps the checkpoint's own type."""
+    """How the weights of the linears are quantized; ``none`` keeps the checkpoint's own type."""
 
     none = "none"
     rtn = "rtn"
     awq = "awq"
     gptq = "gptq"
+    awq_gptq = "awq_gptq"
+    autoround = "autoround"
     smoothquant = "smoothquant"
+    best = "best"
+    llm_int8 = "llm_int8"
+
+
+class QuantRange(StrEnum):
+    """How the range of a group's codes is chosen."""
+
+    auto = "auto"
+    full = "full"
+    mse = "mse"
+
+
+class QuantPreset(StrEnum):
+    """How long learned rounding may take."""
+
+    light = "light"
+    best = "best"
+
+
+class QuantFormat(StrEnum):
+    """Formats of quantized checkpoints."""
+
+    auto = "auto"
+    awq = "awq"
+    gptq = "gptq"
+    gptq_v2 = "gptq_v2"
+    compressed_tensors = "compressed_tensors"
+
+
+class ComputeDevice(StrEnum):
+    """Where the offline stages compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class PruneMethod(StrEnum):
+    """How weights are chosen that become zero."""
+
+    none = "none"
+    magnitude = "magnitude"
+    wanda = "wanda"
+    sparsegpt = "sparsegpt"
 
 
 class UiName(StrEnum):
@@ -156,10 +202,77 @@ class QuantConfig:
     method: QuantMethod = opt(QuantMethod.none, "quantization algorithm")
     bits: int = opt(4, "bits of a weight code: 4 or 8", choices=(4, 8))
     group_size: int = opt(
-        128, "input features that share a scale: 32, 64 or 128", ge=32, le=1024, multiple_of=32
+        128,
+        "input features that share a scale: 32, 64 or 128; 0: a whole row (one scale an output"
+        " channel)",
+        choices=(0, 32, 64, 128),
     )
     symmetric: bool = opt(False, "no zero points")
-    skip: list[str] = opt([], "names of linears kept in 16 bits, e.g. `layers.0.mlp.down_proj`")
+    activation_bits: int = opt(
+        16,
+        "8: the inputs of the linears become int8 codes too, with one scale a token (W8A8)",
+        choices=(8, 16),
+    )
+    range: QuantRange = opt(
+        QuantRange.auto,
+        "range of a group's codes: all its weights (full), or what has the least squared error"
+        " (mse); auto: mse for gptq, else full",
+    )
+    act_order: bool = opt(
+        True, "gptq: input features with large activations are rounded first, in fixed groups"
+    )
+    damping: float = opt(
+        0.01, "gptq: share of the mean diagonal that is added to the Hessian", gt=0, le=1
+    )
+    alpha: float | None = opt(
+        None,
+        "smoothquant: how much of the activations' range moves into the weights; null: searched for"
+        " each layer",
+        ge=0,
+        le=1,
+    )
+    rotate: bool = opt(
+        False, "turn the residual stream and the values by Hadamard matrices before quantizing"
+    )
+    preset: QuantPreset = opt(
+        QuantPreset.light, "autoround and best: how long rounding is learned, light or best"
+    )
+    skip: list[str] = opt(
+        [],
+        "linears kept in 16 bits: names such as `layers.0.mlp.down_proj`, or patterns such as"
+        " `*.down_proj`",
+        item={"examples": ["*.down_proj"]},
+    )
+    format: QuantFormat = opt(
+        QuantFormat.auto,
+        "of the quantized checkpoint; auto: awq for 4 bits with zero points, compressed_tensors for"
+        " symmetric codes and int8 activations, else gptq_v2",
+    )
+    device: ComputeDevice = opt(
+        ComputeDevice.auto,
+        "where calibrate, prune and quantize compute; auto: a CUDA device that torch can use, else"
+        " the CPU",
+    )
+    activation_memory: str = opt(
+        "auto",
+        "memory for the hidden states of the calibration text, such as `2GiB`; what is more goes to"
+        " the disk",
+        pattern=r"^(auto|[0-9]+(\.[0-9]+)?\s*([KMGT]i?B|B))$",
+        examples=["auto", "2GiB", "500MB"],
+    )
+
+
+@dataclass
+class PruneConfig:
+    """Weights of the decoder's linears that become zero, before quantization."""
+
+    method: PruneMethod = opt(PruneMethod.none, "pruning algorithm")
+    sparsity: float = opt(0.5, "share of each linear's weights that become zero", gt=0, le=0.95)
+    pattern: str = opt(
+        "unstructured",
+        "where the zeros may stand: anywhere in a row (unstructured), or two of every four (`2:4`)",
+        choices=("unstructured", "2:4"),
+    )
 
 
 @dataclass
@@ -180,6 +293,13 @@ class KvConfig:
         pattern=r"^(auto|[0-9]+(\.[0-9]+)?\s*([KMGT]i?B|B))$",
         examples=["auto", "2GiB", "500MB"],
     )
+    keep: int = opt(
+        0, "layers kept at `keep_bits`: those with the largest expected error at `bits`", ge=0
+    )
+    keep_bits: int = opt(16, "bits of the layers that are kept: 16 or 8", choices=(8, 16))
+    keep_layers: list[int] = opt(
+        [], "layers kept at `keep_bits`, by their number, in place of `keep`", item={"ge": 0}
+    )
     block_size: int = opt(64, "tokens in a block", ge=16, le=256, multiple_of=16)
     prefix_caching: bool = opt(True, "reuse the blocks of an equal prompt prefix")
 
@@ -189,12 +309,19 @@ class CalibrationConfig:
     """Text that the quantizer looks at."""
 
     data: str = opt(
-        "builtin:sample", "a local .txt or .jsonl file (field `text`), or `builtin:sample`"
+        "builtin:sample",
+        "a local .txt, .jsonl or .json.gz file (field `text`, or `messages` of chats),"
+        " `builtin:sample`, or `hub:DATASET[:SPLIT[:FIELD]]`",
     )
     samples: int = opt(128, "sequences", ge=1)
     seq_len: int = opt(512, "tokens in a sequence", ge=8)
     batch_size: int = opt(8, "sequences in one forward pass", ge=1)
     seed: int = opt(0, "which sequences are taken", ge=0)
+    statistics_samples: int = opt(
+        16,
+        "of the sequences, how many the ranges, means and KV errors of calibrate are taken from",
+        ge=1,
+    )
 
 
 @dataclass
@@ -331,6 +458,7 @@ class RunConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     backend: BackendConfig = field(default_factory=BackendConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
     quant: QuantConfig = field(default_factory=QuantConfig)
     kv: KvConfig = field(default_factory=KvConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
