@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lmrun.quant import rtn
+from lmrun.quant.weight import Scheme
 
 _ALPHAS = tuple(step / 20 for step in range(21))
 EXPONENTS = tuple((a, 0.0) for a in _ALPHAS) + tuple((a, 1 - a) for a in _ALPHAS[1:-1])
@@ -56,18 +57,17 @@ def _normalized(scales: Tensor) -> Tensor:
     return scales / (scales.max() * scales.min()).sqrt()
 
 
-def _relative_magnitude(weights: Sequence[Tensor], group_size: int) -> Tensor:
+def _relative_magnitude(weights: Sequence[Tensor], scheme: Scheme) -> Tensor:
     """Mean over output features of |w| relative to the largest of its group: float32 [K]."""
     stacked = torch.cat(list(weights))
-    groups = stacked.abs().view(len(stacked), -1, group_size)
+    groups = stacked.abs().view(len(stacked), -1, scheme.width(stacked.shape[1]))
     return (groups / groups.amax(2, keepdim=True).clamp(min=1e-12)).view(stacked.shape).mean(0)
 
 
 def search_scales(
     weights: Sequence[Tensor],
     statistics: InputStatistics,
-    group_size: int,
-    bits: int = 4,
+    scheme: Scheme,
     share: Tensor | None = None,
 ) -> Tensor:
     """Scale of each input channel [K] for linears that share their input.
@@ -79,11 +79,11 @@ def search_scales(
     """
     weights = [weight[:: -(-len(weight) // SEARCH_ROWS)] for weight in weights]
     activation = _shared(statistics.abs_mean, share)
-    magnitude = _shared(_relative_magnitude(weights, group_size), share)
+    magnitude = _shared(_relative_magnitude(weights, scheme), share)
     best, best_error = torch.ones_like(activation), float("inf")
     for alpha, beta in EXPONENTS:
         scales = _normalized(activation**alpha / magnitude.clamp(min=1e-4) ** beta)
-        error = _scaled_error(weights, statistics, scales, group_size, bits)
+        error = _scaled_error(weights, statistics, scales, scheme)
         if error < best_error:
             best, best_error = scales, error
     return best
@@ -101,19 +101,18 @@ def _scaled_error(
     weights: Sequence[Tensor],
     statistics: InputStatistics,
     scales: Tensor,
-    group_size: int,
-    bits: int,
+    scheme: Scheme,
 ) -> float:
     error = 0.0
     for weight in weights:
         scaled = weight * scales
-        rounded = rtn.round_trip(scaled, *rtn.group_range(scaled, group_size), bits)
+        rounded = rtn.round_trip(scaled, *rtn.group_range(scaled, scheme), scheme)
         error += output_error(rounded / scales - weight, statistics)
     return error
 
 
 def search_clip(
-    weight: Tensor, statistics: InputStatistics, group_size: int, bits: int = 4
+    weight: Tensor, statistics: InputStatistics, scheme: Scheme
 ) -> tuple[Tensor, Tensor]:
     """Range of each group [N, K/G] (low, high) that rounds with the least output error.
 
@@ -121,30 +120,25 @@ def search_clip(
     paper. The full range is among the candidates.
     """
     k = weight.shape[1]
+    width = scheme.width(k)
     blocks = torch.stack(
-        [
-            statistics.second_moment[i : i + group_size, i : i + group_size]
-            for i in range(0, k, group_size)
-        ]
+        [statistics.second_moment[i : i + width, i : i + width] for i in range(0, k, width)]
     )
     rows = max(1, CLIP_WEIGHTS // k)
-    pairs = [
-        _clip_rows(weight[i : i + rows], blocks, group_size, bits)
-        for i in range(0, len(weight), rows)
-    ]
+    pairs = [_clip_rows(weight[i : i + rows], blocks, scheme) for i in range(0, len(weight), rows)]
     return torch.cat([low for low, _ in pairs]), torch.cat([high for _, high in pairs])
 
 
-def _clip_rows(weight: Tensor, blocks: Tensor, group_size: int, bits: int) -> tuple[Tensor, Tensor]:
-    low, high = rtn.group_range(weight, group_size)
+def _clip_rows(weight: Tensor, blocks: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    low, high = rtn.group_range(weight, scheme)
     best_low, best_high = low, high
     best = torch.full_like(low, float("inf"))
     ratios = torch.linspace(1, CLIP_SMALLEST, CLIP_STEPS).tolist()
     for low_ratio in ratios:
         for high_ratio in ratios:
             ends = (low * low_ratio, high * high_ratio)
-            difference = rtn.round_trip(weight, *ends, bits).sub_(weight)
-            grouped = difference.view(*low.shape, group_size).transpose(0, 1)
+            difference = rtn.round_trip(weight, *ends, scheme).sub_(weight)
+            grouped = difference.view(*low.shape, -1).transpose(0, 1)
             error = (grouped @ blocks).mul_(grouped).sum(2).transpose(0, 1)
             better = error < best
             best = torch.where(better, error, best)

@@ -1,7 +1,7 @@
-"""Round to nearest: asymmetric codes of a weight matrix, group by group. Arrays in, arrays out.
+"""Round to nearest: codes of a weight matrix, group by group. Arrays in, arrays out.
 
-A group is `group_size` consecutive input features of one output feature; it has one scale, stored
-in float16, and one zero point in code units: weight = (code - zero) * scale.
+A group is a run of input features of one output feature (`Scheme`); it has one scale, stored in
+float16, and one zero point in code units: weight = (code - zero) * scale.
 """
 
 from dataclasses import dataclass
@@ -9,37 +9,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lmrun.quant.weight import QuantizedWeight, Scheme
+
 SMALLEST_SCALE = 2.0**-20
 SMALLEST_NORMAL = 2.0**-14
 """Below it float16 holds few digits of a scale."""
 LARGEST_SCALE = 65504.0
 
 
-@dataclass(frozen=True)
-class QuantizedWeight:
-    """A weight matrix [N, K] in codes."""
+def group_range(weight: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """Smallest and largest weight of each group, zero included: two tensors [N, groups].
 
-    codes: Tensor
-    """uint8 [N, K], one code a byte."""
-    scales: Tensor
-    """float16 [N, K/G]."""
-    zeros: Tensor
-    """uint8 [N, K/G], in code units."""
-
-    def dequantize(self) -> Tensor:
-        """float32 [N, K]: what a kernel computes with."""
-        n, groups = self.scales.shape
-        centred = self.codes.view(n, groups, -1).float() - self.zeros.float()[:, :, None]
-        return (centred * self.scales.float()[:, :, None]).view(n, -1)
-
-
-def group_range(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
-    """Smallest and largest weight of each group, zero included: two tensors [N, K/G]."""
+    Of a symmetric scheme: minus and plus the largest magnitude.
+    """
     n, k = weight.shape
-    if k % group_size:
-        raise ValueError(f"group_size={group_size}: must divide {k} input features.")
-    groups = weight.view(n, k // group_size, group_size)
-    return groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+    groups = weight.reshape(n, -1, scheme.width(k))
+    low, high = groups.amin(2).clamp_(max=0), groups.amax(2).clamp_(min=0)
+    if scheme.symmetric:
+        high = torch.maximum(-low, high)
+        low = -high
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -47,78 +36,125 @@ class Grid:
     """The values that the weights of each group may take: (code - zero) * scale."""
 
     step: Tensor
-    """float32 [N, K/G]: the scale that codes are chosen with."""
+    """float32 [N, groups]: the scale that codes are chosen with."""
     scale: Tensor
-    """float32 [N, K/G] that float16 holds exactly: what is stored."""
+    """float32 [N, groups] that float16 holds exactly: what is stored."""
     zero: Tensor
-    """float32 [N, K/G], integers."""
+    """float32 [N, groups], integers."""
     top: int
     """Largest code."""
 
     def codes(self, grouped: Tensor) -> Tensor:
-        """float32 integers [N, K/G, G], zero point taken off, of weights in groups."""
+        """float32 integers [N, groups, G], zero point taken off, of weights in groups."""
         low, high = -self.zero[:, :, None], self.top - self.zero[:, :, None]
         return (grouped / self.step[:, :, None]).round_().clamp_(low, high)
 
 
-def covering_grid(low: Tensor, high: Tensor, bits: int) -> Grid:
-    """The grid of searched ranges [N, K/G]: the scale is rounded up to float16.
+def covering_grid(low: Tensor, high: Tensor, scheme: Scheme) -> Grid:
+    """The grid of searched ranges [N, groups]: the scale is rounded up to float16.
 
-    The codes reach both ends, so for low <= w <= high the error of a weight is at most half a
-    scale. For the ranges that AWQ finds this is better than `nearest_grid` (stories3m in groups of
-    32: perplexity 5.245, not 5.281).
+    The codes reach both ends (of a symmetric scheme: all but half a scale of the upper one), so
+    for low <= w <= high the error of a weight is at most half a scale. For the ranges that AWQ
+    finds this is better than `nearest_grid` (stories3m in groups of 32: perplexity 5.245, not
+    5.281).
     """
-    top = 2**bits - 1
-    exact = _exact_scale(low, high, top)
+    exact = _exact_scale(low, high, scheme.top)
     half = exact.half()
     up = torch.where(half.float() < exact, (half.view(torch.int16) + 1).view(torch.half), half)
     scale = up.float()
-    return Grid(scale, scale, (-low / scale).round().clamp(0, top), top)
+    return Grid(scale, scale, _zero(low, scale, scheme), scheme.top)
 
 
-def nearest_grid(low: Tensor, high: Tensor, bits: int) -> Grid:
+def nearest_grid(low: Tensor, high: Tensor, scheme: Scheme) -> Grid:
     """The grid of round-to-nearest as it is usually measured: codes of the exact scale.
 
     For low <= w <= high the error of a weight is at most half a scale, and what rounding the scale
     to float16 adds: 2^-11 of a scale for each code between the weight and zero, so less than 2^-7
     of a scale in 4 bits. Scales too small for that precision are those of `covering_grid`.
     """
-    top = 2**bits - 1
-    exact = _exact_scale(low, high, top)
-    covering = covering_grid(low, high, bits)
+    exact = _exact_scale(low, high, scheme.top)
+    covering = covering_grid(low, high, scheme)
     is_small = exact < SMALLEST_NORMAL
     step = torch.where(is_small, covering.scale, exact)
     scale = torch.where(is_small, covering.scale, exact.half().float())
-    return Grid(step, scale, (-low / step).round().clamp(0, top), top)
+    return Grid(step, scale, _zero(low, step, scheme), scheme.top)
 
 
 def _exact_scale(low: Tensor, high: Tensor, top: int) -> Tensor:
     return ((high - low) / top).clamp(SMALLEST_SCALE, LARGEST_SCALE)
 
 
-def round_trip(weight: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
-    """What weights [N, K] become when their groups are quantized to searched ranges [N, K/G]."""
+def _zero(low: Tensor, step: Tensor, scheme: Scheme) -> Tensor:
+    if scheme.symmetric:
+        return torch.full_like(step, scheme.middle)
+    return (-low / step).round_().clamp_(0, scheme.top)
+
+
+def round_trip(weight: Tensor, low: Tensor, high: Tensor, scheme: Scheme) -> Tensor:
+    """What weights [N, K] become when their groups are quantized to searched ranges [N, groups]."""
     grouped = weight.view(*low.shape, -1)
-    found = covering_grid(low, high, bits)
+    found = covering_grid(low, high, scheme)
     return found.codes(grouped).mul_(found.scale[:, :, None]).view(weight.shape)
 
 
 def quantize(
-    weight: Tensor, group_size: int, bits: int = 4, clip: tuple[Tensor, Tensor] | None = None
+    weight: Tensor,
+    scheme: Scheme,
+    *,
+    mse: bool = False,
+    clip: tuple[Tensor, Tensor] | None = None,
 ) -> QuantizedWeight:
     """Codes of a float32 matrix [N, K].
 
-    ``clip`` gives the range of each group (two tensors [N, K/G]) and `covering_grid` is used;
-    weights outside it take its end. Without it the grid is `nearest_grid` of the whole range.
-    Raises `ValueError` where the group size does not divide K, or a weight is not finite.
+    ``clip`` gives the range of each group (two tensors [N, groups]), ``mse`` has `search_range`
+    find it; `covering_grid` is used then, and weights outside take its end. Without either the
+    grid is `nearest_grid` of the whole range. Raises `ValueError` where the group size does not
+    divide K, or a weight is not finite.
     """
+    check_finite(weight)
+    if clip is None and mse:
+        clip = search_range(weight, scheme)
+    if clip is None:
+        found = nearest_grid(*group_range(weight, scheme), scheme)
+    else:
+        found = covering_grid(*clip, scheme)
+    codes = found.codes(weight.reshape(*found.scale.shape, -1)).add_(found.zero[:, :, None])
+    return QuantizedWeight(
+        codes.to(torch.uint8).view(weight.shape),
+        found.scale.half(),
+        found.zero.to(torch.uint8),
+        scheme.bits,
+    )
+
+
+def check_finite(weight: Tensor) -> None:
+    """Raises `ValueError` where a weight is NaN or infinite."""
     if not bool(torch.isfinite(weight).all()):
         raise ValueError("weight: expected finite numbers, got NaN or infinity.")
-    if clip is None:
-        found = nearest_grid(*group_range(weight, group_size), bits)
-    else:
-        found = covering_grid(*clip, bits)
-    codes = found.codes(weight.reshape(*found.scale.shape, group_size)) + found.zero[:, :, None]
-    return QuantizedWeight(
-        codes.to(torch.uint8).view(weight.shape), found.scale.half(), found.zero.to(torch.uint8)
-    )
+
+
+SEARCHED_SHRINKS = tuple(1 - step / 40 for step in range(25))
+"""Ratios tried for both ends of a range at once: from 1 down to 0.4."""
+
+
+def search_range(
+    weight: Tensor, scheme: Scheme, importance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Range of each group [N, groups] whose codes have the least squared error of the weights.
+
+    Both ends shrink by one ratio (`SEARCHED_SHRINKS`; the full range is among them).
+    ``importance`` (float32 [K], positive) weighs the squared error of each input feature.
+    """
+    low, high = group_range(weight, scheme)
+    best_low, best_high, best = low, high, torch.full_like(low, torch.inf)
+    for ratio in SEARCHED_SHRINKS:
+        ends = (low * ratio, high * ratio)
+        difference = round_trip(weight, *ends, scheme).sub_(weight).square_()
+        if importance is not None:
+            difference *= importance
+        error = difference.view(*low.shape, -1).sum(2)
+        better = error < best
+        best = torch.where(better, error, best)
+        best_low = torch.where(better, ends[0], best_low)
+        best_high = torch.where(better, ends[1], best_high)
+    return best_low, best_high

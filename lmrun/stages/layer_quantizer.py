@@ -10,7 +10,7 @@ from lmrun.errors import StageError
 from lmrun.models.spec import ModelSpec
 from lmrun.quant import awq, rtn
 from lmrun.quant.awq import InputStatistics
-from lmrun.quant.rtn import QuantizedWeight
+from lmrun.quant.weight import QuantizedWeight, Scheme
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
 from lmrun.stages.workers import Workers
 
@@ -27,6 +27,11 @@ class QuantSettings:
     group_size: int
     skip: frozenset[str]
     """Names of linears kept in 16 bits (`LinearSpec.name`)."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """How the linears are stored."""
+        return Scheme(self.bits, self.group_size)
 
     def kept(self, spec: ModelSpec, layer: int) -> frozenset[str]:
         """Roles of a layer kept in 16 bits."""
@@ -69,7 +74,7 @@ def quantize_layer(
     def quantized(role: str) -> tuple[QuantizedWeight, float]:
         inputs = scaled[INPUT_OF[role]]
         weight = folded.linears[role]
-        clip = awq.search_clip(weight, inputs, settings.group_size, settings.bits)
+        clip = awq.search_clip(weight, inputs, settings.scheme)
         codes = _codes(folded, role, settings, clip)
         energy = awq.output_error(weight, inputs)
         error = awq.output_error(codes.dequantize() - weight, inputs)
@@ -93,7 +98,7 @@ def _codes(
     clip: tuple[Tensor, Tensor] | None,
 ) -> QuantizedWeight:
     try:
-        return rtn.quantize(weights.linears[role], settings.group_size, settings.bits, clip)
+        return rtn.quantize(weights.linears[role], settings.scheme, clip=clip)
     except ValueError as error:
         raise StageError(f"layers.{weights.index}: {role}: {error}") from error
 
@@ -112,9 +117,7 @@ def _search_scales(
     def search(name: str) -> Tensor:
         readers = [weights.linears[role] for role in READERS[name] if role not in kept]
         share = channels if name == "o" else None
-        return awq.search_scales(
-            readers, statistics[name], settings.group_size, settings.bits, share
-        )
+        return awq.search_scales(readers, statistics[name], settings.scheme, share)
 
     names = [name for name in INPUTS if any(role not in kept for role in READERS[name])]
     return dict(zip(names, workers.map(search, names), strict=True))

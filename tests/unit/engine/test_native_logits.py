@@ -26,6 +26,7 @@ from lmrun._engine import Engine, supported_isas
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.tokenizer import Tokenizer
 from lmrun.quant import packing, rtn
+from lmrun.quant.weight import Scheme
 from lmrun.stages.convert import convert
 
 TOLERANCE = 1e-3
@@ -112,7 +113,7 @@ def _stored(
         if not shape.group_size or not name.endswith("_proj.weight"):
             floats[name] = tensor.to(getattr(torch, shape.dtype))
             continue
-        quantized = rtn.quantize(tensor, shape.group_size)
+        quantized = rtn.quantize(tensor, Scheme(4, shape.group_size))
         tensor.copy_(quantized.dequantize())
         prefix = name.removesuffix(".weight")
         codes, zeros = quantized.codes.numpy(), quantized.zeros.numpy()

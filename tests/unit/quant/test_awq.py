@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lmrun.quant import awq, rtn
 from lmrun.quant.awq import InputStatistics
+from lmrun.quant.weight import Scheme
 
 
 def _activations(features: int, loud: bool) -> Tensor:
@@ -29,8 +30,8 @@ def _output_error(x: Tensor, weight: Tensor, other: Tensor) -> float:
 
 
 def _rounded(weight: Tensor, group_size: int) -> Tensor:
-    clip = rtn.group_range(weight, group_size)
-    return rtn.quantize(weight, group_size, clip=clip).dequantize()
+    clip = rtn.group_range(weight, Scheme(4, group_size))
+    return rtn.quantize(weight, Scheme(4, group_size), clip=clip).dequantize()
 
 
 @pytest.mark.parametrize("loud", [False, True])
@@ -38,14 +39,14 @@ def _rounded(weight: Tensor, group_size: int) -> Tensor:
 def test_scales_and_clipping_never_raise_the_output_error(loud: bool, group_size: int) -> None:
     x, weights = _activations(128, loud), [_weight(40, 128), _weight(24, 128) * 3]
     statistics = _statistics(x)
-    scales = awq.search_scales(weights, statistics, group_size)
+    scales = awq.search_scales(weights, statistics, Scheme(4, group_size))
     plain = scaled = clipped = 0.0
     for weight in weights:
         plain += _output_error(x, weight, _rounded(weight, group_size))
         moved = weight * scales
         scaled += _output_error(x, weight, _rounded(moved, group_size) / scales)
-        clip = awq.search_clip(moved, statistics.scaled(scales), group_size)
-        back = rtn.quantize(moved, group_size, clip=clip).dequantize() / scales
+        clip = awq.search_clip(moved, statistics.scaled(scales), Scheme(4, group_size))
+        back = rtn.quantize(moved, Scheme(4, group_size), clip=clip).dequantize() / scales
         clipped += _output_error(x, weight, back)
     assert scaled <= plain * (1 + 1e-5)
     assert clipped < scaled
@@ -69,7 +70,7 @@ def test_scaled_statistics_are_those_of_the_scaled_input() -> None:
 def test_channels_of_one_class_get_one_scale() -> None:
     x = _activations(64, True)
     share = torch.arange(64) % 16
-    scales = awq.search_scales([_weight(32, 64)], _statistics(x), 32, share=share)
+    scales = awq.search_scales([_weight(32, 64)], _statistics(x), Scheme(4, 32), share=share)
     for channel in range(16):
         assert len(set(scales[share == channel].tolist())) == 1
 
@@ -77,15 +78,15 @@ def test_channels_of_one_class_get_one_scale() -> None:
 def test_a_silent_channel_breaks_nothing() -> None:
     x = _activations(64, False)
     x[:, 5] = 0
-    scales = awq.search_scales([_weight(16, 64)], _statistics(x), 32)
+    scales = awq.search_scales([_weight(16, 64)], _statistics(x), Scheme(4, 32))
     assert bool(torch.isfinite(scales).all())
     assert float(scales.min()) > 0
 
 
 def test_clipping_splits_rows_without_changing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, statistics = _weight(24, 64), _statistics(_activations(64, True))
-    whole = awq.search_clip(weight, statistics, 32)
+    whole = awq.search_clip(weight, statistics, Scheme(4, 32))
     monkeypatch.setattr(awq, "CLIP_WEIGHTS", 64 * 5)
-    pieces = awq.search_clip(weight, statistics, 32)
+    pieces = awq.search_clip(weight, statistics, Scheme(4, 32))
     for one, other in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, other)
