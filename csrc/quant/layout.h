@@ -17,6 +17,8 @@ inline constexpr int64_t kTileFeatures = 16;
 inline constexpr int64_t kTileBytes = 64;
 // Input features of a 4-bit tile row.
 inline constexpr int64_t kU4TileInputs = 8;
+// Input features of an 8-bit tile row.
+inline constexpr int64_t kU8TileInputs = 4;
 
 enum class WeightFormat : uint8_t { kF32, kF16, kBf16, kU4 };
 

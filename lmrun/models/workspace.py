@@ -9,7 +9,8 @@ from lmrun.models.registry import read_json
 from lmrun.models.safetensors_header import read_header
 from lmrun.models.spec import ModelSpec, RopeSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+"""Versions that the engine reads."""
 RANK_FILE = "rank-0.safetensors"
 
 
@@ -22,6 +23,8 @@ class WorkspaceInfo:
     method: str
     bits: int
     group_size: int
+    activation_bits: int
+    """8 where the inputs of linears are quantized too, else 16."""
     num_bytes: int
     """Size of the mapped file."""
     weight_dtype: str
@@ -34,12 +37,13 @@ def read_workspace(path: Path) -> WorkspaceInfo:
     model = read_json(where)
     for key, only in (
         ("format", WORKSPACE_FORMAT),
-        ("schema_version", SCHEMA_VERSION),
         ("layout", "cpu-tile16"),
         ("tp", 1),
     ):
         if model.get(key) != only:
             raise PlanError(f"{where}: {key}: expected {only}, got {model.get(key)}. Rebuild it.")
+    if (version := model.get("schema_version")) not in SCHEMA_VERSIONS:
+        raise PlanError(f"{where}: schema_version: expected 1 or 2, got {version}. Rebuild it.")
     tensors = read_header(path / RANK_FILE)
     try:
         weights = model["weights"]
@@ -69,6 +73,7 @@ def read_workspace(path: Path) -> WorkspaceInfo:
             method=str(weights["method"]),
             bits=int(weights["bits"]),
             group_size=int(weights["group_size"]),
+            activation_bits=int(weights.get("activation_bits", 16)),
             num_bytes=(path / RANK_FILE).stat().st_size,
             weight_dtype=embedding.dtype,
             tensor_names=frozenset(tensors),

@@ -20,9 +20,15 @@ TENSOR_ALIGNMENT = 64
 FILE_ALIGNMENT = 2 << 20
 PARAM_BYTES = 4
 """f16 scale and f16 zero of a KV vector of 8 or 4 bits."""
+U8_TILE_INPUTS = 4
+"""Input features of a row of an 8-bit tile."""
+GROUP_MULTIPLE = 8
+"""Of input features in a group, and of input features where there are groups."""
+MOST_I8_INPUTS = 1 << 17
+"""Input features whose products of two int8 surely sum up in int32."""
 GROUP_SIZES = (32, 64, 128)
-"""Group sizes the 4-bit kernels take."""
-DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1}
+"""Group sizes that the stages make; the kernels take any multiple of 8 that divides K."""
+DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "U8": 1, "I32": 4}
 SCALE_BITS = 16
 CPU, CUDA = "cpu", "cuda"
 """Layouts: tiles of 16 features with zero points in bytes, and rows with packed zero points."""
@@ -38,9 +44,15 @@ class WeightQuant:
     skip: frozenset[str] = frozenset()
     """Names of linears (`LinearSpec.name`) kept in the checkpoint's type."""
     bits: int = 4
-    """Of a code: 4, and to price what is not built yet 8."""
+    """Of a code: 4 or 8."""
     is_symmetric: bool = False
-    """No zero points; to price what is not built yet."""
+    """Zero points are all 2^(bits - 1). The CPU's layout stores them all the same."""
+    activation_bits: int = 16
+    """8: W8A8, int8 dot products; then bits are 8, group_size 0, and the weights symmetric."""
+    scale_dtype: str = "F16"
+    """Of group scales: `F16`, or `F32` where the source's do not fit that."""
+    has_order: bool = False
+    """Columns are permuted so that groups are contiguous (act-order of a source)."""
 
     def packs(self, linears: tuple[LinearSpec, ...]) -> bool:
         """Whether the linears that share a matrix become codes."""
@@ -49,9 +61,9 @@ class WeightQuant:
 
 def zero_bits(quant: WeightQuant, layout: str) -> int:
     """Bits of a zero point: a byte beside the CPU's tiles, packed like the codes on CUDA."""
-    if quant.is_symmetric:
-        return 0
-    return 8 if layout == CPU else quant.bits
+    if layout == CPU:
+        return 0 if quant.activation_bits == 8 else 8
+    return 0 if quant.is_symmetric else quant.bits
 
 
 @dataclass(frozen=True)
@@ -81,30 +93,45 @@ def float_matrix(name: str, dtype: str, n: int, k: int) -> tuple[TensorSize, ...
     return (TensorSize(f"{name}.weight", dtype, (tiles, -(-k // 2), TILE_FEATURES, 2)),)
 
 
-def code_matrix(name: str, n: int, k: int, quant: WeightQuant, layout: str) -> list[TensorSize]:
-    """A matrix [n, k] of codes with scales and zero points in one of the layouts."""
-    if layout == CPU and quant.bits == 4 and not quant.is_symmetric and quant.group_size:
-        return list(u4_matrix(name, n, k, quant.group_size))
-    rows = num_tiles(n) * TILE_FEATURES if layout == CPU else n
-    groups = k // quant.group_size if quant.group_size else 1
-    sizes = [
-        TensorSize(f"{name}.qweight", "U8", (rows, k * quant.bits // 8)),
-        TensorSize(f"{name}.scales", "F16", (rows, groups)),
-    ]
-    if not quant.is_symmetric:
-        zeros = rows * groups * zero_bits(quant, layout) // 8
-        sizes.append(TensorSize(f"{name}.zeros", "U8", (zeros,)))
+def code_matrix(
+    name: str, n: int, k: int, quant: WeightQuant, layout: str, orders: int = 1
+) -> list[TensorSize]:
+    """A matrix [n, k] of codes and what stands beside it in one of the layouts.
+
+    ``orders``: rows of `.order`, where the matrix has one (`order_rows`).
+    """
+    if layout == CPU:
+        sizes = cpu_code_matrix(name, n, k, quant)
+    else:
+        groups = k // quant.group_size if quant.group_size else 1
+        sizes = [
+            TensorSize(f"{name}.qweight", "U8", (n, k * quant.bits // 8)),
+            TensorSize(f"{name}.scales", "F16", (n, groups)),
+        ]
+        if not quant.is_symmetric:
+            zeros = n * groups * zero_bits(quant, layout) // 8
+            sizes.append(TensorSize(f"{name}.zeros", "U8", (zeros,)))
+    if quant.has_order:
+        sizes.append(TensorSize(f"{name}.order", "I32", (orders, k)))
     return sizes
 
 
-def u4_matrix(name: str, n: int, k: int, group_size: int) -> tuple[TensorSize, ...]:
-    """A matrix [n, k] of 4-bit codes with scales and zero points; group_size divides k."""
-    tiles, groups = num_tiles(n), k // group_size
-    return (
-        TensorSize(f"{name}.qweight", "U8", (tiles, k // U4_TILE_INPUTS, TILE_FEATURES, 4)),
-        TensorSize(f"{name}.scales", "F16", (tiles, groups, TILE_FEATURES)),
-        TensorSize(f"{name}.zeros", "U8", (tiles, groups, TILE_FEATURES)),
-    )
+def cpu_code_matrix(name: str, n: int, k: int, quant: WeightQuant) -> list[TensorSize]:
+    """The CPU's tiles of codes: U4 and U8 with groups, or I8 with a scale a row.
+
+    With groups, k is a multiple of 8 and the group size one that divides it.
+    """
+    tiles = num_tiles(n)
+    words = -(-k // U8_TILE_INPUTS) if quant.bits == 8 else k // U4_TILE_INPUTS
+    codes = TensorSize(f"{name}.qweight", "U8", (tiles, words, TILE_FEATURES, 4))
+    if quant.activation_bits == 8:
+        return [codes, TensorSize(f"{name}.row_scales", "F32", (tiles, TILE_FEATURES))]
+    shape = (tiles, k // (quant.group_size or k), TILE_FEATURES)
+    return [
+        codes,
+        TensorSize(f"{name}.scales", quant.scale_dtype, shape),
+        TensorSize(f"{name}.zeros", "U8", shape),
+    ]
 
 
 MATRICES = (
@@ -154,7 +181,7 @@ def workspace_tensors(
             name = f"{layer}.{matrix}.{rank}"
             n, k = rank_shape(spec, matrix, tp)
             if quant.packs(parts):
-                yield from code_matrix(name, n, k, quant, layout)
+                yield from code_matrix(name, n, k, quant, layout, order_rows(spec, parts, tp))
             else:
                 yield from floats(name, n, k)
             if parts[0].has_bias:
@@ -164,6 +191,20 @@ def workspace_tensors(
         yield from floats("output", vocab, hidden)
     if layout == CPU:
         yield TensorSize("rope.inv_freq", "F32", (spec.head_dim // 2,))
+
+
+def order_rows(spec: ModelSpec, linears: tuple[LinearSpec, ...], tp: int = 1) -> int:
+    """Rows of `.order` of the matrix that stacks these linears: one each where every linear's
+    output features are a multiple of 16, else one, which all of them must share."""
+    rows = {
+        "q_proj": spec.num_heads // tp * spec.head_dim,
+        "k_proj": rank_kv_heads(spec, tp) * spec.head_dim,
+        "v_proj": rank_kv_heads(spec, tp) * spec.head_dim,
+        "gate_proj": spec.intermediate_size // tp,
+        "up_proj": spec.intermediate_size // tp,
+    }
+    aligned = all(rows.get(linear.role, 0) % TILE_FEATURES == 0 for linear in linears)
+    return len(linears) if aligned else 1
 
 
 def rank_kv_heads(spec: ModelSpec, tp: int) -> int:
@@ -213,34 +254,38 @@ class KvLayout:
     head_dim: int
     block_size: int
     """Tokens in a block."""
-    bits: int
-    """32, 16, 8 or 4."""
+    bits: int | tuple[int, ...]
+    """32, 16, 8 or 4: of all layers, or of each."""
 
     @classmethod
-    def of(cls, spec: ModelSpec, block_size: int, bits: int, tp: int = 1) -> "KvLayout":
+    def of(
+        cls, spec: ModelSpec, block_size: int, bits: int | tuple[int, ...], tp: int = 1
+    ) -> "KvLayout":
         """The layout for a rank of a model."""
         heads = rank_kv_heads(spec, tp)
         return cls(spec.num_layers, heads, spec.head_dim, block_size, bits)
 
     @property
-    def code_bytes(self) -> int:
-        """Codes of one key or value vector."""
-        return self.head_dim * self.bits // 8
+    def layer_bits(self) -> tuple[int, ...]:
+        """Bits of each layer."""
+        return (self.bits,) * self.num_layers if isinstance(self.bits, int) else self.bits
 
-    @property
-    def param_bytes(self) -> int:
+    def code_bytes(self, bits: int) -> int:
+        """Codes of one key or value vector of a layer of so many bits."""
+        return self.head_dim * bits // 8
+
+    def param_bytes(self, bits: int) -> int:
         """Scale and zero of one key or value vector."""
-        return PARAM_BYTES if self.bits < 16 else 0
+        return PARAM_BYTES if bits < 16 else 0
 
-    @property
-    def part_bytes(self) -> int:
+    def part_bytes(self, bits: int) -> int:
         """K or V of one head and layer: codes, then scale and zero of each token."""
-        return self.block_size * (self.code_bytes + self.param_bytes)
+        return self.block_size * (self.code_bytes(bits) + self.param_bytes(bits))
 
     @property
     def block_bytes(self) -> int:
         """All layers and KV heads."""
-        return self.num_layers * self.num_kv_heads * 2 * self.part_bytes
+        return sum(self.num_kv_heads * 2 * self.part_bytes(bits) for bits in self.layer_bits)
 
     @property
     def token_bytes(self) -> int:

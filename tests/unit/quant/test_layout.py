@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def test_the_constants_are_those_of_the_engine() -> None:
         "TileFeatures": layout.TILE_FEATURES,
         "TileBytes": layout.TILE_BYTES,
         "U4TileInputs": layout.U4_TILE_INPUTS,
+        "U8TileInputs": layout.U8_TILE_INPUTS,
     }
     params = re.search(r"code_bytes\(\) \+ \(has_params\(\) \? (\d+) : 0\)", text)
     assert params is not None
@@ -41,7 +43,7 @@ def test_sizes_are_those_of_the_packed_arrays(n: int, k: int) -> None:
     assert layout.float_matrix("w", "F32", n, k)[0].shape == packing.pack_weight(weight).shape
     half = packing.pack_weight(weight.astype(np.float16))
     assert layout.float_matrix("w", "F16", n, k)[0].shape == half.shape
-    codes, scales, zeros = layout.u4_matrix("w", n, k, 32)
+    codes, scales, zeros = layout.cpu_code_matrix("w", n, k, WeightQuant("rtn", 32))
     assert codes.shape == packing.pack_codes(np.zeros((n, k), np.uint8)).shape
     groups = packing.pack_groups(np.zeros((n, k // 32), np.float16))
     assert scales.shape == zeros.shape == groups.shape
@@ -55,9 +57,65 @@ def test_odd_input_features_take_a_padded_word() -> None:
 
 
 def test_four_bit_weights_cost_the_bits_that_the_formula_says() -> None:
-    codes, scales, zeros = layout.u4_matrix("w", 256, 512, 128)
+    codes, scales, zeros = layout.cpu_code_matrix("w", 256, 512, WeightQuant("rtn", 128))
     bits = 8 * (codes.num_bytes + scales.num_bytes + zeros.num_bytes) / (256 * 512)
     assert bits == 4 + 24 / 128
+
+
+def sizes_of(
+    quant: WeightQuant, n: int = 17, k: int = 96
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {
+        size.name: (size.dtype, size.shape)
+        for size in layout.code_matrix("w", n, k, quant, layout.CPU, orders=3)
+    }
+
+
+def test_a_whole_row_may_be_a_group() -> None:
+    assert sizes_of(WeightQuant("rtn", 0)) == {
+        "w.qweight": ("U8", (2, 12, 16, 4)),
+        "w.scales": ("F16", (2, 1, 16)),
+        "w.zeros": ("U8", (2, 1, 16)),
+    }
+
+
+def test_eight_bit_codes_of_symmetric_weights_have_zero_points_too() -> None:
+    quant = WeightQuant("rtn", 32, bits=8, is_symmetric=True, scale_dtype="F32")
+    assert sizes_of(quant) == {
+        "w.qweight": ("U8", (2, 24, 16, 4)),
+        "w.scales": ("F32", (2, 3, 16)),
+        "w.zeros": ("U8", (2, 3, 16)),
+    }
+
+
+def test_weights_that_meet_eight_bit_activations_have_a_scale_a_row() -> None:
+    quant = WeightQuant("smoothquant", bits=8, is_symmetric=True, activation_bits=8)
+    assert sizes_of(quant, k=97) == {
+        "w.qweight": ("U8", (2, 25, 16, 4)),
+        "w.row_scales": ("F32", (2, 16)),
+    }
+
+
+def test_an_order_of_columns_stands_beside_codes() -> None:
+    quant = WeightQuant("gptq", 32, has_order=True)
+    assert sizes_of(quant)["w.order"] == ("I32", (3, 96))
+
+
+def test_linears_share_an_order_where_their_rows_do_not_fill_tiles() -> None:
+    quant = WeightQuant("gptq", 64, has_order=True)
+    shapes = {size.name: size.shape for size in layout.workspace_tensors(SPEC, "F16", quant)}
+    assert shapes["layers.0.attention.w_qkv.0.order"][0] == 3
+    assert shapes["layers.0.feed_forward.w13.0.order"][0] == 2
+    assert shapes["layers.0.feed_forward.w2.0.order"][0] == 1
+    odd = replace(SPEC, head_dim=24, num_heads=2, num_kv_heads=1)
+    assert layout.order_rows(odd, odd.layer(0)[:3]) == 1
+
+
+def test_layers_may_keep_their_keys_and_values_in_other_bits() -> None:
+    kv = KvLayout(num_layers=3, num_kv_heads=2, head_dim=64, block_size=16, bits=(4, 16, 8))
+    parts = [KvLayout(1, 2, 64, 16, bits).block_bytes for bits in (4, 16, 8)]
+    assert kv.block_bytes == sum(parts)
+    assert kv.token_bytes * 16 == kv.block_bytes
 
 
 def test_a_quantized_workspace_has_codes_in_every_matrix_but_the_embedding() -> None:
