@@ -1,4 +1,4 @@
-"""Packing of weights in NumPy: workspace tiles and AutoAWQ "gemm" words.
+"""Packing of weights in NumPy: workspace tiles, and the 32-bit words of quantized checkpoints.
 
 Workspace tiles are described in csrc/workspace/README.md; the C++ twin is csrc/quant/layout.h.
 NumPy has no bfloat16: such elements travel as their bits in uint16, next to the name ``BF16``.
@@ -29,7 +29,9 @@ NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
     "F16": np.dtype(np.float16),
     "BF16": np.dtype(np.uint16),
     "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
     "I32": np.dtype(np.int32),
+    "I64": np.dtype(np.int64),
 }
 """NumPy element type that carries each safetensors dtype here."""
 
@@ -126,6 +128,30 @@ def unpack_awq(words: I32Array) -> U8Array:
     nibbles = np.stack([raw & 15, raw >> 4], axis=3).reshape(*words.shape, 8)
     inverse = np.argsort(AWQ_ORDER)
     return np.ascontiguousarray(nibbles[:, :, inverse].reshape(words.shape[0], -1))
+
+
+def pack_words(codes: U8Array, bits: int) -> I32Array:
+    """Words [rows, ceil(columns · bits / 32)] of 4- or 8-bit codes [rows, columns], the first code
+    of a word in its low bits; the last word of a row is filled up with zeros."""
+    per_word = 32 // bits
+    if codes.ndim != 2 or codes.dtype != np.uint8:
+        raise ValueError(f"codes: expected uint8 [rows, columns], got {codes.dtype} {codes.shape}.")
+    missing = -codes.shape[1] % per_word
+    if missing:
+        codes = np.pad(codes, ((0, 0), (0, missing)))
+    if bits == 4:
+        codes = codes[:, 0::2] | (codes[:, 1::2] << 4)
+    return np.ascontiguousarray(codes).view("<i4")
+
+
+def unpack_words(words: I32Array, bits: int, columns: int) -> U8Array:
+    """Inverse of `pack_words`: codes [rows, columns], one a byte."""
+    if words.ndim != 2 or words.dtype != np.int32:
+        raise ValueError(f"words: expected int32 [rows, words], got {words.dtype} {words.shape}.")
+    raw = np.ascontiguousarray(words).view(np.uint8)
+    if bits == 4:
+        raw = np.stack([raw & 15, raw >> 4], axis=2).reshape(raw.shape[0], -1)
+    return np.ascontiguousarray(raw[:, :columns])
 
 
 def dequantize(codes: U8Array, scales: F16Array, zeros: U8Array) -> NDArray[np.float32]:

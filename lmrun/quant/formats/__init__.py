@@ -1,0 +1,1 @@
+"""Quantized checkpoints of other tools: codes in, named tensors out, and back. NumPy."""
