@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ MAX_DOCUMENTS = 16
 WARM_UP = 100
 COOL_DOWN = 0.45
 """Part of the steps in which the learning rate falls to zero."""
+ROUNDED_FROM = 4000
+"""The step from which a third of the steps see the weights that 4-bit quantization leaves."""
 
 
 def rate(step: int, steps: int) -> float:
@@ -51,15 +54,16 @@ def rate(step: int, steps: int) -> float:
     return min((step + 1) / min(WARM_UP, steps), (steps - step) / (COOL_DOWN * steps), 1.0)
 
 
-def packed(documents: npt.NDArray[np.int16]) -> Packed:
-    """Where documents begin, of their numbers [rows, length]; as many places for every batch."""
+def packed(documents: npt.NDArray[np.int16]) -> tuple[npt.NDArray[np.int32], int]:
+    """Where documents begin, of their numbers [rows, length], in as many places for every batch;
+    and the length of a row."""
     rows, length = documents.shape
     begins = np.ones(documents.shape, np.bool_)
     begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
     found = np.flatnonzero(begins)
     starts = np.full(rows * MAX_DOCUMENTS + 1, rows * length, np.int32)
     starts[: len(found)] = found
-    return Packed(torch.from_numpy(starts), length)
+    return starts, length
 
 
 class Trainer:
@@ -94,19 +98,25 @@ class Trainer:
             return None
         if not self.is_cuda:
             return document_mask(torch.from_numpy(documents))
-        mask = packed(documents)
-        return Packed(mask.starts.to(self.device, non_blocking=True), mask.longest)
+        starts, longest = packed(documents)
+        return Packed(self._sent(starts), longest)
+
+    def _sent(self, array: npt.NDArray[Any]) -> Tensor:
+        """On the device; from pinned memory, so that nobody waits for the copy."""
+        tensor = torch.from_numpy(array)
+        if not self.is_cuda:
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def train_step(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """One update; the losses are still on the device."""
-        ids = torch.from_numpy(batch.token_ids).to(self.device, non_blocking=True).long()
-        learned = torch.from_numpy(batch.is_learned).to(self.device, non_blocking=True)
+        ids = self._sent(batch.token_ids).long()
+        learned = self._sent(batch.is_learned)
         targets = ids[:, 1:].contiguous()
         weights = torch.where(learned[:, 1:], 1.0, PROMPT_WEIGHT)
         weights = torch.where(targets == 2, 0.0, weights)
         mask = self._mask(batch.documents[:, :-1])
-        # a third of the steps see the weights that 4-bit quantization leaves
-        is_rounded = self.step % 3 == 2 and self.step > self.options.steps // 4
+        is_rounded = self.step % 3 == 2 and self.step >= ROUNDED_FROM
         kept = self.muon.rounded(self._rounded) if is_rounded else []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_cuda):
             loss, answers = self._forward(

@@ -5,9 +5,10 @@ The sentences stay, their words go: what is left to learn is to compare the requ
 
 import random
 import re
+from collections.abc import Collection
 from dataclasses import replace
 
-from lmrun.demo.generate.templates import STOP_WORDS, Domain, stem
+from lmrun.demo.generate.templates import STOP_WORDS, Domain, stem, stems
 from lmrun.demo.generate.words import Vocabulary
 
 _PIECE = re.compile(r"\{\d\}|[A-Za-z]+")
@@ -17,8 +18,11 @@ _CAMEL = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 class _Exchange:
     """Words of one family become words of another family, endings kept."""
 
-    def __init__(self, rng: random.Random, vocabulary: Vocabulary, share: float) -> None:
-        self.rng, self.vocabulary, self.share = rng, vocabulary, share
+    def __init__(
+        self, rng: random.Random, vocabulary: Vocabulary, share: float, said: Collection[str]
+    ) -> None:
+        """``said``: stems of the request; others tell by their sense and mostly stay."""
+        self.rng, self.vocabulary, self.share, self.said = rng, vocabulary, share, said
         self.known: dict[str, tuple[str, str] | None] = {}
 
     def word(self, word: str) -> str:
@@ -27,7 +31,8 @@ class _Exchange:
             return word
         key = stem(lower)
         if key not in self.known:
-            chosen = self.rng.random() < self.share
+            share = self.share if key in self.said else 0.12 * self.share
+            chosen = self.rng.random() < share
             self.known[key] = (lower, self.vocabulary.word(self.rng)) if chosen else None
         found = self.known[key]
         if found is None:
@@ -53,7 +58,9 @@ class _Exchange:
 
 def disguised(rng: random.Random, domain: Domain, vocabulary: Vocabulary) -> Domain:
     """The same function about something else."""
-    exchange = _Exchange(rng, vocabulary, rng.choice((0.3, 0.6, 1.0, 1.0)))
+    request = rng.choice(domain.requests)
+    share = rng.choice((0.2, 0.4, 0.7, 1.0))
+    exchange = _Exchange(rng, vocabulary, share, stems(request, ()))
     if rng.random() < 0.5:
         description = (
             (exchange.text(rng.choice(domain.descriptions)),) if domain.descriptions else ()
@@ -82,6 +89,6 @@ def disguised(rng: random.Random, domain: Domain, vocabulary: Vocabulary) -> Dom
         names=names,
         descriptions=description,
         slots=tuple(slots),
-        requests=(exchange.text(rng.choice(domain.requests)),),
+        requests=(exchange.text(request),),
         result=exchange.text(domain.result),
     )

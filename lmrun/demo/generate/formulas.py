@@ -77,8 +77,7 @@ def formula(rng: random.Random, builder: "Builder") -> Action:
     for one in measured:
         short, _, long = rng.choice(UNITS)
         name = style_name(rng, one.split())
-        whole = rng.random() < 0.55
-        schema: dict[str, Any] = {"type": "integer" if whole else "number"}
+        schema: dict[str, Any] = {"type": rng.choice(("integer", "number"))}
         if rng.random() < 0.85:
             unit = long.replace("-", " ") if rng.random() < 0.6 else short
             said = (
@@ -87,10 +86,13 @@ def formula(rng: random.Random, builder: "Builder") -> Action:
                 one.capitalize(),
                 f"{one} of {thing}",
             )
-            schema["description"] = rng.choice(said) + rng.choice(
-                (f" in {unit}", f" in {unit}.", ".", "", f" ({unit})")
+            end = rng.choice((f" in {unit}", f" in {unit}.", ".", "", f" ({unit})"))
+            schema["description"] = variety.other_than_the_tests(
+                rng.choice(said) + end, rng, vocabulary
             )
-        parameter = Parameter(name, "", _number(1, 999, whole=whole), ("{0}",))
+        parameter = Parameter(
+            name, "", _number(1, 999, whole=schema["type"] == "integer"), ("{0}",)
+        )
         if name in builder.taken or any(name == other.name for other, _ in pairs):
             return formula(rng, builder)
         pairs.append((parameter, schema))

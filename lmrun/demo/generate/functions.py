@@ -6,6 +6,7 @@ from typing import Any
 
 from lmrun.demo.generate import slots, values, variety, words
 from lmrun.demo.generate.actions import Action, Parameter
+from lmrun.demo.generate.bindings import binding
 from lmrun.demo.generate.disguise import disguised
 from lmrun.demo.generate.formulas import formula
 from lmrun.demo.generate.lists import TrainingLists
@@ -71,6 +72,10 @@ class Builder(Wording):
         super().__init__(lists, vocabulary, taken, is_varied=True)
         self.lists = lists
         self._kinds = tuple(lists.wordings)
+        self._taking: dict[str, list[Domain]] = {}
+        for domain in lists.domains:
+            for kind in {slot.kind for slot in domain.slots if slot.required}:
+                self._taking.setdefault(kind, []).append(domain)
 
     def _from_kind(
         self, rng: random.Random, kind: str, *, required: bool = True
@@ -257,7 +262,7 @@ class Builder(Wording):
 
     def domain(self, rng: random.Random, domain: Domain) -> Worded:
         """A function of a domain, more often than not with other words in it."""
-        if rng.random() < 0.6:
+        if rng.random() < 0.5:
             domain = disguised(rng, domain, self.vocabulary)
         name, description = self._named(rng, domain)
         names, properties = self._properties(rng, domain)
@@ -270,7 +275,7 @@ class Builder(Wording):
                     extras.append(parameter)
                     properties[parameter.name] = schema
                     required += [parameter.name] if parameter.required else []
-        if rng.random() < 0.3:
+        if rng.random() < 0.45:
             order = sorted(properties, key=lambda _: rng.random())
             properties = {key: properties[key] for key in order}
         function: dict[str, Any] = {"name": name}
@@ -371,21 +376,19 @@ class Builder(Wording):
     def any_action(self, rng: random.Random) -> Action | Worded:
         """An action of whatever sort."""
         draw = rng.random()
-        if draw < 0.27:
+        if draw < 0.17:
             return self.procedural(rng)
-        if draw < 0.35:
+        if draw < 0.23:
             return formula(rng, self)
-        if draw < 0.92:
+        if draw < 0.33:
+            return binding(rng, self)
+        if draw < 0.94:
             return self.domain(rng, rng.choice(self.lists.domains))
         return self.lookup(rng, rng.choice(self.lists.lookups))
 
     def taking(self, rng: random.Random, kind: str) -> tuple[Action | Worded, int]:
         """An action with a required parameter of a kind, and that parameter's index."""
-        fitting = [
-            domain
-            for domain in self.lists.domains
-            if any(slot.kind == kind and slot.required for slot in domain.slots)
-        ]
+        fitting = self._taking.get(kind, ())
         action: Action | Worded
         if kind not in self.lists.wordings or (fitting and rng.random() < 0.6):
             action = self.domain(rng, rng.choice(fitting))

@@ -31,6 +31,8 @@ _MESSAGES = (
     "The results look promising", "Typo in the footer", "Call me back when you land",
     "We won the contract!", "SOS", "Meet me at dawn", "Button overlaps the logo", "Thank you for your help",
 )  # fmt: skip
+MESSAGES = frozenset(text.lower().strip(" .?!") for text in _MESSAGES)
+"""Bare, for comparison."""
 _COMPANIES = (
     "Northwind Traders", "Acme Corp", "Bluebird Logistics", "Globex", "Initech", "Umbra Studios",
     "Vertex Health", "Sundial Books", "Pinecrest Dairy", "Quantum Tiles",

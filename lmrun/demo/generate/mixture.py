@@ -12,11 +12,11 @@ from lmrun.demo.generate.task_parts import conversation
 from lmrun.demo.generate.words import Vocabulary
 
 SHARES: Mapping[str, float] = {
-    "one step": 0.23,
-    "two steps": 0.2,
-    "no tool": 0.04,
+    "one step": 0.22,
+    "two steps": 0.21,
+    "no tool": 0.07,
     "rounds": 0.3,
-    "talk with tools": 0.02,
+    "talk with tools": 0.03,
     "chat": 0.09,
     "story": 0.02,
     "public story": 0.003,
@@ -44,7 +44,7 @@ class Mixture:
     def __init__(self, texts: Texts, pieces: Sequence[str] = ()) -> None:
         """``pieces``: of a tokenizer, for words that nobody has seen."""
         given = (texts.stories, texts.plays, texts.articles)
-        self.vocabulary = Vocabulary(given, pieces)
+        self.vocabulary = Vocabulary(given, pieces, stories.sayings(texts.stories))
         self.tasks = tool_tasks.Tasks(
             Builder(training_lists.LISTS, self.vocabulary, heldout.names())
         )

@@ -4,7 +4,7 @@
 import random
 import re
 
-from lmrun.demo.generate import words
+from lmrun.demo.generate import heldout, heldout_values, words
 from lmrun.demo.generate.chat import Turn
 
 _OPENINGS = (
@@ -419,6 +419,18 @@ class PublicStories:
     def _renamed(self, rng: random.Random, text: str) -> str:
         if rng.random() < 0.35:
             return text
-        for name in set(re.findall(r"\b[A-Z][a-z]+\b", text)) & _KNOWN_NAMES:
-            text = re.sub(rf"\b{name}\b", rng.choice(_NAMES), text)
-        return text
+        said = set(re.findall(r"\b[A-Z][a-z]+\b", text))
+        known = sorted(said & _KNOWN_NAMES)
+        others = rng.sample([name for name in _NAMES if name not in said], len(known))
+        exchanged = dict(zip(known, others, strict=True))
+        return re.sub(r"\b[A-Z][a-z]+\b", lambda found: exchanged.get(found[0], found[0]), text)
+
+
+def sayings(text: str) -> list[str]:
+    """What people say in stories: sentences of two to nine words, none of the test's."""
+    found = {
+        said.rstrip(",")
+        for said in re.findall(r'"([^"\n]{5,60})"', text)
+        if 1 < len(said.split()) < 10 and said.isascii()
+    }
+    return sorted(said for said in found if heldout.bare(said) not in heldout_values.MESSAGES)

@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lmrun.demo.generate.actions import Ask, Parameter, said_with
@@ -240,6 +241,7 @@ STOP_WORDS = frozenset(
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
+@lru_cache(maxsize=1 << 16)
 def stem(word: str) -> str:
     """What words of one family share: plant, plants, planted, planting."""
     word = word.lower()

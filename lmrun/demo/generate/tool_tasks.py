@@ -84,7 +84,7 @@ class Tasks(Parts):
 
     def one_step(self, rng: random.Random) -> Task:
         """A request that one call answers."""
-        if rng.random() < 0.14:
+        if rng.random() < 0.12:
             return self._arithmetic(rng, steps=1)
         action, ask = self._asked(rng)
         result, answer = self.result(rng, action)
@@ -95,9 +95,9 @@ class Tasks(Parts):
     def two_steps(self, rng: random.Random) -> Task:
         """A request that takes two calls, the second after the result of the first."""
         draw = rng.random()
-        if draw < 0.38:
+        if draw < 0.24:
             return self._arithmetic(rng, steps=2)
-        if draw < 0.72:
+        if draw < 0.62:
             return self._chain(rng)
         actions = self._two(rng)
         rights = [action.function for action in actions]
@@ -113,7 +113,7 @@ class Tasks(Parts):
             operation = rng.choice(self.lists.operations)
             request = arithmetic.one_step(rng, self.builder, operation).text
         tools: Tools = []
-        for _ in range(rng.choice((1, 2, 3, 4))):
+        for _ in range(rng.choice((1, 2, 3, 3, 4, 5))):
             other = self.builder.any_action(rng).function
             if not overlap(request, other):
                 tools.append(other)
@@ -144,14 +144,14 @@ class Tasks(Parts):
                 actions.append(action)
                 tools.append(action.function)
         tasks: list[Task] = []
-        for _ in range(rng.choice((2, 3, 3, 4, 4, 5))):
+        for _ in range(rng.choice((2, 3, 4, 4, 5, 6))):
             draw = rng.random()
-            if draw < 0.06:
+            if draw < 0.1:
                 _, ask = self._asked(rng)
                 request = self.framed(rng, ask)
                 if not any(overlap(request, tool) for tool in tools):
                     tasks.append(Task(tools, request, (), rng.choice(REFUSALS), "no tool"))
-            elif made and (draw < 0.5 or not actions):
+            elif made and (draw < 0.42 or not actions):
                 tasks.append(self._computed(rng, made))
             elif len(actions) > 1 and draw > 0.75:
                 task = self.pair(rng, rng.sample(actions, 2), tools)

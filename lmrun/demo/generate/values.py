@@ -216,7 +216,12 @@ def sentence(rng: random.Random, vocabulary: Vocabulary) -> Sampled:
             vocabulary.words(rng, 2, 7),
         )
     )
-    return (text, f'"{text}"') if rng.random() < 0.6 or "'" in text else (text, f"'{text}'")
+    if vocabulary.sayings and rng.random() < 0.6:
+        text = vocabulary.saying(rng)
+    draw = rng.random()
+    if draw < 0.06 and text[-1] not in ".!?,":
+        return text, text
+    return (text, f'"{text}"') if draw < 0.6 or "'" in text else (text, f"'{text}'")
 
 
 def topic(rng: random.Random, vocabulary: Vocabulary) -> Sampled:

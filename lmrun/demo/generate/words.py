@@ -255,13 +255,19 @@ class Vocabulary:
     """Words to draw from: the lists of this file, those of public texts and, put together from
     the pieces of a tokenizer, words that nobody has seen, so that each piece is copied at times.
 
-    ``held_out``: the test's, which takes its values from lists of its own.
+    ``sayings``: short sentences of public texts. ``held_out``: the test's, which takes its values from lists of its own.
     """
 
     def __init__(
-        self, texts: Sequence[str] = (), pieces: Sequence[str] = (), *, held_out: bool = False
+        self,
+        texts: Sequence[str] = (),
+        pieces: Sequence[str] = (),
+        sayings: Sequence[str] = (),
+        *,
+        held_out: bool = False,
     ) -> None:
         self.held_out = held_out
+        self.sayings = sayings
         seen: dict[str, None] = {}
         names: dict[str, None] = {}
         for text in texts:
@@ -285,6 +291,19 @@ class Vocabulary:
             text = "".join(self.pieces[int(rng.random() * len(self.pieces))] for _ in range(count))
             return text if rng.random() < 0.1 else text.lower()
         return made_up(rng) if draw < 0.85 else letters(rng, rng.randint(2, 8))
+
+    def saying(self, rng: random.Random) -> str:
+        """A short sentence that somebody may say, at times with other words in it."""
+        text = self.sayings[int(rng.random() * len(self.sayings))]
+        draw = rng.random()
+        if draw < 0.5:
+            parts = text.split()
+            for index in range(len(parts)):
+                if rng.random() < 0.3 and parts[index].isalpha():
+                    new = self.word(rng)
+                    parts[index] = new.capitalize() if parts[index][0].isupper() else new
+            text = " ".join(parts)
+        return text
 
     def word(self, rng: random.Random) -> str:
         """A word in lower case: a noun, an adjective, a word of the texts, or an odd one."""
@@ -329,7 +348,7 @@ class Vocabulary:
         """One to four words in some style of writing; with capitals where it is a name."""
         if is_name is None:
             is_name = rng.random() < 0.4
-        count = rng.choices((1, 2, 3, 4), (45, 35, 14, 6))[0]
+        count = rng.choices((1, 2, 3, 4), (34, 40, 18, 8))[0]
         if is_name:
             text = " ".join(self.name(rng) for _ in range(count))
             draw = rng.random()
@@ -338,10 +357,20 @@ class Vocabulary:
                     rng
                 )
             elif draw < 0.14:
-                text += f" {rng.randrange(1, 2100)}"
-            elif draw < 0.18:
-                text = text.upper()
+                text += f" {rng.randrange(1, 10 ** rng.randint(1, 4))}"
             elif draw < 0.22:
+                # as makers name their models: HP M404, Galaxy S9, ThinkPad X1
+                code = letters(rng, rng.randint(1, 2)).upper() + str(rng.randrange(1000))
+                first = letters(rng, rng.randint(2, 3)).upper() if draw < 0.17 else text
+                text = f"{first} {code}"
+            elif draw < 0.26:
+                title = rng.choice(
+                    ("Dr.", "St.", "Mt.", "Mr.", "Mrs.", "No.", "Prof.", "The", "El")
+                )
+                text = f"{title} {text}"
+            elif draw < 0.29:
+                text = text.upper()
+            elif draw < 0.32:
                 text = text.replace(" ", "-")
             return text
         text = " ".join(self.word(rng) for _ in range(count))

@@ -12,6 +12,7 @@ import lmrun.demo
 from lmrun.demo.batches import Maker, stream
 from lmrun.demo.format import CALL, segments
 from lmrun.demo.generate import arithmetic
+from lmrun.demo.generate.bindings import binding
 from lmrun.demo.generate.disguise import disguised
 from lmrun.demo.generate.heldout_tasks import HeldOutTasks
 from lmrun.demo.generate.mixture import SHARES, Mixture, Texts
@@ -100,6 +101,33 @@ def test_exchanged_words_are_the_same_in_a_request_and_in_its_function() -> None
         assert new.slots[0].names[0].startswith(kite.lower())
         exchanged += kite != "kite"
     assert exchanged > 15
+
+
+def test_words_that_the_request_does_not_say_mostly_stay() -> None:
+    rng, vocabulary = random.Random(4), Vocabulary()
+    (domain,) = read("send_kite # Send a kite # receiver:email=Mail address # A kite for {0} # -")
+    drawn = [disguised(rng, domain, vocabulary).slots[0] for _ in range(200)]
+    assert sum(slot.description == "Mail address" for slot in drawn) > 160
+    assert any(slot.names != ("receiver",) for slot in drawn)
+
+
+def test_each_value_of_a_binding_is_told_by_a_word_a_unit_or_its_looks() -> None:
+    rng, builder = random.Random(5), Mixture(Texts()).tasks.builder
+    orders = set()
+    for _ in range(300):
+        action = binding(rng, builder)
+        ask = action.ask(rng, builder.vocabulary)
+        properties = action.function["parameters"]["properties"]
+        assert set(ask.arguments) == set(action.function["parameters"]["required"])
+        numbers = [value for value in ask.arguments.values() if not isinstance(value, str)]
+        assert len(ask.arguments) >= 2
+        for value in numbers:
+            assert str(value) in ask.text
+        if len(set(numbers)) == len(numbers) > 1:
+            places = {name: ask.text.find(str(ask.arguments[name])) for name in ask.arguments}
+            schema_order = [name for name in properties if name in places]
+            orders.add(sorted(schema_order, key=places.__getitem__) == schema_order)
+    assert orders == {False, True}
 
 
 def test_optional_words_of_a_request_stay_with_their_value() -> None:

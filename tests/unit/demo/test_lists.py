@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from lmrun.demo.generate import heldout, sums, training_lists, variety, words
+from lmrun.demo.generate import heldout, stories, sums, training_lists, variety, words
 from lmrun.demo.generate.functions import Builder
 from lmrun.demo.generate.heldout import bare
 from lmrun.demo.generate.lists import Lists, TrainingLists
@@ -84,6 +84,8 @@ def test_training_draws_no_name_and_no_description_of_the_test() -> None:
         properties = function["parameters"]["properties"]
         assert not {function["name"], *properties} & held
         assert bare(function.get("description", "")) not in wordings
+        said = {bare(schema.get("description", "")) for schema in properties.values()}
+        assert not said & wordings, function
 
 
 def test_names_of_tasks_are_not_the_tests_either() -> None:
@@ -93,6 +95,11 @@ def test_names_of_tasks_are_not_the_tests_either() -> None:
         for task in (tasks.one_step(rng), tasks.two_steps(rng)):
             for tool in task.tools:
                 assert not {tool["name"], *tool["parameters"]["properties"]} & held
+
+
+def test_sayings_of_public_stories_are_not_the_tests_messages() -> None:
+    text = 'He said, "Thank you for your help!" She said, "Come and see the boat," and "SOS".'
+    assert stories.sayings(text) == ["Come and see the boat"]
 
 
 def test_the_questions_of_the_leaderboard_are_not_in_training(test_data: Path) -> None:
