@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmrun import log
 from lmrun.errors import StageError
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.tokenizer import Tokenizer
 from lmrun.progress import progress_bar
-from lmrun.stages import decoder, sample_text, tensor_files
+from lmrun.stages import sample_text, tensor_files
 from lmrun.stages.context import StageContext, StageResult
-from lmrun.stages.decoder import LayerTrace, RotaryTables
-from lmrun.stages.layer_checkpoints import LayerCheckpoints
+from lmrun.stages.decoder import LayerTrace
+from lmrun.stages.layer_source import CheckpointSource
+from lmrun.stages.layer_stream import LayerStream, StreamSettings
 from lmrun.stages.tensor_files import Array, LazyTensor
 from lmrun.stages.workers import Workers
 
@@ -28,10 +28,10 @@ FILE_NAME = "calibration.safetensors"
 TOKEN_IDS = "token_ids"
 CHARACTERS_PER_TOKEN = 8
 """Of the built-in text, generously: it is made as long as the sequences need."""
+ACTIVATION_MEMORY = 1 << 30
+"""Bytes for the hidden states; what is more goes to the disk."""
 SHORTEST_SEQUENCE = 8
 """Least calibration.seq_len, in tokens."""
-
-_log = log.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,24 @@ def run(context: StageContext) -> StageResult:
             f"{context.checkpoint}: expected token ids below {checkpoint.spec.vocab_size}, got"
             f" {int(token_ids.max())}. The tokenizer is not that of the model."
         )
-    finished = LayerCheckpoints(context.resume)
-    done = finished.num_done(checkpoint.spec.num_layers)
+    settings = StreamSettings(
+        activation_memory=ACTIVATION_MEMORY, name="calibrate", workers=Workers(context.threads)
+    )
+    stream = LayerStream(
+        CheckpointSource(checkpoint), torch.from_numpy(token_ids), settings, context.resume
+    )
     with (
-        torch.inference_mode(),
-        progress_bar("calibrate", checkpoint.spec.num_layers, done, unit="layers") as advance,
+        torch.no_grad(),
+        progress_bar(
+            "calibrate", checkpoint.spec.num_layers, stream.num_done, unit="layers"
+        ) as advance,
     ):
-        batch_size = int(context.value("calibration.batch_size"))
-        workers = Workers(context.threads)
-        hidden: Tensor | None = None
-        for index in range(done, checkpoint.spec.num_layers):
-            if hidden is None:
-                hidden = _first_hidden(checkpoint, finished, index, token_ids)
-            hidden = _observe_layer(checkpoint, finished, index, hidden, batch_size, workers)
+        for layer in stream.layers():
+            observer = _Observer(token_ids.size)
+            layer.observe(observer)
+            layer.finish(observer.statistics(f"layers.{layer.index}"))
             advance(1)
-    _write(context.partial / FILE_NAME, checkpoint.spec.num_layers, token_ids, finished)
+    _write(context.partial / FILE_NAME, checkpoint.spec.num_layers, token_ids, stream)
     fallbacks: tuple[str, ...] = ()
     if tokenizer.bos_token_id is None:
         fallbacks = ("the tokenizer has no BOS token: sequences start without one",)
@@ -138,48 +141,6 @@ def take_sequences(
     return np.concatenate([starts, pieces], axis=1)
 
 
-def _first_hidden(
-    checkpoint: Checkpoint,
-    finished: LayerCheckpoints,
-    index: int,
-    token_ids: NDArray[np.int32],
-) -> Tensor:
-    hidden = finished.hidden(index) if index else None
-    if index == 0:
-        return decoder.embed(checkpoint, torch.from_numpy(token_ids))
-    if hidden is None:
-        raise StageError(f"calibrate: expected the input of layer {index} among its checkpoints.")
-    _log.info("calibrate: %d of %d layers are finished", index, checkpoint.spec.num_layers)
-    return hidden
-
-
-def _observe_layer(
-    checkpoint: Checkpoint,
-    finished: LayerCheckpoints,
-    index: int,
-    hidden: Tensor,
-    batch_size: int,
-    workers: Workers,
-) -> Tensor:
-    """Run one layer over all sequences, keep its statistics, return its output."""
-    spec = checkpoint.spec
-    weights = decoder.load_layer(checkpoint, index)
-    rotary = RotaryTables.of(spec, hidden.shape[1])
-    observer = _Observer(hidden.shape[0] * hidden.shape[1])
-    output = torch.empty_like(hidden)
-
-    def observe(start: int) -> _Batch:
-        trace = decoder.run_layer(spec, weights, hidden[start : start + batch_size], rotary)
-        output[start : start + batch_size] = trace.hidden
-        return _Batch.of(trace)
-
-    for batch in workers.map(observe, range(0, len(hidden), batch_size)):
-        observer.add(batch)
-    last = index == spec.num_layers - 1
-    finished.save(index, observer.statistics(f"layers.{index}"), None if last else output)
-    return output
-
-
 @dataclass(frozen=True)
 class _Batch:
     """Statistics of some sequences, by name."""
@@ -193,7 +154,7 @@ class _Batch:
         sums: dict[str, Tensor] = {}
         highs: dict[str, Tensor] = {}
         for name, x in trace.inputs.items():
-            rows = x.flatten(0, 1)
+            rows = x.flatten(0, 1).float()
             magnitudes = rows.abs()
             sums[f"{name}.abs_mean"] = magnitudes.sum(0).double()
             sums[f"{name}.square_sum"] = rows.square().sum(0).double()
@@ -205,13 +166,17 @@ class _Batch:
 
 
 class _Observer:
-    """Running statistics of one layer."""
+    """Running statistics of one layer: a collector of the stream."""
 
     def __init__(self, num_tokens: int) -> None:
         self._num_tokens = num_tokens
         self._sums: dict[str, Tensor] = {}
         self._lows: dict[str, Tensor] = {}
         self._highs: dict[str, Tensor] = {}
+
+    def of(self, trace: LayerTrace) -> _Batch:
+        """Statistics of a batch."""
+        return _Batch.of(trace)
 
     def add(self, batch: _Batch) -> None:
         """Add a batch; sums depend on the order of the calls."""
@@ -233,12 +198,10 @@ class _Observer:
         return {f"{prefix}.{name}": found[name].numpy() for name in sorted(found)}
 
 
-def _write(
-    path: Path, num_layers: int, token_ids: NDArray[np.int32], finished: LayerCheckpoints
-) -> None:
+def _write(path: Path, num_layers: int, token_ids: NDArray[np.int32], stream: LayerStream) -> None:
     tensors = [LazyTensor.of(TOKEN_IDS, token_ids)]
     for index in range(num_layers):
-        for entry in finished.entries(index).values():
+        for entry in stream.entries(index).values():
             array = tensor_files.read(entry)
             tensors.append(LazyTensor.of(entry.name, array))
     tensor_files.write_safetensors(path, tensors)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lmrun.errors import StageError
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.rope import inv_freq
+from lmrun.models.safetensors_header import TensorEntry
 from lmrun.models.spec import ModelSpec
 from lmrun.stages import tensor_files
 
@@ -30,7 +31,7 @@ READERS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The tensors of one layer in float32."""
+    """The tensors of one layer: float32, or with matrices in the type that products compute in."""
 
     index: int
     linears: Mapping[str, Tensor]
@@ -40,13 +41,28 @@ class LayerWeights:
     norms: Mapping[str, Tensor]
     """`input_layernorm`, `post_attention_layernorm`, and `q_norm`, `k_norm` where used."""
 
+    def to(
+        self, dtype: torch.dtype = torch.float32, device: torch.device | None = None
+    ) -> "LayerWeights":
+        """With matrices of a type, all on a device; norms and biases stay float32."""
+
+        def moved(tensors: Mapping[str, Tensor], kind: torch.dtype) -> dict[str, Tensor]:
+            return {name: tensor.to(device, kind) for name, tensor in tensors.items()}
+
+        return LayerWeights(
+            self.index,
+            moved(self.linears, dtype),
+            moved(self.biases, torch.float32),
+            moved(self.norms, torch.float32),
+        )
+
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What a layer computed on its way."""
+    """What a layer computed on its way; all but ``hidden`` in the type of its matrices."""
 
     hidden: Tensor
-    """Its output [batch, tokens, hidden]."""
+    """Its output [batch, tokens, hidden], float32."""
     inputs: Mapping[str, Tensor]
     """Each of `INPUTS` → [batch, tokens, in_features]."""
     key: Tensor
@@ -68,6 +84,10 @@ class RotaryTables:
         both = torch.cat([angles, angles], dim=-1)
         return cls(both.cos(), both.sin())
 
+    def to(self, device: torch.device) -> "RotaryTables":
+        """The same on a device."""
+        return RotaryTables(self.cos.to(device), self.sin.to(device))
+
     def rotate(self, heads: Tensor) -> Tensor:
         """RoPE of [batch, heads, tokens, head_dim]; feature i turns with i + head_dim / 2."""
         first, second = heads.chunk(2, dim=-1)
@@ -79,12 +99,17 @@ def load_tensor(checkpoint: Checkpoint, name: str) -> Tensor:
     entry = checkpoint.tensors[name]
     array = tensor_files.to_float32(tensor_files.read(entry), entry.dtype)
     tensor = torch.from_numpy(array)
+    check_finite(tensor, entry)
+    return tensor
+
+
+def check_finite(tensor: Tensor, entry: TensorEntry) -> None:
+    """Refuse NaN and infinity with the name of the checkpoint's tensor that they come from."""
     if not bool(torch.isfinite(tensor).all()):
         raise StageError(
-            f"{entry.file}: {name}: expected finite numbers, got NaN or infinity."
+            f"{entry.file}: {entry.name}: expected finite numbers, got NaN or infinity."
             " The checkpoint is damaged: copy it again."
         )
-    return tensor
 
 
 def load_layer(checkpoint: Checkpoint, index: int) -> LayerWeights:
@@ -123,21 +148,26 @@ def embed(checkpoint: Checkpoint, token_ids: Tensor) -> Tensor:
 def run_layer(
     spec: ModelSpec, weights: LayerWeights, hidden: Tensor, rotary: RotaryTables
 ) -> LayerTrace:
-    """One layer over whole sequences, causal. NaN or infinity stops with the layer's name."""
-    normed = rms_norm(hidden, weights.norms["input_layernorm"], spec.rms_norm_eps)
+    """One layer over whole sequences, causal. NaN or infinity stops with the layer's name.
+
+    Products are in the type of ``weights.linears``; norms and the residual are float32.
+    """
+    dtype = weights.linears["q_proj"].dtype
+    normed = rms_norm(hidden, weights.norms["input_layernorm"], spec.rms_norm_eps).to(dtype)
     query = _heads(spec, weights, "q_proj", normed)
     key = _heads(spec, weights, "k_proj", normed)
     value = _heads(spec, weights, "v_proj", normed)
     if spec.qk_norm:
-        query = rms_norm(query, weights.norms["q_norm"], spec.rms_norm_eps)
-        key = rms_norm(key, weights.norms["k_norm"], spec.rms_norm_eps)
-    query, key = rotary.rotate(query), rotary.rotate(key)
+        query = rms_norm(query.float(), weights.norms["q_norm"], spec.rms_norm_eps)
+        key = rms_norm(key.float(), weights.norms["k_norm"], spec.rms_norm_eps)
+    query, key = rotary.rotate(query).to(dtype), rotary.rotate(key).to(dtype)
     context = F.scaled_dot_product_attention(
         query, key, value, is_causal=True, scale=spec.attention_scale, enable_gqa=True
     )
     context = context.transpose(1, 2).flatten(2)
     hidden = hidden + F.linear(context, weights.linears["o_proj"])
     ffn_in = rms_norm(hidden, weights.norms["post_attention_layernorm"], spec.rms_norm_eps)
+    ffn_in = ffn_in.to(dtype)
     gate = F.silu(F.linear(ffn_in, weights.linears["gate_proj"]))
     middle = gate * F.linear(ffn_in, weights.linears["up_proj"])
     hidden = hidden + F.linear(middle, weights.linears["down_proj"])
@@ -152,5 +182,6 @@ def run_layer(
 
 def _heads(spec: ModelSpec, weights: LayerWeights, role: str, x: Tensor) -> Tensor:
     """[batch, heads, tokens, head_dim] of a projection."""
-    projected = F.linear(x, weights.linears[role], weights.biases.get(role))
+    bias = weights.biases.get(role)
+    projected = F.linear(x, weights.linears[role], None if bias is None else bias.to(x.dtype))
     return projected.view(*x.shape[:-1], -1, spec.head_dim).transpose(1, 2)

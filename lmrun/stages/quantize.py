@@ -6,7 +6,7 @@ run goes on where it was and ends with the same bytes.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmrun import log
 from lmrun.errors import StageError
 from lmrun.models.checkpoint import SIDE_FILES, SINGLE_FILE, Checkpoint
 from lmrun.models.registry import CONFIG_FILE, read_json
@@ -24,22 +23,21 @@ from lmrun.models.spec import LinearSpec
 from lmrun.progress import progress_bar
 from lmrun.quant import packing
 from lmrun.quant.awq import InputStatistics
-from lmrun.stages import calibrate, decoder, tensor_files
+from lmrun.stages import calibrate, tensor_files
+from lmrun.stages.collectors import SecondMoments
 from lmrun.stages.context import StageContext, StageResult
-from lmrun.stages.decoder import INPUTS, LayerWeights, RotaryTables
-from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from lmrun.stages.layer_quantizer import QuantizedLayer, QuantSettings, quantize_layer
+from lmrun.stages.layer_source import CheckpointSource
+from lmrun.stages.layer_stream import LayerStream, StreamLayer, StreamSettings
 from lmrun.stages.tensor_files import LazyTensor
 from lmrun.stages.workers import Workers
 
-BATCH_TOKENS = 2048
-"""Tokens in one forward pass."""
+ACTIVATION_MEMORY = 1 << 30
+"""Bytes for the hidden states; what is more goes to the disk."""
 MOMENT_TOKENS = 65536
 """Calibration tokens that enter the second moments: whole sequences, evenly spread."""
 ERRORS = "relative_errors"
 """Tensor of a layer's checkpoint that stays out of the artifact: errors by role, in order."""
-
-_log = log.get(__name__)
 
 
 def run(context: StageContext) -> StageResult:
@@ -51,55 +49,31 @@ def run(context: StageContext) -> StageResult:
         group_size=int(context.value("quant.group_size")),
         skip=frozenset(context.value("quant.skip")),
     )
-    finished = LayerCheckpoints(context.resume)
     calibration = context.inputs.get("calibrate")
     if settings.method == "awq" and calibration is None:
         raise StageError("quantize: awq needs the artifact of calibrate, got none.")
-    needs_hidden_below = checkpoint.spec.num_layers if settings.method == "awq" else 0
-    done = finished.num_done(needs_hidden_below)
-    if done:
-        _log.info("quantize: %d of %d layers are finished", done, checkpoint.spec.num_layers)
-    with (
-        torch.inference_mode(),
-        progress_bar("quantize", checkpoint.spec.num_layers, done, unit="layers") as advance,
-    ):
-        workers = Workers(context.threads)
-        for _ in _layers(checkpoint, settings, calibration, finished, done, workers):
-            advance(1)
-    _write_folder(context.partial, checkpoint, settings, finished)
-    return StageResult(metrics=_metrics(checkpoint, finished))
-
-
-def _layers(
-    checkpoint: Checkpoint,
-    settings: QuantSettings,
-    calibration: Path | None,
-    finished: LayerCheckpoints,
-    done: int,
-    workers: Workers,
-) -> Iterator[None]:
-    """Quantize the layers that are not finished, in order."""
-    spec = checkpoint.spec
     entries = read_header(calibration / calibrate.FILE_NAME) if calibration else {}
-    ids = _observed_sequences(entries) if entries else None
-    hidden: Tensor | None = None
-    for index in range(done, spec.num_layers):
-        weights = decoder.load_layer(checkpoint, index)
-        statistics = None
-        if ids is not None and settings.method == "awq":
-            if hidden is None:
-                hidden = finished.hidden(index) if index else decoder.embed(checkpoint, ids)
-                if hidden is None:
-                    raise StageError(f"quantize: expected the input of layer {index} in the store.")
-            means = {
-                name: tensor_files.read(entries[f"layers.{index}.{name}.abs_mean"])
-                for name in INPUTS
-            }
-            hidden, statistics = _observe(checkpoint, weights, hidden, means, workers)
-        layer = quantize_layer(spec, weights, statistics, settings, workers)
-        last = index == spec.num_layers - 1
-        finished.save(index, _packed(layer, spec.layer(index)), None if last else hidden)
-        yield
+    ids = _observed_sequences(entries) if entries and settings.method == "awq" else None
+    workers = Workers(context.threads)
+    stream = LayerStream(
+        CheckpointSource(checkpoint),
+        ids,
+        StreamSettings(activation_memory=ACTIVATION_MEMORY, workers=workers),
+        context.resume,
+    )
+    with (
+        torch.no_grad(),
+        progress_bar(
+            "quantize", checkpoint.spec.num_layers, stream.num_done, unit="layers"
+        ) as advance,
+    ):
+        for layer in stream.layers():
+            statistics = _observe(layer, entries, workers) if ids is not None else None
+            found = quantize_layer(checkpoint.spec, layer.weights, statistics, settings, workers)
+            layer.finish(_packed(found, checkpoint.spec.layer(layer.index)))
+            advance(1)
+    _write_folder(context.partial, checkpoint, settings, stream)
+    return StageResult(metrics=_metrics(checkpoint, stream))
 
 
 def _observed_sequences(entries: Mapping[str, TensorEntry]) -> Tensor:
@@ -109,38 +83,22 @@ def _observed_sequences(entries: Mapping[str, TensorEntry]) -> Tensor:
 
 
 def _observe(
-    checkpoint: Checkpoint,
-    weights: LayerWeights,
-    hidden: Tensor,
-    abs_means: Mapping[str, NDArray[np.float32]],
-    workers: Workers,
-) -> tuple[Tensor, dict[str, InputStatistics]]:
-    """The layer's output, and what its linears see.
+    layer: StreamLayer, entries: Mapping[str, TensorEntry], workers: Workers
+) -> dict[str, InputStatistics]:
+    """What the layer's linears see, in the float model.
 
-    The hidden states are those of the float model: those of the quantized layers before cost a
-    second pass and gave no lower perplexity over the models tried (`lmrun/quant/README.md`).
+    The hidden states of the quantized layers before cost a second pass and gave no lower
+    perplexity over the models tried (`lmrun/quant/README.md`).
     """
-    spec = checkpoint.spec
-    samples, num_tokens = hidden.shape[0], hidden.shape[1]
-    rotary = RotaryTables.of(spec, num_tokens)
-    output = torch.empty_like(hidden)
-    batch = max(1, BATCH_TOKENS // num_tokens)
-
-    def products(start: int) -> dict[str, Tensor]:
-        trace = decoder.run_layer(spec, weights, hidden[start : start + batch], rotary)
-        output[start : start + batch] = trace.hidden
-        rows = {name: x.flatten(0, 1) for name, x in trace.inputs.items()}
-        return {name: x.T @ x for name, x in rows.items()}
-
-    sums: dict[str, Tensor] = {}
-    for found in workers.map(products, range(0, samples, batch)):
-        for name, product in found.items():
-            sums[name] = sums[name].add_(product) if name in sums else product
-    statistics = {
-        name: InputStatistics(total / (samples * num_tokens), torch.from_numpy(abs_means[name]))
-        for name, total in sums.items()
+    moments = SecondMoments(workers)
+    layer.observe(moments)
+    return {
+        name: InputStatistics(
+            moment,
+            torch.from_numpy(tensor_files.read(entries[f"layers.{layer.index}.{name}.abs_mean"])),
+        )
+        for name, moment in moments.result().items()
     }
-    return output, statistics
 
 
 def _packed(layer: QuantizedLayer, linears: tuple[LinearSpec, ...]) -> dict[str, NDArray[Any]]:
@@ -181,7 +139,7 @@ def _half(name: str, array: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def _write_folder(
-    folder: Path, checkpoint: Checkpoint, settings: QuantSettings, finished: LayerCheckpoints
+    folder: Path, checkpoint: Checkpoint, settings: QuantSettings, stream: LayerStream
 ) -> None:
     """The Hugging Face folder: weights, config.json and the files beside them."""
 
@@ -196,7 +154,7 @@ def _write_folder(
     spec = checkpoint.spec
     tensors = [half(checkpoint.embedding_name, "model.embed_tokens.weight")]
     for index in range(spec.num_layers):
-        for entry in finished.entries(index).values():
+        for entry in stream.entries(index).values():
             if entry.name != ERRORS:
                 tensors.append(_stored(entry))
     tensors.append(half("model.norm.weight", "model.norm.weight"))
@@ -232,10 +190,10 @@ def _kept_names(checkpoint: Checkpoint, settings: QuantSettings) -> list[str]:
     ]
 
 
-def _metrics(checkpoint: Checkpoint, finished: LayerCheckpoints) -> dict[str, Any]:
+def _metrics(checkpoint: Checkpoint, stream: LayerStream) -> dict[str, Any]:
     """Mean over the layers of each linear's relative output error."""
     rows = [
-        tensor_files.read(finished.entries(index)[ERRORS])
+        tensor_files.read(stream.entries(index)[ERRORS])
         for index in range(checkpoint.spec.num_layers)
     ]
     roles = [linear.role for linear in checkpoint.spec.layer(0)]

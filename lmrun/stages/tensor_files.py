@@ -69,6 +69,19 @@ def read(entry: TensorEntry) -> Array:
     return array.reshape(entry.shape)
 
 
+def read_rows(entry: TensorEntry, rows: NDArray[np.int64]) -> Array:
+    """Rows of a matrix, in the order asked for; no more of the file comes into memory."""
+    if entry.dtype not in NUMPY_DTYPES:
+        raise StageError(f"{entry.file}: {entry.name}: the type {entry.dtype} is not read.")
+    try:
+        mapped = np.memmap(
+            entry.file, NUMPY_DTYPES[entry.dtype], "r", entry.offset, shape=entry.shape
+        )
+    except ValueError as error:
+        raise StageError(f"{entry.file}: {entry.name}: {error}.") from error
+    return np.asarray(mapped[rows])
+
+
 def to_float32(array: Array, dtype: str) -> NDArray[np.float32]:
     """F32, F16 or BF16 data in float32."""
     if dtype == "BF16":

@@ -33,7 +33,7 @@ class Workers:
         """
 
         def work(task: Task) -> Result:
-            with torch.inference_mode():
+            with torch.no_grad():
                 return function(task)
 
         if self.threads == 1:

@@ -1,0 +1,120 @@
+"""What is gathered while a layer runs over the calibration text (`layer_stream.Collector`)."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lmrun.stages.decoder import INPUTS, LayerTrace
+from lmrun.stages.workers import Workers
+
+TILE = 512
+"""Features a side of the tiles that second moments are added up in."""
+
+
+@dataclass(frozen=True)
+class InputMagnitudes:
+    """Of one input of K features, over all tokens: float32 [K] each."""
+
+    abs_mean: Tensor
+    abs_max: Tensor
+    square_sum: Tensor
+
+
+class Magnitudes:
+    """`InputMagnitudes` of each of `INPUTS`."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._abs_sum: dict[str, Tensor] = {}
+        self._abs_max: dict[str, Tensor] = {}
+        self._square_sum: dict[str, Tensor] = {}
+
+    def of(self, trace: LayerTrace) -> tuple[int, Mapping[str, InputMagnitudes]]:
+        """Sums of a batch (``abs_mean`` is a sum here)."""
+        found = {}
+        for name, x in trace.inputs.items():
+            rows = x.flatten(0, 1).float()
+            square_sum = rows.square().sum(0)
+            magnitudes = rows.abs()
+            found[name] = InputMagnitudes(magnitudes.sum(0), magnitudes.amax(0), square_sum)
+        return trace.hidden.shape[0] * trace.hidden.shape[1], found
+
+    def add(self, found: tuple[int, Mapping[str, InputMagnitudes]]) -> None:
+        """In float64, in the order of the batches."""
+        tokens, of_inputs = found
+        self._tokens += tokens
+        for name, one in of_inputs.items():
+            if name in self._abs_max:
+                self._abs_sum[name] += one.abs_mean
+                self._square_sum[name] += one.square_sum
+                self._abs_max[name] = torch.maximum(self._abs_max[name], one.abs_max)
+            else:
+                self._abs_sum[name] = one.abs_mean.double()
+                self._square_sum[name] = one.square_sum.double()
+                self._abs_max[name] = one.abs_max
+
+    def result(self) -> dict[str, InputMagnitudes]:
+        """By `INPUTS`."""
+        return {
+            name: InputMagnitudes(
+                (self._abs_sum[name] / self._tokens).float(),
+                self._abs_max[name],
+                self._square_sum[name].float(),
+            )
+            for name in self._abs_max
+        }
+
+
+class SecondMoments:
+    """Mean of x xᵀ of inputs: float32 [K, K] each, added up in tiles of the upper triangle.
+
+    One buffer an input, reused layer after layer: `reset` before each.
+    """
+
+    def __init__(self, workers: Workers, names: Collection[str] = INPUTS) -> None:
+        self._workers, self._names = workers, tuple(names)
+        self._tokens = 0
+        self._sums: dict[str, Tensor] = {}
+
+    def reset(self) -> None:
+        """Begin another layer."""
+        self._tokens = 0
+        for total in self._sums.values():
+            total.zero_()
+
+    def of(self, trace: LayerTrace) -> dict[str, Tensor]:
+        """The inputs themselves, [tokens, K]."""
+        return {name: trace.inputs[name].flatten(0, 1) for name in self._names}
+
+    def add(self, found: Mapping[str, Tensor]) -> None:
+        """Each tile on one thread: the order of its sum is that of the batches."""
+        self._tokens += len(next(iter(found.values())))
+        tiles = []
+        for name, rows in found.items():
+            k = rows.shape[1]
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((k, k), device=rows.device)
+            for i in range(0, k, TILE):
+                tiles += [(name, i, j) for j in range(i, k, TILE)]
+
+        def tile(place: tuple[str, int, int]) -> None:
+            name, i, j = place
+            left, right = found[name][:, i : i + TILE], found[name][:, j : j + TILE]
+            part = self._sums[name][i : i + TILE, j : j + TILE]
+            if left.dtype is torch.float32:
+                part.addmm_(left.T, right)
+            else:
+                part.add_(left.T @ right)
+
+        for _ in self._workers.map(tile, tiles):
+            pass
+
+    def result(self) -> dict[str, Tensor]:
+        """By input; the buffers themselves, whole (both triangles)."""
+        for total in self._sums.values():
+            total.div_(self._tokens)
+            for i in range(0, len(total), TILE):
+                total[i + TILE :, i : i + TILE] = total[i : i + TILE, i + TILE :].T
+        return self._sums
