@@ -324,7 +324,7 @@ class Builder(Wording):
                 shown = _cased(rng, text)
                 if not slot.required and rng.random() < 0.25:
                     shown += variety.default(rng, self.vocabulary)
-                schema["description"] = shown
+                schema["description"] = variety.other_than_the_tests(shown, rng, self.vocabulary)
             chosen = self._parameter_name(rng, slot.names, text)
             while chosen in properties or chosen in self.taken:
                 chosen = self.vocabulary.word(rng) + str(len(names))
