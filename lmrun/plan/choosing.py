@@ -15,9 +15,9 @@ from lmrun.config.schema import (
 from lmrun.errors import PlanError
 from lmrun.plan.machine import Machine
 from lmrun.plan.plan import Plan
+from lmrun.plan.planned_quant import divides
 from lmrun.plan.planner import plan_run
 from lmrun.plan.source import Source, find_source
-from lmrun.plan.source_quant import divides
 from lmrun.quant.layout import GROUP_SIZES
 
 PREFERRED_GROUPS = (128, 64, 32)

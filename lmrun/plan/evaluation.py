@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lmrun.artifacts import canonical
-from lmrun.config.schema import EvaluateConfig, RunConfig
+from lmrun.config.schema import EvaluateConfig, KvConfig, PruneConfig, QuantConfig, RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin, builtin_data
 from lmrun.models.builtin import PREFIX
@@ -17,6 +17,7 @@ from lmrun.plan.plan import Evaluated, ModelKind, Plan
 from lmrun.plan.source import Source
 from lmrun.plan.stage_specs import JUDGING
 from lmrun.quant.layout import WeightQuant
+from lmrun.quant.stored import stored_quant
 
 _EXTERNAL = ("evaluation_text", "tasks", "tools", "template", "reference")
 TEXT_SUFFIXES = (".txt", ".jsonl")
@@ -151,9 +152,14 @@ def workspace_files(source: Source) -> tuple[Path, ...]:
 
 
 def float_run(run: RunConfig) -> RunConfig:
-    """The run config of the baseline's workspace: unquantized, nothing evaluated."""
-    quant = replace(run.quant, method=type(run.quant.method).none)
-    plain = replace(run, quant=quant, evaluate=EvaluateConfig(), kv=replace(run.kv, bits=16))
+    """The run config of the baseline's workspace: the model as it is, nothing evaluated."""
+    plain = replace(
+        run,
+        quant=QuantConfig(),
+        prune=PruneConfig(),
+        evaluate=EvaluateConfig(),
+        kv=replace(run.kv, bits=16, keep=0, keep_layers=[], keep_bits=KvConfig().keep_bits),
+    )
     if run.evaluate.baseline is None:
         return plain
     model = replace(run.model, path=run.evaluate.baseline, hub_id=None, revision=None)
@@ -162,8 +168,7 @@ def float_run(run: RunConfig) -> RunConfig:
 
 def baseline_quant(evaluation: Evaluation) -> WeightQuant:
     """How the weights of the baseline's workspace are stored."""
-    awq = evaluation.reference.awq if evaluation.reference else None
-    return WeightQuant("awq", awq.group_size) if awq else WeightQuant("none")
+    return stored_quant(evaluation.reference) if evaluation.reference else WeightQuant("none")
 
 
 def _text(value: str) -> Path:

@@ -24,6 +24,7 @@ from lmrun.plan.machine import Machine
 from lmrun.plan.observing import beside
 from lmrun.plan.parallel import check_ranks
 from lmrun.plan.plan import Action, FrontendSettings, ModelKind, Plan, StagePlan
+from lmrun.plan.planned_quant import check_settings
 from lmrun.plan.roofline import Workload, speeds
 from lmrun.plan.source import Source, find_source
 from lmrun.plan.speed import Observed, Speeds
@@ -64,6 +65,7 @@ def plan_run(
     commit: str | None = None,
 ) -> Plan:
     """`make_plan` for a run config of any origin: `Plan.config` read back, for example."""
+    check_settings(run)
     machine = planned_machine(run.device, machine)
     source = find_source(run, store.home, commit)
     check_ranks(source.spec, source.quant, run.parallel.tp)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun.artifacts.manifest import model_name
-from lmrun.config.schema import QuantConfig, RunConfig
+from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.models.checkpoint import Checkpoint, find_model, is_workspace
@@ -14,16 +14,13 @@ from lmrun.models.spec import ModelSpec
 from lmrun.models.workspace import read_workspace
 from lmrun.plan.config_source import ConfigOnly, config_only
 from lmrun.plan.plan import ModelKind
-from lmrun.plan.source_quant import (
-    divides,
-    planned_quant,
-    stored_quant,
-    unused,
-    weight_dtype,
-    workspace_quant,
-)
+from lmrun.plan.planned_quant import check_settled, divides, planned_quant, served_spec
+from lmrun.plan.source_quant import unused, weight_dtype, workspace_quant
 from lmrun.quant.layout import WeightQuant
+from lmrun.quant.stored import stored_quant
 
+HALF_BYTES = 2
+"""Of a float16 number, the type that quantize writes."""
 HAVE_FLOATS = (ModelKind.checkpoint, ModelKind.builtin, ModelKind.config)
 """Kinds whose weights are not settled yet."""
 
@@ -79,16 +76,16 @@ def find_source(run: RunConfig, home: Path, commit: str | None = None) -> Source
             " shows."
         )
     if name == builtin.DEMO:
-        return _checkpoint_source(Checkpoint.open(builtin.demo_folder()), run.quant)
+        return _checkpoint_source(Checkpoint.open(builtin.demo_folder()), run)
     if name.startswith(builtin.PREFIX):
-        return _builtin_source(name, run.quant)
+        return _builtin_source(name, run)
     folder = find_model(name)
     if is_workspace(folder):
-        return _workspace_source(folder, run.quant)
+        return _workspace_source(folder, run)
     priced = config_only(folder)
     if priced is not None:
-        return _config_source(folder, priced, run.quant)
-    return _checkpoint_source(Checkpoint.open(folder), run.quant)
+        return _config_source(folder, priced, run)
+    return _checkpoint_source(Checkpoint.open(folder), run)
 
 
 def _hub_source(run: RunConfig, home: Path, commit: str | None) -> Source:
@@ -98,9 +95,9 @@ def _hub_source(run: RunConfig, home: Path, commit: str | None) -> Source:
     on_hub = find_on_hub(run.model, home, commit)
     model = on_hub.model
     if isinstance(on_hub.found, ConfigOnly):
-        source = _config_source(on_hub.folder, on_hub.found, run.quant)
+        source = _config_source(on_hub.folder, on_hub.found, run)
     else:
-        source = _checkpoint_source(on_hub.found, run.quant)
+        source = _checkpoint_source(on_hub.found, run)
     stands_for = "" if not model.is_floating else f", {model.revision} is commit"
     note = f"from the hub: {model.hub_id}{stands_for} {model.commit[:12]}"
     return replace(
@@ -112,54 +109,83 @@ def _hub_source(run: RunConfig, home: Path, commit: str | None) -> Source:
     )
 
 
-def _builtin_source(name: str, quant: QuantConfig) -> Source:
+def _builtin_source(name: str, run: RunConfig) -> Source:
     model = builtin.get(name)
     spec = builtin_spec(model)
-    planned = planned_quant(quant, spec)
+    planned = planned_quant(run, spec)
     return Source(
         kind=ModelKind.builtin,
         path=name,
         served_name=model.name,
-        spec=spec,
+        spec=served_spec(run, spec),
         weight_dtype=weight_dtype(spec.dtype, planned),
         quant=planned,
-        notes=(f"{name}: {model.description}. What it writes is nonsense.",),
+        notes=(
+            f"{name}: {model.description}. What it writes is nonsense.",
+            *_of_rotation(run, spec),
+        ),
     )
 
 
-def _checkpoint_source(checkpoint: Checkpoint, quant: QuantConfig) -> Source:
-    is_quantized = checkpoint.awq is not None
-    stored = stored_quant(checkpoint) if is_quantized else planned_quant(quant, checkpoint.spec)
+def _checkpoint_source(checkpoint: Checkpoint, run: RunConfig) -> Source:
+    name = model_name(checkpoint.path) or checkpoint.path.name
+    if checkpoint.code_format is not None:
+        check_settled(run, checkpoint.spec, "quantized")
+        stored = stored_quant(checkpoint)
+        return Source(
+            kind=ModelKind.quantized,
+            path=str(checkpoint.path),
+            served_name=name,
+            spec=checkpoint.spec,
+            weight_dtype=checkpoint.weight_dtype,
+            quant=stored,
+            files=checkpoint.files,
+            notes=unused(run.quant, stored),
+        )
+    planned = planned_quant(run, checkpoint.spec)
     return Source(
-        kind=ModelKind.quantized if is_quantized else ModelKind.checkpoint,
+        kind=ModelKind.checkpoint,
         path=str(checkpoint.path),
-        served_name=model_name(checkpoint.path) or checkpoint.path.name,
-        spec=checkpoint.spec,
-        weight_dtype=checkpoint.weight_dtype
-        if is_quantized
-        else weight_dtype(checkpoint.weight_dtype, stored),
-        quant=stored,
+        served_name=name,
+        spec=served_spec(run, checkpoint.spec),
+        weight_dtype=weight_dtype(checkpoint.weight_dtype, planned),
+        quant=planned,
         files=checkpoint.files,
-        notes=unused(quant, stored) if is_quantized else (),
+        notes=_of_rotation(run, checkpoint.spec),
     )
 
 
-def _config_source(folder: Path, priced: ConfigOnly, quant: QuantConfig) -> Source:
-    stored = priced.stored or planned_quant(quant, priced.spec)
+def _of_rotation(run: RunConfig, spec: ModelSpec) -> tuple[str, ...]:
+    """What a rotation adds to a model whose head was its embedding."""
+    if served_spec(run, spec) == spec:
+        return ()
+    size = spec.vocab_size * spec.hidden_size * HALF_BYTES
+    return (
+        f"quant.rotate: the head was the embedding and becomes a matrix of its own: {size:,} bytes"
+        f" more ({spec.vocab_size:,} x {spec.hidden_size:,} in 16 bits)",
+    )
+
+
+def _config_source(folder: Path, priced: ConfigOnly, run: RunConfig) -> Source:
+    spec = priced.spec
+    if priced.stored:
+        check_settled(run, spec, "quantized")
+    stored = priced.stored or planned_quant(run, spec)
     return Source(
         kind=ModelKind.quantized if priced.stored else ModelKind.config,
         path=str(folder),
         served_name=folder.name,
-        spec=priced.spec,
-        weight_dtype=weight_dtype(priced.spec.dtype, stored),
+        spec=spec if priced.stored else served_spec(run, spec),
+        weight_dtype=weight_dtype(spec.dtype, stored),
         quant=stored,
-        notes=unused(quant, stored) if priced.stored else (),
+        notes=unused(run.quant, stored) if priced.stored else _of_rotation(run, spec),
         refusals=priced.refusals,
     )
 
 
-def _workspace_source(folder: Path, quant: QuantConfig) -> Source:
+def _workspace_source(folder: Path, run: RunConfig) -> Source:
     info = read_workspace(folder)
+    check_settled(run, info.spec, "a workspace")
     stored = workspace_quant(info)
     return Source(
         kind=ModelKind.workspace,
@@ -169,5 +195,5 @@ def _workspace_source(folder: Path, quant: QuantConfig) -> Source:
         weight_dtype=info.weight_dtype,
         quant=stored,
         stored_bytes=info.num_bytes,
-        notes=unused(quant, stored),
+        notes=unused(run.quant, stored),
     )
