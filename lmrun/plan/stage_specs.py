@@ -27,8 +27,11 @@ built-in model into an artifact."""
 
 CALIBRATE = StageSpec(
     "calibrate",
-    2,
-    ("calibration.samples", "calibration.seq_len", "calibration.batch_size", "calibration.seed"),
+    3,
+    (
+        *("calibration.samples", "calibration.seq_len", "calibration.seed"),
+        "calibration.statistics_samples",
+    ),
     ("resolve", "text"),
     computes=True,
 )

@@ -31,8 +31,8 @@ class KvError:
     """Of the keys after RoPE."""
     value: float
     output: float
-    """Of what attention adds to the residual stream, over the energy of that sum: keys and values
-    rounded, all else float32. Layers are ranked by it."""
+    """Of what attention adds to the residual stream, over the energy of the layer's output: keys
+    and values rounded, all else exact. Layers are ranked by it."""
 
 
 def rounded(x: Floats, bits: int) -> Floats:
