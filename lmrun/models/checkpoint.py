@@ -8,6 +8,8 @@ from typing import Any
 
 from lmrun import env
 from lmrun.errors import PlanError
+from lmrun.models.code_format import FLOATS, CodeFormat, Packing, StoredTensor
+from lmrun.models.quantization_config import code_format
 from lmrun.models.registry import (
     CONFIG_FILE,
     GENERATION_FILE,
@@ -34,17 +36,7 @@ SIDE_FILES = (
 )
 """Read beside config.json and the weights, where the folder has them."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
-MATRIX_DTYPES = ("F32", "F16", "BF16")
-AWQ_COLUMNS = 8
-"""Codes in a word of the AWQ gemm packing: it divides the output features."""
-
-
-@dataclass(frozen=True)
-class AwqFormat:
-    """What `quantization_config` says of an AWQ gemm folder (4 bits, with zero points)."""
-
-    group_size: int
-    bits: int = 4
+MATRIX_DTYPES = FLOATS
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,8 @@ class Checkpoint:
     path: Path
     spec: ModelSpec
     tensors: Mapping[str, TensorEntry]
-    awq: AwqFormat | None
-    """None where no linear is quantized."""
+    code_format: CodeFormat | None
+    """How quantized linears are stored; None where there are none."""
     files: tuple[Path, ...]
     """Every file whose bytes matter, sorted by name: they make the checkpoint's digest."""
 
@@ -69,10 +61,10 @@ class Checkpoint:
         if not path.is_dir():
             raise PlanError(f"{path}: expected a model folder, got no folder.")
         spec = read_spec(path)
-        awq = _quantization(read_json(path / CONFIG_FILE), path)
+        form = code_format(read_json(path / CONFIG_FILE), str(path / CONFIG_FILE))
         tensors, weight_files = _read_tensors(path)
         side = [path / name for name in (CONFIG_FILE, *SIDE_FILES) if (path / name).is_file()]
-        checkpoint = cls(path, spec, tensors, awq, tuple(sorted([*side, *weight_files])))
+        checkpoint = cls(path, spec, tensors, form, tuple(sorted([*side, *weight_files])))
         checkpoint._check()
         return checkpoint
 
@@ -90,8 +82,8 @@ class Checkpoint:
         The same checks and errors as `open`.
         """
         spec = spec_from_config(config, str(path / CONFIG_FILE), generation)
-        awq = _quantization(config, path)
-        checkpoint = cls(path, spec, tensors, awq, files)
+        form = code_format(config, str(path / CONFIG_FILE))
+        checkpoint = cls(path, spec, tensors, form, files)
         checkpoint._check()
         return checkpoint
 
@@ -113,7 +105,11 @@ class Checkpoint:
         names = [self.embedding_name]
         if not self.spec.tie_word_embeddings:
             names.append("lm_head.weight")
-        names += [f"{linear.prefix}.weight" for linear in self.spec.linears]
+        names += [
+            f"{linear.prefix}.weight"
+            for linear in self.spec.linears
+            if not self.is_quantized(linear)
+        ]
         found: dict[str, str] = {}
         for name in names:
             if name in self.tensors:
@@ -127,25 +123,39 @@ class Checkpoint:
         return next(iter(found))
 
     def is_quantized(self, linear: LinearSpec) -> bool:
-        """Whether a linear is stored as AWQ codes."""
-        return f"{linear.prefix}.qweight" in self.tensors
+        """Whether a linear is stored as codes."""
+        if self.code_format is None:
+            return False
+        entry = self.tensors.get(f"{linear.prefix}.{self.code_format.packing.marker}")
+        return entry is not None and entry.dtype not in MATRIX_DTYPES
+
+    def needless_bias(self, linear: LinearSpec) -> str | None:
+        """The bias of a quantized linear that has none: some tools store zeros for it."""
+        name = f"{linear.prefix}.bias"
+        is_stored = name in self.tensors and self.is_quantized(linear)
+        return name if is_stored and not linear.has_bias else None
 
     def _check_names(self) -> None:
         expected = set(self.spec.float_tensors())
         if self.embedding_name == "lm_head.weight":
             expected.remove("model.embed_tokens.weight")
             expected.add("lm_head.weight")
+        optional: set[str] = set()
         for linear in self.spec.linears:
-            if self.awq and self.is_quantized(linear):
-                expected.remove(f"{linear.prefix}.weight")
-                expected |= {f"{linear.prefix}.{part}" for part in ("qweight", "qzeros", "scales")}
+            if self.code_format and self.is_quantized(linear):
+                expected.discard(f"{linear.prefix}.weight")
+                for suffix, tensor in self.code_format.tensors(linear).items():
+                    (optional if tensor.is_optional else expected).add(f"{linear.prefix}.{suffix}")
+                optional.add(f"{linear.prefix}.bias")
         missing = sorted(expected - set(self.tensors))
         if missing:
             raise PlanError(
                 f"{self.path}: expected tensor {missing[0]} ({len(missing)} missing),"
                 f" got none of that name. Is config.json that of these weights?"
             )
-        allowed = expected | ({"lm_head.weight"} if self.spec.tie_word_embeddings else set())
+        allowed = expected | optional
+        if self.spec.tie_word_embeddings:
+            allowed.add("lm_head.weight")
         foreign = sorted(
             name
             for name in set(self.tensors) - allowed
@@ -160,33 +170,42 @@ class Checkpoint:
     def _check_shapes(self) -> None:
         shapes = dict(self.spec.float_tensors())
         shapes["lm_head.weight"] = (self.spec.vocab_size, self.spec.hidden_size)
+        if self.code_format is not None:
+            for linear in self.spec.linears:
+                if self.is_quantized(linear):
+                    shapes.pop(f"{linear.prefix}.weight", None)
+                    self._check_codes(self.code_format, linear)
         for name, shape in shapes.items():
             if name in self.tensors:
-                self._check_tensor(name, shape, MATRIX_DTYPES)
-        if self.awq is None:
-            return
-        for linear in self.spec.linears:
-            if not self.is_quantized(linear):
-                continue
-            rows, columns = linear.in_features, linear.out_features
-            groups = rows // self.awq.group_size
-            if rows % self.awq.group_size or columns % AWQ_COLUMNS:
-                raise PlanError(
-                    f"{self.path}: group_size {self.awq.group_size}: must divide {rows}"
-                    f" (in_features of {linear.name}), and 8 must divide {columns} (out_features)."
-                )
-            self._check_tensor(f"{linear.prefix}.qweight", (rows, columns // AWQ_COLUMNS), ("I32",))
-            self._check_tensor(
-                f"{linear.prefix}.qzeros", (groups, columns // AWQ_COLUMNS), ("I32",)
-            )
-            self._check_tensor(f"{linear.prefix}.scales", (groups, columns), MATRIX_DTYPES)
+                self._check_tensor(name, StoredTensor((shape,), MATRIX_DTYPES))
 
-    def _check_tensor(self, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
-        entry = self.tensors[name]
-        if entry.shape != shape or entry.dtype not in dtypes:
+    def _check_codes(self, form: CodeFormat, linear: LinearSpec) -> None:
+        n, k, word = linear.out_features, linear.in_features, form.codes_per_word
+        if form.group_size and k % form.group_size:
             raise PlanError(
-                f"{entry.file}: {name}: expected {' or '.join(dtypes)} {list(shape)},"
-                f" got {entry.dtype} {list(entry.shape)}."
+                f"{self.path}: group_size {form.group_size}: must divide {k} (in_features of"
+                f" {linear.name})."
+            )
+        divided = {Packing.awq: (n,), Packing.gptq: (n, k)}.get(form.packing, ())
+        if any(size % word for size in divided):
+            raise PlanError(
+                f"{self.path}: {form.method} with {form.bits} bits: {word} must divide the sizes of"
+                f" {linear.name}, [{n}, {k}]."
+            )
+        for suffix, tensor in form.tensors(linear).items():
+            name = f"{linear.prefix}.{suffix}"
+            if name in self.tensors or not tensor.is_optional:
+                self._check_tensor(name, tensor)
+        bias = self.needless_bias(linear)
+        if bias is not None:
+            self._check_tensor(bias, StoredTensor(((n,),), MATRIX_DTYPES))
+
+    def _check_tensor(self, name: str, tensor: StoredTensor) -> None:
+        entry = self.tensors[name]
+        if entry.shape not in tensor.shapes or entry.dtype not in tensor.dtypes:
+            raise PlanError(
+                f"{entry.file}: {name}: expected {' or '.join(tensor.dtypes)}"
+                f" {list(tensor.shapes[0])}, got {entry.dtype} {list(entry.shape)}."
             )
 
 
@@ -216,27 +235,6 @@ def is_workspace(path: Path) -> bool:
     """Whether a folder is an engine workspace rather than a checkpoint."""
     file = path / WORKSPACE_FILE
     return file.is_file() and read_json(file).get("format") == WORKSPACE_FORMAT
-
-
-def _quantization(config: Mapping[str, Any], path: Path) -> AwqFormat | None:
-    fields = config.get("quantization_config")
-    if fields is None:
-        return None
-    where = f"{path / CONFIG_FILE}: quantization_config"
-    if not isinstance(fields, dict):
-        raise PlanError(f"{where}: expected an object, got {fields!r}.")
-    legal = "Supported: awq with 4 bits, version gemm and zero points."
-    method = fields.get("quant_method")
-    if method != "awq":
-        raise PlanError(f"{where}: quant_method {method} is not built yet. {legal}")
-    for key, default, only in (("bits", 4, 4), ("version", "gemm", "gemm"), ("zero_point", 1, 1)):
-        value = fields.get(key, default)
-        if value != only and str(value).lower() != only:
-            raise PlanError(f"{where}: awq with {key} {value} is not built yet. {legal}")
-    group_size = fields.get("group_size", 128)
-    if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 1:
-        raise PlanError(f"{where}: group_size: expected a positive integer, got {group_size!r}.")
-    return AwqFormat(group_size)
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, TensorEntry], list[Path]]:

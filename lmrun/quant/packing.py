@@ -13,7 +13,7 @@ U8Array = NDArray[np.uint8]
 F16Array = NDArray[np.float16]
 I32Array = NDArray[np.int32]
 GroupArray = NDArray[Any]
-"""float16 scales or uint8 zero points."""
+"""Scales in float16 or float32, or uint8 zero points."""
 FloatArray = NDArray[Any]
 """float32, float16, or uint16 that carries the bits of bfloat16."""
 
@@ -21,6 +21,8 @@ TILE_FEATURES = 16
 """Output features of a tile."""
 U4_TILE_INPUTS = 8
 """Input features of a row of a 4-bit tile; the group size and K are multiples of it."""
+U8_TILE_INPUTS = 4
+"""Input features of a row of an 8-bit tile."""
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Output column (of eight) that nibble i, counted from the low bits, of an AWQ word holds."""
 
@@ -94,6 +96,22 @@ def unpack_codes(tiles: U8Array, n: int) -> U8Array:
     return np.ascontiguousarray(codes.reshape(-1, tiles.shape[1] * U4_TILE_INPUTS)[:n])
 
 
+def pack_bytes(codes: U8Array) -> U8Array:
+    """`.qweight` [Np, ceil(K/4), 16, 4] of 8-bit codes [N, K]; what is missing to 4 is 0."""
+    if codes.ndim != 2:
+        raise ValueError(f"codes: expected [N, K], got {codes.shape}.")
+    missing = -codes.shape[1] % U8_TILE_INPUTS
+    rows = _padded_rows(np.pad(codes, ((0, 0), (0, missing))) if missing else codes)
+    words = rows.reshape(-1, TILE_FEATURES, rows.shape[1] // U8_TILE_INPUTS, U8_TILE_INPUTS)
+    return np.ascontiguousarray(words.transpose(0, 2, 1, 3))
+
+
+def unpack_bytes(tiles: U8Array, n: int, k: int) -> U8Array:
+    """Inverse of `pack_bytes`: codes [n, k]."""
+    rows = tiles.transpose(0, 2, 1, 3).reshape(-1, tiles.shape[1] * U8_TILE_INPUTS)
+    return np.ascontiguousarray(rows[:n, :k])
+
+
 def pack_groups(values: GroupArray) -> GroupArray:
     """`.scales` or `.zeros` [Np, K/G, 16] of values [N, K/G]; padding rows are 0."""
     tiles = _padded_rows(values).reshape(-1, TILE_FEATURES, values.shape[1]).transpose(0, 2, 1)
@@ -139,9 +157,10 @@ def pack_words(codes: U8Array, bits: int) -> I32Array:
     missing = -codes.shape[1] % per_word
     if missing:
         codes = np.pad(codes, ((0, 0), (0, missing)))
+    packed: U8Array = codes
     if bits == 4:
-        codes = codes[:, 0::2] | (codes[:, 1::2] << 4)
-    return np.ascontiguousarray(codes).view("<i4")
+        packed = (codes[:, 0::2] | (codes[:, 1::2] << 4)).astype(np.uint8)
+    return np.ascontiguousarray(packed).view("<i4")
 
 
 def unpack_words(words: I32Array, bits: int, columns: int) -> U8Array:

@@ -1,7 +1,7 @@
-"""convert: a float or AWQ checkpoint in, an engine workspace out. NumPy, one tensor at a time."""
+"""convert: a float or quantized checkpoint in, a workspace out. NumPy, a matrix at a time."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from lmrun.models.spec import LinearSpec, ModelSpec
 from lmrun.progress import progress_bar
 from lmrun.quant import layout, packing
 from lmrun.quant.layout import MATRICES, TensorSize, WeightQuant
+from lmrun.quant.stored import stored_quant
 from lmrun.stages import tensor_files
+from lmrun.stages.checkpoint_codes import CodeReader
 from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.tensor_files import Array, LazyTensor
 from lmrun.stages.workspace_writer import write_workspace
@@ -63,7 +65,7 @@ def convert(checkpoint: Checkpoint, folder: Path, source_digest: str) -> StageRe
     for name in WORKSPACE_SIDE_FILES:
         if (checkpoint.path / name).is_file():
             shutil.copyfile(checkpoint.path / name, folder / name)
-    return StageResult(fallbacks=source.fallbacks)
+    return StageResult()
 
 
 def model_document(
@@ -72,7 +74,7 @@ def model_document(
     """The fields of model.json that describe the model."""
     spec = checkpoint.spec
     quantized = quant.method != "none"
-    bits = 4 if quantized else {"F32": 32, "F16": 16, "BF16": 16}[checkpoint.weight_dtype]
+    bits = quant.bits if quantized else {"F32": 32, "F16": 16, "BF16": 16}[checkpoint.weight_dtype]
     return {
         "architecture": spec.architecture,
         "hidden_size": spec.hidden_size,
@@ -95,7 +97,8 @@ def model_document(
             "method": quant.method,
             "bits": bits,
             "group_size": quant.group_size,
-            "symmetric": False,
+            "symmetric": quantized and quant.is_symmetric,
+            "activation_bits": quant.activation_bits,
         },
         "source": {"checkpoint": source_digest},
     }
@@ -107,12 +110,9 @@ class _Source:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._spec: ModelSpec = checkpoint.spec
-        awq = checkpoint.awq
-        kept = frozenset(
-            linear.name for linear in checkpoint.spec.linears if not checkpoint.is_quantized(linear)
-        )
-        self.quant = WeightQuant("awq", awq.group_size, kept) if awq else WeightQuant("none")
-        self.fallbacks = tuple(self._rounded_scales())
+        self.quant = stored_quant(checkpoint)
+        self._codes = CodeReader(checkpoint, self.quant, self._values)
+        self._check_needless_biases()
 
     def loader(self, size: TensorSize) -> Callable[[], Array]:
         """What makes the data of a workspace tensor."""
@@ -132,14 +132,11 @@ class _Source:
         matrix, _, suffix = rest.rsplit(".", 2)
         roles = dict(MATRICES)[matrix]
         linears = [linear for linear in self._spec.layer(int(index)) if linear.role in roles]
-        makers: Mapping[str, Callable[[], Array]] = {
-            "weight": lambda: packing.pack_weight(self._rows(linears, self._weight)),
-            "qweight": lambda: packing.pack_codes(self._rows(linears, self._codes)),
-            "scales": lambda: packing.pack_groups(self._rows(linears, self._scales)),
-            "zeros": lambda: packing.pack_groups(self._rows(linears, self._zeros)),
-            "bias": lambda: self._rows(linears, lambda one: self._float(f"{one.prefix}.bias")),
-        }
-        return makers[suffix]
+        if suffix == "weight":
+            return lambda: packing.pack_weight(self._rows(linears, self._weight))
+        if suffix == "bias":
+            return lambda: self._rows(linears, lambda one: self._float(f"{one.prefix}.bias"))
+        return lambda: self._codes.tensor(size, linears)
 
     def _rows(self, linears: list[LinearSpec], part: Callable[[LinearSpec], Array]) -> Array:
         return np.concatenate([part(linear) for linear in linears])
@@ -151,7 +148,7 @@ class _Source:
         if entry.dtype == "BF16":
             finite = bool(((array & 0x7F80) != 0x7F80).all())
         else:
-            finite = entry.dtype == "I32" or bool(np.isfinite(array).all())
+            finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
         if not finite:
             raise StageError(
                 f"{entry.file}: {name}: expected finite numbers, got NaN or infinity."
@@ -166,23 +163,16 @@ class _Source:
         """[out, in] in the checkpoint's matrix type."""
         return self._raw(f"{linear.prefix}.weight")[0]
 
-    def _codes(self, linear: LinearSpec) -> Array:
-        return packing.unpack_awq(self._raw(f"{linear.prefix}.qweight")[0]).T
+    def _values(self, name: str) -> Array:
+        """A tensor as stored; bfloat16 as float32."""
+        array, dtype = self._raw(name)
+        return tensor_files.to_float32(array, dtype) if dtype == "BF16" else array
 
-    def _zeros(self, linear: LinearSpec) -> Array:
-        return packing.unpack_awq(self._raw(f"{linear.prefix}.qzeros")[0]).T
-
-    def _scales(self, linear: LinearSpec) -> Array:
-        name = f"{linear.prefix}.scales"
-        scales = self._float(name)
-        if np.abs(scales).max(initial=0) > np.finfo(np.float16).max:
-            raise StageError(f"{name}: expected scales that float16 holds, got larger ones.")
-        return scales.astype(np.float16).T
-
-    def _rounded_scales(self) -> list[str]:
-        others = {
-            entry.dtype
-            for name, entry in self._checkpoint.tensors.items()
-            if name.endswith(".scales") and entry.dtype != "F16"
-        }
-        return [f"scales stored as {dtype} are rounded to F16" for dtype in sorted(others)]
+    def _check_needless_biases(self) -> None:
+        for linear in self._spec.linears:
+            name = self._checkpoint.needless_bias(linear)
+            if name is not None and self._float(name).any():
+                raise StageError(
+                    f"{name}: expected zeros, got others: {self._spec.architecture} has no bias"
+                    " there. Is config.json that of these weights?"
+                )

@@ -12,7 +12,7 @@ from lmrun.models.spec import LinearSpec
 from lmrun.quant import packing
 from lmrun.quant.formats.codes import Array, LinearCodes, Load, consecutive_groups
 
-ONES = {4: np.uint32(0x11111111), 8: np.uint32(0x01010101)}
+ONES = {4: 0x11111111, 8: 0x01010101}
 """A word of zero points that are all one."""
 
 
@@ -24,7 +24,7 @@ def write(prefix: str, weight: LinearCodes, form: CodeFormat) -> dict[str, Array
         index = np.arange(k, dtype=np.int32) // np.int32(k // groups)
     zeros = packing.pack_words(weight.zeros.T, form.bits)
     if form.zeros_less_one:
-        zeros = _plus(zeros, np.uint32(0) - ONES[form.bits])
+        zeros = _plus(zeros, -ONES[form.bits])
     words = packing.pack_words(weight.codes, form.bits)
     return {
         f"{prefix}.qweight": np.ascontiguousarray(words.T),
@@ -69,9 +69,10 @@ def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _plus(words: Array, number: np.uint32) -> NDArray[np.int32]:
-    with np.errstate(over="ignore"):  # wrapping round is the point
-        return (words.view(np.uint32) + number).view(np.int32)
+def _plus(words: Array, number: int) -> NDArray[np.int32]:
+    """Sums modulo 2^32."""
+    sums: NDArray[np.int32] = (words.view(np.uint32) + np.uint32(number % 2**32)).view(np.int32)
+    return sums
 
 
 def _group_index(load: Load, linear: LinearSpec, form: CodeFormat) -> NDArray[np.int32] | None:
