@@ -96,6 +96,12 @@ class StreamLayer:
         """Float32, on the device."""
         self.index = weights.index
 
+    def take_weights(self) -> LayerWeights:
+        """`weights` for the caller alone, who may drop a matrix when it is done with it."""
+        taken = self.weights
+        self.weights = LayerWeights(self.index, {}, {}, {})
+        return LayerWeights(self.index, dict(taken.linears), dict(taken.biases), dict(taken.norms))
+
     @property
     def is_last(self) -> bool:
         """Whether no layer follows."""
