@@ -167,7 +167,7 @@ class _LinesReader(_Reader):
                 f"{place}: expected a JSON object a line, got {_first_line(error)}."
             ) from error
         _check_text(document, place)
-        return document
+        return document if isinstance(document, dict) else {}
 
 
 class _ParquetReader(_Reader):

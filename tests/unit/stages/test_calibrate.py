@@ -1,102 +1,39 @@
-"""calibrate: which tokens are taken, what is stored, and what is refused."""
+"""calibrate: what the artifact holds, and what the manifest says of the data."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.numpy import load_file
 
-from lmrun.errors import StageError
+from lmrun.errors import ArtifactError, StageError
 from lmrun.models.checkpoint import Checkpoint
-from lmrun.models.tokenizer import Tokenizer
-from lmrun.stages import calibrate, decoder, sample_text
+from lmrun.quant import kv
+from lmrun.stages import calibrate, calibration_data, decoder, sample_text
 from lmrun.stages.decoder import RotaryTables
-from unit.stages.projects import TEXT, Project
+from unit.stages.projects import Project
 
 
-def _tokenizer(project: Project) -> Tokenizer:
-    return Tokenizer.from_folder(Path(project.model))
-
-
-def test_sequences_are_disjoint_pieces_behind_a_bos(project: Project) -> None:
-    tokenizer = _tokenizer(project)
-    text = calibrate.read_text(project.text, 0)
-    ids = calibrate.take_sequences(tokenizer, text, 5, 40, seed=0)
-    assert ids.shape == (5, 40)
-    assert (ids[:, 0] == tokenizer.bos_token_id).all()
-    whole = tokenizer.encode(TEXT, add_special_tokens=False)
-    pieces = [whole[i : i + 39] for i in range(0, len(whole), 39)]
-    places = [pieces.index(row.tolist()) for row in ids[:, 1:]]
-    assert places == sorted(places)
-    assert not np.array_equal(ids, calibrate.take_sequences(tokenizer, text, 5, 40, seed=1))
-    assert np.array_equal(ids, calibrate.take_sequences(tokenizer, text, 5, 40, seed=0))
-
-
-def test_too_little_text_is_refused_with_the_counts(project: Project) -> None:
-    project.text.write_text("x" * 100)
-    with pytest.raises(StageError) as caught:
-        project.build()
-    assert str(caught.value) == (
-        f"calibration.data={project.text}: expected text for 8 sequences of 48 tokens (376 tokens),"
-        " got 100 tokens. Use calibration.samples=2, shorter sequences, or a longer text."
-    )
-
-
-def test_text_shorter_than_one_sequence_says_how_long_one_may_be(project: Project) -> None:
-    project.text.write_text("x" * 20)
-    with pytest.raises(StageError, match=r"Use calibration\.seq_len=21 or less, or a longer text"):
-        project.build()
-
-
-def test_text_too_short_for_any_sequence_asks_for_more(project: Project) -> None:
-    project.text.write_text("xyz")
-    with pytest.raises(StageError, match=r"got 3 tokens\. Use a longer text\.$"):
-        project.build()
-
-
-def test_the_text_fields_of_a_jsonl_file_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "text.jsonl"
-    path.write_text('{"text": "one"}\n\n{"text": "two", "id": 3}\n')
-    assert calibrate.read_text(path, 0).text == "one\ntwo"
-
-
-@pytest.mark.parametrize("line", ['{"txt": "x"}', '"x"', '{"text": 3}'])
-def test_a_jsonl_line_without_text_is_named(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "text.jsonl"
-    path.write_text('{"text": "one"}\n' + line + "\n")
-    with pytest.raises(StageError) as caught:
-        calibrate.read_text(path, 0)
-    assert str(caught.value) == f"{path}:2: expected an object with a string `text`, got none."
-
-
-def test_a_broken_jsonl_line_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "text.jsonl"
-    path.write_text("{\n")
-    with pytest.raises(StageError, match=r"text\.jsonl:1: expected a JSON object a line"):
-        calibrate.read_text(path, 0)
-
-
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_bytes(b"caf\xe9")
-    with pytest.raises(StageError, match="expected UTF-8 text"):
-        calibrate.read_text(path, 0)
-
-
-def test_the_artifact_holds_tokens_and_statistics_of_every_input(project: Project) -> None:
-    project.build()
-    artifact = project.artifact("calibrate")
+def test_the_artifact_holds_all_tokens_and_statistics_of_the_sequences_asked_for(
+    project: Project,
+) -> None:
+    project.build("calibration.statistics_samples=3")
+    artifact = project.artifact("calibrate", "calibration.statistics_samples=3")
     assert sorted(artifact.manifest.files) == ["calibration.safetensors"]
     stored = load_file(artifact.path / "calibration.safetensors")
     checkpoint = Checkpoint.open(Path(project.model))
+    spec = checkpoint.spec
     ids = torch.from_numpy(stored.pop("token_ids"))
-    hidden = decoder.embed(checkpoint, ids)
-    rotary = RotaryTables.of(checkpoint.spec, ids.shape[1])
-    for index in range(checkpoint.spec.num_layers):
+    assert ids.shape == (8, 48)
+    hidden = decoder.embed(checkpoint, ids[[0, 2, 5]])
+    rotary = RotaryTables.of(spec, ids.shape[1])
+    for index in range(spec.num_layers):
         weights = decoder.load_layer(checkpoint, index)
-        trace = decoder.run_layer(checkpoint.spec, weights, hidden, rotary)
+        trace = decoder.run_layer(spec, weights, hidden, rotary)
         hidden = trace.hidden
         for name, x in trace.inputs.items():
             rows, prefix = x.flatten(0, 1).numpy(), f"layers.{index}.{name}"
@@ -107,13 +44,78 @@ def test_the_artifact_holds_tokens_and_statistics_of_every_input(project: Projec
             }
             for kind, values in expected.items():
                 np.testing.assert_allclose(stored.pop(f"{prefix}.{kind}"), values, rtol=1e-3)
-        for name, heads in (("key", trace.key), ("value", trace.value)):
-            low, high = heads.amin((0, 2)).numpy(), heads.amax((0, 2)).numpy()
+        heads = {"key": trace.key, "value": trace.value}
+        for name, values in heads.items():
+            low, high = values.amin((0, 2)).numpy(), values.amax((0, 2)).numpy()
             assert low.shape == (2, 16)
             close = {"rtol": 1e-3, "atol": 1e-4}
             np.testing.assert_allclose(stored.pop(f"layers.{index}.{name}.min"), low, **close)
             np.testing.assert_allclose(stored.pop(f"layers.{index}.{name}.max"), high, **close)
+        query = rotary.rotate(decoder._heads(spec, weights, "q_proj", trace.inputs["qkv"]))
+        for bits in (8, 4):
+            cached = [torch.from_numpy(kv.rounded(one.numpy(), bits)) for one in heads.values()]
+            found = F.scaled_dot_product_attention(
+                query, *cached, is_causal=True, scale=spec.attention_scale, enable_gqa=True
+            )
+            wrong = found.transpose(1, 2).flatten(2) - trace.inputs["o"]
+            written = F.linear(wrong, weights.linears["o_proj"]).square().sum()
+            errors = [
+                *(
+                    (a - b).square().sum() / a.square().sum()
+                    for a, b in zip(heads.values(), cached, strict=True)
+                ),
+                written / trace.hidden.square().sum(),
+            ]
+            np.testing.assert_allclose(
+                stored.pop(f"layers.{index}.kv_error.{bits}"), np.array(errors), rtol=1e-2
+            )
     assert stored == {}
+
+
+def test_fewer_sequences_than_the_statistics_want_are_all_taken(project: Project) -> None:
+    project.build("calibration.statistics_samples=100")
+    manifest = project.artifact("calibrate", "calibration.statistics_samples=100").manifest
+    assert manifest.fields.metrics["statistics_tokens"] == 8 * 48
+
+
+def test_sequences_of_the_statistics_are_evenly_spread() -> None:
+    assert calibration_data.evenly_spread(8, 3).tolist() == [0, 2, 5]
+    assert calibration_data.evenly_spread(128, 16).tolist() == list(range(0, 128, 8))
+    assert calibration_data.evenly_spread(4, 9).tolist() == [0, 1, 2, 3]
+
+
+def test_the_manifest_names_the_data_by_digest(project: Project) -> None:
+    project.build()
+    artifact = project.artifact("calibrate")
+    ids = load_file(artifact.path / "calibration.safetensors")["token_ids"]
+    assert artifact.manifest.fields.metrics["data"] == {
+        "kind": "text",
+        "documents": 1,
+        "documents_read": 1,
+        "text_sha256": hashlib.sha256(project.text.read_bytes()).hexdigest(),
+        "token_ids_sha256": hashlib.sha256(ids.astype("<i4").tobytes()).hexdigest(),
+    }
+
+
+def test_errors_of_layers_are_read_back_and_four_bits_cost_more(project: Project) -> None:
+    project.build()
+    found = kv.read_errors(project.artifact("calibrate").path / calibrate.FILE_NAME)
+    assert {bits: len(layers) for bits, layers in found.items()} == {8: 3, 4: 3}
+    for fine, coarse in zip(found[8], found[4], strict=True):
+        assert 0 < fine.key < coarse.key < 0.1
+        assert 0 < fine.value < coarse.value < 0.1
+        assert 0 < fine.output < coarse.output < 0.1
+
+
+def test_a_calibration_without_errors_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.safetensors"
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ArtifactError) as caught:
+        kv.read_errors(path)
+    assert str(caught.value) == (
+        f"{path}: expected the KV errors of the layers (layers.0.kv_error.8), got none."
+        " Build calibrate again."
+    )
 
 
 def test_nothing_stored_depends_on_bits_or_groups(project: Project) -> None:
