@@ -281,7 +281,7 @@ def _model_files(plan: Plan, digests: Mapping[Path, str]) -> dict[str, str]:
 
 
 def _text(composed: Composed, plan: Plan, digests: Mapping[Path, str]) -> LockedText | None:
-    if plan.stage("calibrate") is None:
+    if not any("text" in stage.inputs for stage in plan.stages):
         return None
     data, path = composed.run.calibration.data, plan.calibration_text
     return LockedText(data, sample_text_digest() if path is None else digests[path])

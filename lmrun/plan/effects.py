@@ -9,6 +9,7 @@ from lmrun.plan.stage_specs import JUDGING, STAGES
 EXTERNAL_KEYS: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("model.path", "model.hub_id", "model.revision"),
     "text": ("calibration.data",),
+    "calibration_template": ("model.chat_template",),
     "reference": ("evaluate.baseline",),
     "evaluation_text": ("evaluate.data",),
     "tasks": ("evaluate.tasks",),
@@ -18,6 +19,8 @@ EXTERNAL_KEYS: Mapping[str, tuple[str, ...]] = {
 """External input of a stage → the keys that say which one it is."""
 CLASS_KEYS = ("backend.isa",)
 """They stand in the numeric class of the stages that run the engine."""
+COMPUTE_KEYS = ("quant.device",)
+"""They stand in the numeric class of the other stages that compute."""
 FETCHING_KEYS = ("model.hub_token", "model.hub_offline")
 """They say how a checkpoint is fetched, not which."""
 PLANNING_GROUPS = ("device",)
@@ -25,6 +28,7 @@ PLANNING_GROUPS = ("device",)
 _ALONE = {
     "bench": "bench only",
     "evaluate.tolerance": "verify only",
+    "quant.activation_memory": "memory and disk of the stages",
     **{f"evaluate.{leaf}": "the gate" for leaf in ("max_ppl", "max_ppl_ratio", "max_kl")},
     **{f"evaluate.{leaf}": "the gate" for leaf in ("min_top1", "min_task_accuracy")},
     "evaluate.min_tool_accuracy": "the gate",
@@ -42,7 +46,7 @@ def stages_changed(key: str) -> tuple[str, ...]:
     for stage in STAGES:
         inputs = (name for name in stage.inputs if name in changed)
         external = (name for name in stage.inputs if key in EXTERNAL_KEYS.get(name, ()))
-        by_class = stage.is_by_engine and key in CLASS_KEYS
+        by_class = stage.computes and key in (CLASS_KEYS if stage.is_by_engine else COMPUTE_KEYS)
         if key in stage.config_keys or any(inputs) or any(external) or by_class:
             changed.append(stage.name)
     return tuple(changed)

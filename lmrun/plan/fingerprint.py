@@ -6,7 +6,8 @@ from typing import Any
 from lmrun.artifacts import canonical
 from lmrun.config.schema import RunConfig
 from lmrun.models.builtin import BuiltinModel
-from lmrun.plan.stage_specs import StageSpec
+from lmrun.plan.stage_specs import StageSpec, keys_read
+from lmrun.quant import combinations
 
 SAMPLE_TEXT_VERSION = 1
 """Version of the text `builtin:sample`; raised by whoever changes it."""
@@ -35,11 +36,16 @@ def fingerprint(
 
 
 def config_subset(stage: StageSpec, run: RunConfig) -> dict[str, Any]:
-    """The declared keys of a stage with their values; lists, which mean sets, are sorted."""
+    """The keys that a stage reads with these settings, and their values.
+
+    Lists, which mean sets, are sorted; `auto` of `quant.range` and `quant.format` is what it stands
+    for.
+    """
     subset: dict[str, Any] = {}
-    for key in stage.config_keys:
+    chosen = combinations.resolved(run)
+    for key in keys_read(stage, run):
         group, _, name = key.partition(".")
-        value = getattr(getattr(run, group), name)
+        value = chosen.get(key, getattr(getattr(run, group), name))
         value = getattr(value, "value", value)
         subset[key] = sorted(value) if isinstance(value, list) else value
     return subset

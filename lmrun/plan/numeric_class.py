@@ -4,16 +4,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lmrun.plan.compute_device import Gpu
 from lmrun.plan.machine import Machine
+from lmrun.quant.layout import CUDA
 
 
-def numeric_class(machine: Machine) -> dict[str, Any]:
-    """Device kind, CPU vendor, ISA level and torch build.
+def numeric_class(machine: Machine, gpu: Gpu | None = None) -> dict[str, Any]:
+    """Device kind, CPU vendor, ISA level and torch build; of a GPU that computes also which.
 
     Equal bytes are promised within a class, not across classes. Cores do not count: stages that
     compute give each task one math thread and add results in the order of the tasks, so the bytes
     are the same on one core or on many (`tests/unit/stages/test_reproducible.py`).
     """
+    if gpu is not None:
+        return {
+            "device": CUDA,
+            "gpu": gpu.name,
+            "capability": gpu.capability,
+            "vendor": machine.vendor,
+            "isa": machine.isa,
+            "torch": _version("torch"),
+        }
     return {
         "device": machine.kind,
         "vendor": machine.vendor,

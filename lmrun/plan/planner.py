@@ -97,7 +97,7 @@ def plan_run(
         weight_dtype=source.weight_dtype,
         stages=stage_plans,
         unhashed=stages.unhashed,
-        calibration_text=stages.text if any(s.name == "calibrate" for s in stage_plans) else None,
+        calibration_text=stages.text,
         workspace=workspace,
         device=device,
         budget=budget,

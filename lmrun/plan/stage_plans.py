@@ -10,10 +10,13 @@ from lmrun.artifacts.files import stamp
 from lmrun.artifacts.manifest import ManifestFields
 from lmrun.artifacts.store import Store
 from lmrun.config import RunConfig
-from lmrun.errors import PlanError
+from lmrun.config.schema import PruneMethod
 from lmrun.models import builtin
 from lmrun.models.hub_files import HubModel
-from lmrun.plan.evaluation import TEXT_SUFFIXES, Evaluation, template_input, workspace_files
+from lmrun.plan import compute_device
+from lmrun.plan.calibration_data import calibration_text, holds_chats
+from lmrun.plan.compute_device import Gpu
+from lmrun.plan.evaluation import Evaluation, template_input, workspace_files
 from lmrun.plan.fingerprint import (
     builtin_digest,
     config_subset,
@@ -24,23 +27,29 @@ from lmrun.plan.machine import Machine
 from lmrun.plan.numeric_class import engine_class, numeric_class
 from lmrun.plan.plan import Action, ModelKind, StagePlan
 from lmrun.plan.sizes import show_bytes, things
-from lmrun.plan.source import Source
+from lmrun.plan.source import HAVE_FLOATS, Source
 from lmrun.plan.stage_seconds import estimated_seconds
 from lmrun.plan.stage_specs import (
     BASELINE,
+    CALIBRATE,
     CONVERT,
     EVALUATE,
     JUDGING,
+    PRUNE,
+    QUANTIZE,
     RESOLVE,
     STAGES,
     StageSpec,
+    reads_input,
 )
 from lmrun.plan.why import CHECKPOINT, TEXT, why_missing
+from lmrun.quant import combinations
 from lmrun.quant.layout import CPU
 
+COMPUTED = (PRUNE, CALIBRATE, QUANTIZE)
+"""Stages that torch computes, on `quant.device`."""
 HASH_BYTES_PER_S = 1.2e9
 """SHA-256 with the CPU's SHA instructions, one core; for the estimate alone."""
-SAMPLE_TEXT = "builtin:sample"
 CACHED = "cached"
 SHOWN_FILES = 3
 NOT_KNOWN_BEFORE = "an input is not known"
@@ -72,12 +81,20 @@ class Stages:
         self._run = run
         self._source = source
         self._machine = machine
-        self._class = numeric_class(machine)
+        self._gpu: Gpu | None = None
         self._store = store
         self._digests = DigestCache(store.home)
         self._unhashed: list[Path] = []
-        self.text = calibration_text(run) if self._needs("calibrate") else None
+        self.text = calibration_text(run) if self._reads_text else None
+        if machine.is_here and any(self._needs(stage.name) for stage in COMPUTED):
+            self._gpu = compute_device.chosen(run.quant.device)
+        self._class = numeric_class(machine, self._gpu)
         self.plans = self._plan()
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """What calibrate, prune and quantize compute on; None for the CPU."""
+        return self._gpu
 
     @property
     def unhashed(self) -> tuple[Path, ...]:
@@ -102,7 +119,7 @@ class Stages:
         resolve = next((stage for stage in self.plans if stage.name == RESOLVE.name), None)
         if not self._evaluates_itself or resolve is None or resolve.fingerprint is None:
             return False
-        if not self._source.quantizes:
+        if not self._source.quantizes and not self._needs(PRUNE.name):
             return True
         config = config_subset(CONVERT, self._run)
         name = fingerprint(CONVERT, config, {RESOLVE.name: resolve.fingerprint}, None)
@@ -144,28 +161,31 @@ class Stages:
             return self.evaluation is not None and self.evaluation.has_baseline
         if self._source.kind is ModelKind.workspace:
             return False
-        if name == "calibrate":
-            return self._source.quantizes and self._source.quant.method != "rtn"
-        return self._source.quantizes if name == "quantize" else True
+        if name == PRUNE.name:
+            return self._is_float and self._run.prune.method is not PruneMethod.none
+        if name == CALIBRATE.name:
+            return self._is_float and combinations.needs_calibration(self._run)
+        return self._source.quantizes if name == QUANTIZE.name else True
+
+    @property
+    def _is_float(self) -> bool:
+        """The weights are not settled yet: they may be pruned and quantized."""
+        return self._source.kind in HAVE_FLOATS
+
+    @property
+    def _reads_text(self) -> bool:
+        if not self._needs(CALIBRATE.name):
+            return self._needs(PRUNE.name) and combinations.prunes_by_text(self._run)
+        return True
 
     def _draft(self, spec: StageSpec, earlier: Mapping[str, _Draft]) -> _Draft:
         inputs: dict[str, str | None] = {}
         for name in spec.inputs:
-            if name == "checkpoint":
-                inputs.update(self._checkpoint_inputs())
-            elif name == "text":
-                inputs[name] = self._text_digest()
-            elif name in earlier:
+            if name in earlier and reads_input(spec, name, self._run):
                 if spec is not BASELINE or self._evaluates_itself:
                     inputs[name] = earlier[name].fingerprint
-            elif name == "workspace":
-                if self._source.kind is ModelKind.workspace:
-                    inputs.update(self._digests_of(workspace_files(self._source)))
-            elif name == "template":
-                inputs.update(self._template_input())
-            elif self.evaluation is not None:
-                found = self.evaluation.inputs(name)
-                inputs.update({one: self._lookup(path) for one, path in found})
+            elif reads_input(spec, name, self._run):
+                inputs.update(self._external(name))
         config = config_subset(spec, self._run)
         numbers = self._numbers(spec)
         if self._unknowable(spec) is not None:
@@ -179,6 +199,24 @@ class Stages:
             numbers,
             fingerprint(spec, config, known, numbers) if complete else None,
         )
+
+    def _external(self, name: str) -> Mapping[str, str | None]:
+        """Digests of an input from outside; empty for a stage that this run does not have."""
+        if name == "checkpoint":
+            return self._checkpoint_inputs()
+        if name == "text":
+            return {name: self._text_digest()}
+        if name == "calibration_template":
+            is_read = self.text is not None and holds_chats(self.text)
+            return {name: template_input(self._run, self._lookup)} if is_read else {}
+        if name == "workspace":
+            is_given = self._source.kind is ModelKind.workspace
+            return self._digests_of(workspace_files(self._source)) if is_given else {}
+        if name == "template":
+            return self._template_input()
+        if self.evaluation is None:
+            return {}
+        return {one: self._lookup(path) for one, path in self.evaluation.inputs(name)}
 
     @property
     def _evaluates_itself(self) -> bool:
@@ -258,8 +296,9 @@ class Stages:
         if look.problem is not None:
             return Action.run, f"damaged: {look.problem}"
         readers = [stage for stage in later.values() if name in stage.inputs]
+        is_for_launch = name == CONVERT.name or (name == CALIBRATE.name and self._run.kv.keep > 0)
         if (
-            name != CONVERT.name
+            not is_for_launch
             and readers
             and all(stage.action is Action.cached for stage in readers)
         ):
@@ -304,24 +343,6 @@ class Stages:
         if len(self._unhashed) > SHOWN_FILES:
             names.append(f"{len(self._unhashed) - SHOWN_FILES} more")
         return f"not yet hashed, {show_bytes(size)}, {time}: {', '.join(names)}"
-
-
-def calibration_text(run: RunConfig) -> Path | None:
-    """The text file, or None for the built-in sample."""
-    if run.calibration.data == SAMPLE_TEXT:
-        return None
-    path = Path(run.calibration.data).expanduser().absolute()
-    if path.suffix not in TEXT_SUFFIXES:
-        raise PlanError(
-            f"calibration.data={run.calibration.data}: expected a .txt or .jsonl file, or"
-            f" {SAMPLE_TEXT}."
-        )
-    if not path.is_file():
-        raise PlanError(
-            f"calibration.data={run.calibration.data}: no such file ({path})."
-            f" Name a .txt or .jsonl file, or use {SAMPLE_TEXT}."
-        )
-    return path
 
 
 def _download(hub: HubModel) -> str:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from lmrun.config.schema import RunConfig
+from lmrun.quant import combinations
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -11,7 +14,8 @@ class StageSpec:
     code_version: int
     """Raised by whoever changes the bytes the stage writes for equal inputs."""
     config_keys: tuple[str, ...]
-    """Dotted keys of the run config that the stage reads; no other key may change its output."""
+    """Dotted keys of the run config that the stage reads; no other key may change its output. Of
+    these, `keys_read` are those that the settings of a run use."""
     inputs: tuple[str, ...]
     """Stages, or external inputs (`checkpoint`, `text`, …), it reads where the recipe needs
     them."""
@@ -25,28 +29,39 @@ RESOLVE = StageSpec("resolve", 1, (), ("checkpoint",), computes=False)
 """Digests of an external checkpoint into the digest cache (no artifact), or the files of a
 built-in model into an artifact."""
 
+_SEQUENCES = ("calibration.samples", "calibration.seq_len", "calibration.seed")
+
+PRUNE = StageSpec(
+    "prune",
+    1,
+    ("prune.method", "prune.sparsity", "prune.pattern", *_SEQUENCES),
+    ("resolve", "text", "calibration_template"),
+    computes=True,
+)
+"""A float folder in which weights are zero. Magnitude pruning reads no text."""
 CALIBRATE = StageSpec(
     "calibrate",
     3,
-    (
-        *("calibration.samples", "calibration.seq_len", "calibration.seed"),
-        "calibration.statistics_samples",
-    ),
-    ("resolve", "text"),
+    (*_SEQUENCES, "calibration.batch_size", "calibration.statistics_samples"),
+    ("resolve", "prune", "text", "calibration_template"),
     computes=True,
 )
 QUANTIZE = StageSpec(
     "quantize",
-    2,
-    ("quant.method", "quant.bits", "quant.group_size", "quant.symmetric", "quant.skip"),
-    ("resolve", "calibrate"),
+    3,
+    (
+        *("quant.method", "quant.bits", "quant.group_size", "quant.symmetric"),
+        *("quant.activation_bits", "quant.range", "quant.act_order", "quant.damping"),
+        *("quant.alpha", "quant.rotate", "quant.preset", "quant.skip", "quant.format"),
+    ),
+    ("resolve", "prune", "calibrate"),
     computes=True,
 )
 CONVERT = StageSpec(
     "convert",
     1,
     ("backend.rope_scaling", "parallel.tp"),
-    ("resolve", "quantize"),
+    ("resolve", "prune", "quantize"),
     computes=False,
 )
 
@@ -66,17 +81,47 @@ EVALUATE = StageSpec(
     1,
     (
         *("evaluate.window", "evaluate.max_tokens", "evaluate.kl_tokens", "evaluate.task_limit"),
-        *("kv.bits", "backend.activation_bits", "backend.context_length"),
+        *("kv.bits", "kv.keep", "kv.keep_bits", "kv.keep_layers"),
+        *("backend.activation_bits", "backend.context_length"),
     ),
-    ("convert", "workspace", "baseline", "evaluation_text", "tasks", "tools", "template"),
+    (
+        *("calibrate", "convert", "workspace", "baseline"),
+        *("evaluation_text", "tasks", "tools", "template"),
+    ),
     computes=True,
     is_by_engine=True,
 )
 """The quality of the deployment's workspace. Bounds are not in it: the same figures are held
-against any."""
+against any. `calibrate` is read where `kv.keep` chooses layers by it."""
 
-STAGES: tuple[StageSpec, ...] = (RESOLVE, CALIBRATE, QUANTIZE, CONVERT, BASELINE, EVALUATE)
+STAGES: tuple[StageSpec, ...] = (
+    *(RESOLVE, PRUNE, CALIBRATE, QUANTIZE, CONVERT),
+    *(BASELINE, EVALUATE),
+)
 """In the order they run."""
 JUDGING: tuple[str, ...] = (BASELINE.name, EVALUATE.name)
 """Stages without which a workspace is complete."""
 BY_NAME: dict[str, StageSpec] = {stage.name: stage for stage in STAGES}
+_CONDITIONAL = ("quant", "prune", "kv")
+"""Groups of which a method reads some keys."""
+TEXT_INPUTS = ("text", "calibration_template")
+
+
+def keys_read(stage: StageSpec, run: RunConfig) -> tuple[str, ...]:
+    """The declared keys that these settings use: `quant.damping` for gptq alone, for example."""
+    used = combinations.reads(run)
+    return tuple(
+        key
+        for key in stage.config_keys
+        if not (key.partition(".")[0] in _CONDITIONAL and key not in used)
+        and not (stage is PRUNE and key in _SEQUENCES and not combinations.prunes_by_text(run))
+    )
+
+
+def reads_input(stage: StageSpec, name: str, run: RunConfig) -> bool:
+    """Whether these settings use a declared input."""
+    if stage is PRUNE and name in TEXT_INPUTS:
+        return combinations.prunes_by_text(run)
+    if stage is QUANTIZE and name == CALIBRATE.name:
+        return run.quant.method not in combinations.WITHOUT_TEXT
+    return not (stage is EVALUATE and name == CALIBRATE.name) or run.kv.keep > 0

@@ -10,7 +10,10 @@ SHOWN_CHANGES = 3
 NO_ENTRY = "no entry yet"
 CHECKPOINT, TEXT = "checkpoint", "text"
 """Metrics of a manifest: digests of the checkpoint's files, and what the text was called."""
-_INPUT_WORDS = {"calibrate": "calibrate changed", "quantize": "quantize changed"}
+_INPUT_WORDS = {
+    **{stage: f"{stage} changed" for stage in ("prune", "calibrate", "quantize")},
+    "calibration_template": "the chat template of the calibration text changed",
+}
 
 
 def why_missing(wanted: ManifestFields, stored: Sequence[ManifestFields]) -> str:

@@ -267,8 +267,8 @@ def _settings(run: RunConfig, plan: Plan, verb: str) -> dict[str, Any]:
     """The run config, with the stages in the place of the keys that only stages read."""
     document: dict[str, Any] = dict(resolved(run))
     names = [stage.name for stage in plan.stages]
-    del document["quant"]
-    if "calibrate" not in names:
+    del document["quant"], document["prune"]
+    if not any("text" in stage.inputs for stage in plan.stages):
         del document["calibration"]
     if EVALUATE not in names or verb == "bench":
         document.pop("evaluate", None)
