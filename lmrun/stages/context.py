@@ -16,7 +16,8 @@ class StageContext:
     plan: Plan
     stage: StagePlan
     model: Path | None
-    """Folder of the checkpoint the recipe starts from; None where the stage reads none."""
+    """Folder of the checkpoint the recipe starts from, pruned where the recipe prunes; None where
+    the stage reads none."""
     inputs: Mapping[str, Path]
     """Artifact folders of earlier stages, by stage name."""
     partial: Path

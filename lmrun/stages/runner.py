@@ -40,6 +40,7 @@ from lmrun.stages.context import StageContext, StageResult
 
 MODULES = {
     "resolve": "lmrun.stages.resolve",
+    "prune": "lmrun.stages.prune",
     "calibrate": "lmrun.stages.calibrate",
     "quantize": "lmrun.stages.quantize",
     "convert": "lmrun.stages.convert",
@@ -162,7 +163,7 @@ class _Build:
         is_builtin = self.plan.model_kind is ModelKind.builtin
         return [
             earlier
-            for earlier in BY_NAME[name].inputs
+            for earlier in self._stage(name).inputs
             if self.plan.stage(earlier) is not None and (earlier != "resolve" or is_builtin)
         ]
 
@@ -170,7 +171,7 @@ class _Build:
         context = StageContext(
             plan=self.plan,
             stage=stage,
-            model=inputs.get("resolve") or self.plan.checkpoint,
+            model=inputs.get("prune") or inputs.get("resolve") or self.plan.checkpoint,
             inputs=inputs,
             partial=partial,
             store=self.store,
