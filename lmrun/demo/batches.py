@@ -83,6 +83,7 @@ _maker: list[Maker] = []
 def _start(*arguments: object) -> None:
     os.environ["RAYON_NUM_THREADS"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.nice(5)  # who trains goes first
     _maker.append(Maker(*arguments))  # type: ignore[arg-type]
 
 

@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--kv-bits", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=scoring.SEED, help="of the draw of tasks")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--story-bytes", type=int, default=200_000)
     options = parser.parse_args()
@@ -134,7 +135,7 @@ def main() -> None:
     else:
         runner = TorchRunner(options.checkpoint, options.device)
     calls = options.data / "function-calling" if options.data else None
-    result: dict[str, Any] = scoring.report(runner.complete, options.count, calls)
+    result: dict[str, Any] = scoring.report(runner.complete, options.count, calls, options.seed)
     if options.data:
         stories = options.data / "text" / "stories.valid.txt"
         result["stories"] = story_loss(runner, stories, options.story_bytes)

@@ -173,16 +173,16 @@ def bits_per_byte(log_likelihood: float, num_bytes: int) -> float:
     return -log_likelihood / math.log(2) / num_bytes
 
 
-def report(complete: Complete, count: int, data: Path | None) -> dict[str, Any]:
-    """Every score, with up to a dozen wrong answers of each."""
-    single, double = one_step(count), two_steps(count)
+def report(complete: Complete, count: int, data: Path | None, seed: int = SEED) -> dict[str, Any]:
+    """Every score, with up to 25 wrong answers of each; ``seed`` draws the tasks."""
+    single, double = one_step(count, seed), two_steps(count, seed)
     scores = {
         "one step": score_calls(complete, single),
         "two steps": score_calls(complete, double),
         "two steps, calls not sent back": score_calls(complete, double, shows_calls=False),
         "answers from results": score_answers(complete, single),
-        "no tool": score_words(complete, no_tool(count)),
-        "json": score_json(complete, count),
+        "no tool": score_words(complete, no_tool(count, seed)),
+        "json": score_json(complete, count, seed),
     }
     if data is not None:
         scores["simple_python"] = score_simple_python(complete, data)

@@ -8,6 +8,7 @@ function of the seed and i.
 import argparse
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,7 +91,8 @@ class Trainer:
         self._rounded: Callable[[Tensor], Tensor] = rounded_weight
         self._forward: Callable[..., tuple[Tensor, Tensor]] = self.model
         if self.is_cuda:
-            self._forward = torch.compile(self.model)
+            mode = "reduce-overhead" if options.graphs else "default"
+            self._forward = torch.compile(self.model, mode=mode)
             self._rounded = torch.compile(rounded_weight, dynamic=False)
 
     def _mask(self, documents: npt.NDArray[np.int16]) -> Packed | Tensor | None:
@@ -116,6 +118,8 @@ class Trainer:
         weights = torch.where(learned[:, 1:], 1.0, PROMPT_WEIGHT)
         weights = torch.where(targets == 2, 0.0, weights)
         mask = self._mask(batch.documents[:, :-1])
+        if self.is_cuda:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         is_rounded = self.step % 3 == 2 and self.step >= ROUNDED_FROM
         kept = self.muon.rounded(self._rounded) if is_rounded else []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_cuda):
@@ -171,6 +175,7 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--matrix-rate", type=float, default=0.02)
     parser.add_argument("--embedding-rate", type=float, default=0.003)
     parser.add_argument("--attention", choices=("documents", "causal"), default="documents")
+    parser.add_argument("--graphs", action="store_true", help="launch a step as CUDA graphs")
     parser.add_argument("--tiny", action="store_true")
     for name in SIZES:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Shape, name))
@@ -218,6 +223,8 @@ def train(options: argparse.Namespace) -> Trainer:
                     "answers": round(float(answers), 4),
                     "seconds": round(now - started, 1),
                 }
+                if not math.isfinite(line["loss"]):
+                    raise ArithmeticError(f"step {trainer.step}: the loss is {line['loss']}")
                 now = time.monotonic()
                 tokens = (trainer.step - first) * options.rows * options.length
                 line["tokens_per_s"] = round(tokens / (now - logged))
