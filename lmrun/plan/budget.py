@@ -23,6 +23,7 @@ from lmrun.plan.costs import (
     ProcessSource,
     SequencesAt,
 )
+from lmrun.plan.kv_layers import num_kept
 from lmrun.plan.machine import Machine
 from lmrun.plan.sizes import parse_bytes
 from lmrun.plan.weights import Weights
@@ -68,11 +69,18 @@ class Demand:
     kind: str = CPU
     """Of the device."""
     tp: int = 1
+    kept_layers: int = 0
+    """Layers whose KV cache has ``kept_bits``; which ones does not change the sizes."""
+    kept_bits: int = 16
 
     @property
     def layout(self) -> KvLayout:
         """Of the KV blocks."""
-        return KvLayout.of(self.spec, self.block_size, self.kv_bits, self.tp)
+        bits: int | tuple[int, ...] = self.kv_bits
+        if self.kept_layers:
+            others = self.spec.num_layers - self.kept_layers
+            bits = (self.kept_bits,) * self.kept_layers + (self.kv_bits,) * others
+        return KvLayout.of(self.spec, self.block_size, bits, self.tp)
 
     @property
     def blocks_of_one(self) -> int:
@@ -143,6 +151,8 @@ def demand(
         memory_bytes=None if kv.memory == "auto" else parse_bytes(kv.memory, "kv.memory"),
         kind=run.device.kind,
         tp=run.parallel.tp,
+        kept_layers=num_kept(kv),
+        kept_bits=kv.keep_bits,
     )
 
 
@@ -202,14 +212,7 @@ def make_budget(
         activation_bytes=wanted.activation_bytes,
         activations=wanted.activations,
         left_bytes=left,
-        kv=KvRow(
-            num_layers=layout.num_layers,
-            num_kv_heads=layout.num_kv_heads,
-            head_dim=layout.head_dim,
-            bits=wanted.kv_bits,
-            code_bytes=layout.code_bytes(wanted.kv_bits),
-            param_bytes=layout.param_bytes(wanted.kv_bits),
-        ),
+        kv=_kv_rows(wanted),
         kv_bytes_per_token=layout.token_bytes,
         block_size=layout.block_size,
         block_bytes=layout.block_bytes,
@@ -221,4 +224,23 @@ def make_budget(
             for size in (*lengths, wanted.context_length)
         ),
         offline=tuple(offline),
+    )
+
+
+def _kv_rows(wanted: Demand) -> tuple[KvRow, ...]:
+    """The layers at `kv.bits`, then those that are kept at more."""
+    layout = wanted.layout
+    others = wanted.spec.num_layers - wanted.kept_layers
+    counts = ((others, wanted.kv_bits), (wanted.kept_layers, wanted.kept_bits))
+    return tuple(
+        KvRow(
+            num_layers=count,
+            num_kv_heads=layout.num_kv_heads,
+            head_dim=layout.head_dim,
+            bits=bits,
+            code_bytes=layout.code_bytes(bits),
+            param_bytes=layout.param_bytes(bits),
+        )
+        for count, bits in counts
+        if count
     )

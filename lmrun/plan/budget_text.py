@@ -1,6 +1,6 @@
 """The memory budget in lines: what each figure is the product or the sum of."""
 
-from lmrun.plan.costs import ActivationRow, Budget, WeightRow
+from lmrun.plan.costs import ActivationRow, Budget, KvRow, WeightRow
 from lmrun.plan.plan import Plan
 from lmrun.plan.sizes import show_bytes, things
 
@@ -79,20 +79,25 @@ def _buffer(row: ActivationRow) -> str:
 def _blocks(budget: Budget) -> str:
     return (
         f"{budget.num_blocks} blocks of {show_bytes(budget.block_bytes)}"
-        f" ({budget.block_size} tokens x {budget.kv_bytes_per_token} B, {budget.kv.bits} bits),"
+        f" ({budget.block_size} tokens x {budget.kv_bytes_per_token} B, {_bits(budget)}),"
         f" {budget.num_tokens:,} tokens"
     )
 
 
+def _bits(budget: Budget) -> str:
+    return " and ".join(str(row.bits) for row in budget.kv) + " bits"
+
+
 def _token(budget: Budget) -> str:
-    row = budget.kv
+    terms = " + ".join(_layers(row) for row in budget.kv)
+    return f"a token: {terms} = {budget.kv_bytes_per_token} B"
+
+
+def _layers(row: KvRow) -> str:
     vector = f"{row.code_bytes} B"
     if row.param_bytes:
         vector = f"({row.code_bytes} B + {row.param_bytes} B of scale and zero)"
-    return (
-        f"a token: {row.num_layers} layers x {row.num_kv_heads} KV heads x 2 x {vector}"
-        f" = {row.token_bytes} B"
-    )
+    return f"{things(row.num_layers, 'layer')} x {row.num_kv_heads} KV heads x 2 x {vector}"
 
 
 def _limit(plan: Plan) -> str:

@@ -52,7 +52,8 @@ class WeightRow:
 
 @dataclass(frozen=True)
 class KvRow:
-    """KV bytes of one token of one rank: layers × heads × 2 × (codes + scale and zero)."""
+    """KV bytes of one token in layers of equal bits, of one rank: layers × heads × 2 × (codes +
+    scale and zero)."""
 
     num_layers: int
     num_kv_heads: int
@@ -127,7 +128,8 @@ class Budget:
     """All of ``activations``."""
     activations: tuple[ActivationRow, ...]
     left_bytes: int
-    kv: KvRow
+    kv: tuple[KvRow, ...]
+    """Layers by their bits: one row, or two where some are kept at more."""
     kv_bytes_per_token: int
     """Codes plus scale and zero, all layers."""
     block_size: int

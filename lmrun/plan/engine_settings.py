@@ -20,8 +20,8 @@ class EngineSettings:
     """KV blocks; the plan divides the budget, the engine allocates exactly these."""
     block_size: int
     """Tokens in a block."""
-    kv_bits: int
-    """32, 16, 8 or 4."""
+    kv_bits: int | tuple[int, ...]
+    """32, 16, 8 or 4: of all layers, or of each."""
     max_num_seqs: int
     max_batch_tokens: int
     context_length: int

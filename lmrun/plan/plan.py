@@ -19,7 +19,7 @@ from lmrun.plan.gate import Gate
 from lmrun.plan.speed import Observed, Speeds
 from lmrun.plan.stage_specs import JUDGING
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Action(StrEnum):

@@ -12,7 +12,7 @@ from lmrun.config.located import located, with_origin
 from lmrun.config.not_built import not_built
 from lmrun.config.schema import FrontendConfig
 from lmrun.errors import PlanError
-from lmrun.plan import fitting, gate, offline, quality
+from lmrun.plan import fitting, gate, kv_layers, offline, quality
 from lmrun.plan.alternatives import alternatives
 from lmrun.plan.budget import demand, make_budget, rank_memory, reserve
 from lmrun.plan.costs import Budget, Device, OfflineCost
@@ -83,7 +83,9 @@ def plan_run(
         if source.hub is not None:
             offline.check_download(source.hub.download_bytes, Path(source.path))
     workspace = _workspace(source, stage_plans, store)
-    engine = _engine_settings(run, machine, budget, context_length, workspace)
+    kept = kv_layers.kept_layers(run.kv, kv_layers.calibration_folder(stage_plans, store))
+    kv_bits = kv_layers.layer_bits(run.kv, kept or (), source.spec.num_layers)
+    engine = _engine_settings(run, machine, budget, context_length, workspace, kv_bits)
     device = _device(machine)
     work = Workload(source.spec, budget, engine, run.backend.activation_bits)
     is_seen = machine.is_here and workspace is not None
@@ -110,7 +112,11 @@ def plan_run(
         chat_template=run.model.chat_template,
         frontend=_frontend(run.frontend),
         recipe=recipe,
-        notes=source.notes + evaluation_notes(evaluation, source),
+        notes=(
+            *source.notes,
+            *kv_layers.note(run.kv, kept),
+            *evaluation_notes(evaluation, source),
+        ),
         config=msgspec.to_builtins(run),
         refusals=refusals,
         evaluated=None if evaluation is None else evaluation.reads,
@@ -121,7 +127,12 @@ def plan_run(
 
 
 def _engine_settings(
-    run: RunConfig, machine: Machine, budget: Budget, context_length: int, workspace: Path | None
+    run: RunConfig,
+    machine: Machine,
+    budget: Budget,
+    context_length: int,
+    workspace: Path | None,
+    kv_bits: int | tuple[int, ...],
 ) -> EngineSettings:
     backend = run.backend
     return EngineSettings(
@@ -130,7 +141,7 @@ def _engine_settings(
         threads=backend.threads or machine.cores,
         num_blocks=budget.num_blocks,
         block_size=run.kv.block_size,
-        kv_bits=run.kv.bits,
+        kv_bits=kv_bits,
         max_num_seqs=backend.max_num_seqs,
         max_batch_tokens=backend.max_batch_tokens,
         context_length=context_length,

@@ -130,8 +130,10 @@ class Measured:
             flops = MULTIPLY_ADD * parameters * sequences
             compute = Term(f"weights {scheme}", flops, "FLOP", of.prefill_flops_per_s * self._share)
             terms.append(max(read, compute, key=lambda term: term.seconds))
-        speed = rates.attention_bytes_per_s[str(work.budget.kv.bits)] * self._share
-        terms.append(Term("KV", work.kv_bytes(sequences * context), "B", speed))
+        for row in work.budget.kv:
+            name = "KV" if len(work.budget.kv) == 1 else f"KV {row.bits} bits"
+            speed = rates.attention_bytes_per_s[str(row.bits)] * self._share
+            terms.append(Term(name, row.token_bytes * sequences * context, "B", speed))
         terms += self._overheads(1)
         if rates.serving_token_s > 0 and work.engine.threads >= rates.threads:
             terms.append(Term("serving", sequences, "tokens", 1 / rates.serving_token_s))

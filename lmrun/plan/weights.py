@@ -16,6 +16,8 @@ from lmrun.quant.layout import (
     zero_bits,
 )
 
+INT8_BITS = 8
+"""Of activations whose products with int8 weights have a float scale a row."""
 KINDS: tuple[WeightKind, ...] = ("embedding", "attention", "mlp", "biases", "norms", "head")
 """In the order they are shown."""
 
@@ -64,7 +66,7 @@ def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) ->
             n, k = rank_shape(spec, matrix, tp)
             kind: WeightKind = "attention" if matrix.startswith("attention") else "mlp"
             if quant.packs(parts):
-                add(kind, scheme_name(quant), n * k, _code_bytes(n, k, storage))
+                add(kind, scheme_name(quant, storage.layout), n * k, _code_bytes(n, k, storage))
             else:
                 floats(kind, n * k, dtype)
             if parts[0].has_bias:
@@ -85,15 +87,23 @@ def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) ->
     return Weights(rows, total - sum(row.num_bytes for row in rows), total)
 
 
-def scheme_name(quant: WeightQuant) -> str:
-    """`u4 g128`: unsigned codes, their bits, the group; `i` without zero points."""
-    sign = "i" if quant.is_symmetric else "u"
-    return f"{sign}{quant.bits} " + (f"g{quant.group_size}" if quant.group_size else "rows")
+def scheme_name(quant: WeightQuant, layout: str) -> str:
+    """`u4 g128`: codes as they are stored, their bits, the group or `rows`.
+
+    `u` has zero points, `i` has none: int8 for products with int8 activations, and symmetric codes
+    on CUDA. The first word is what the ceilings of this machine are measured by.
+    """
+    has_zeros = zero_bits(quant, layout) > 0
+    groups = f"g{quant.group_size}" if quant.group_size else "rows"
+    return f"{'u' if has_zeros else 'i'}{quant.bits} {groups}"
 
 
 def _code_bytes(n: int, k: int, storage: Storage) -> int:
     """Codes, scales and zero points of a matrix, without padding."""
     quant = storage.quant
     groups = k // quant.group_size if quant.group_size else 1
-    bits = k * quant.bits + groups * (SCALE_BITS + zero_bits(quant, storage.layout))
+    scale = DTYPE_BYTES["F32"] * 8
+    if quant.activation_bits != INT8_BITS and quant.scale_dtype == "F16":
+        scale = SCALE_BITS
+    bits = k * quant.bits + groups * (scale + zero_bits(quant, storage.layout))
     return math.ceil(n * bits / 8)

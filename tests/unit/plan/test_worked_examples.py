@@ -198,7 +198,7 @@ def test_qwq_32b_fits_two_cards_of_48_gib(price: Price) -> None:
     budget = plan.budget
     assert (budget.tp, budget.total_bytes) == (2, 48 * GIB)
     assert gib(budget.weights_bytes) == 30.51
-    assert budget.kv.num_kv_heads == 4
+    assert [row.num_kv_heads for row in budget.kv] == [4]
     assert budget.sequences_of(40960).sequences >= 1
     assert "parallel.tp=2 (command line): not built yet; 1 is." in plan.refusals
     assert price("qwq-32b", "device=a6000", "parallel.tp=2", "device.count=2").budget == (
