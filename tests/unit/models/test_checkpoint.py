@@ -9,7 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lmrun.errors import PlanError
-from lmrun.models.checkpoint import AwqFormat, Checkpoint, find_model, is_workspace
+from lmrun.models.checkpoint import Checkpoint, find_model, is_workspace
+from lmrun.models.code_format import Packing
 from lmrun.models.registry import spec_from_config
 
 CONFIG: dict[str, Any] = {
@@ -194,35 +195,110 @@ def test_matrices_of_several_types_are_refused(folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("fields", "what"),
-    [
-        ({"quant_method": "gptq", "bits": 4}, "quant_method gptq"),
-        ({"quant_method": "awq", "bits": 8}, "awq with bits 8"),
-        ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "awq with version gemv"),
-        ({"quant_method": "awq", "bits": 4, "zero_point": False}, "awq with zero_point False"),
-    ],
-)
-def test_other_quantizations_are_not_built_yet(
-    folder: Path, fields: dict[str, Any], what: str
-) -> None:
-    (folder / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": fields}))
-    assert refusal(folder) == (
-        f"{folder}/config.json: quantization_config: {what} is not built yet."
-        " Supported: awq with 4 bits, version gemm and zero points."
-    )
+FORMATS = {
+    "autoround-sym-ts": ("auto-round", Packing.gptq, 4, 64, True, "F32"),
+    "awq-gemm-autoawq-ts": ("awq", Packing.awq, 4, 64, False, "F32"),
+    "awq-gemm-gptqmodel-ts": ("awq", Packing.awq, 4, 64, False, "F16"),
+    "ct-int-w8a8-ts": ("compressed-tensors", Packing.int_quantized, 8, 0, True, "F32"),
+    "ct-pack-w4a16-asym-ts": ("compressed-tensors", Packing.pack_quantized, 4, 64, False, "F32"),
+    "ct-pack-w4a16-sym-ts": ("compressed-tensors", Packing.pack_quantized, 4, 64, True, "F32"),
+    "gptq-v1-descact-asym-ts": ("gptq", Packing.gptq, 4, 64, False, "F32"),
+    "gptq-v1-noact-asym-ts": ("gptq", Packing.gptq, 4, 64, False, "F32"),
+    "gptq-v2-descact-asym-ts": ("gptq", Packing.gptq, 4, 64, False, "F32"),
+}
 
 
 def test_folders_written_by_other_tools_are_recognized(test_data: Path, tmp_path: Path) -> None:
     with tarfile.open(test_data / "quantized" / "checkpoints.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    for name, dtype in (("awq-gemm-autoawq-ts", "F32"), ("awq-gemm-gptqmodel-ts", "F16")):
+    for name, expected in FORMATS.items():
         checkpoint = Checkpoint.open(next(tmp_path.rglob(name)))
-        assert checkpoint.awq == AwqFormat(64)
-        assert checkpoint.weight_dtype == dtype
+        form = checkpoint.code_format
+        assert form is not None
+        found = (form.method, form.packing, form.bits, form.group_size, form.is_symmetric)
+        assert (*found, checkpoint.weight_dtype) == expected
+        assert form.act_order == ("descact" in name)
         assert all(checkpoint.is_quantized(linear) for linear in checkpoint.spec.linears)
-    assert "quant_method gptq is not built yet" in refusal(
-        next(tmp_path.rglob("gptq-v1-noact-asym-ts"))
+
+
+def quantized(folder: Path, **more: np.ndarray[Any, Any] | None) -> None:
+    """Makes `down_proj` of the tiny model one of GPTQ codes; ``more`` replaces its tensors."""
+    tensors: dict[str, np.ndarray[Any, Any] | None] = {
+        "weight": None,
+        "qweight": np.zeros((8, 32), np.int32),
+        "qzeros": np.zeros((2, 4), np.int32),
+        "scales": np.zeros((2, 32), np.float16),
+        **more,
+    }
+    change(folder, **{f"model__layers__0__mlp__down_proj__{k}": v for k, v in tensors.items()})
+    fields = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": fields}))
+
+
+def test_the_tensors_tell_which_linears_are_quantized(folder: Path) -> None:
+    quantized(folder, g_idx=np.zeros(64, np.int32), bias=np.zeros(32, np.float16))
+    checkpoint = Checkpoint.open(folder)
+    packed = [one for one in checkpoint.spec.linears if checkpoint.is_quantized(one)]
+    assert [one.role for one in packed] == ["down_proj"]
+    assert checkpoint.needless_bias(packed[0]) == "model.layers.0.mlp.down_proj.bias"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "text"),
+    [
+        (
+            {"qweight": np.zeros((8, 31), np.int32)},
+            "{file}: {name}.qweight: expected I32 [8, 32], got I32 [8, 31].",
+        ),
+        (
+            {"scales": np.zeros((2, 32), np.int32)},
+            "{file}: {name}.scales: expected F32 or F16 or BF16 [2, 32], got I32 [2, 32].",
+        ),
+        (
+            {"qzeros": None},
+            "{folder}: expected tensor {name}.qzeros (1 missing), got none of that name."
+            " Is config.json that of these weights?",
+        ),
+        (
+            {"g_scale": np.zeros(4, np.float16)},
+            "{folder}: LlamaForCausalLM has no place for tensor {name}.g_scale (1 such)."
+            " Is config.json that of these weights?",
+        ),
+    ],
+)
+def test_tensors_of_codes_that_do_not_fit_are_refused(
+    folder: Path, tensors: dict[str, Any], text: str
+) -> None:
+    quantized(folder, **tensors)
+    name = "model.layers.0.mlp.down_proj"
+    assert refusal(folder) == text.format(file=folder / WEIGHTS, folder=folder, name=name)
+
+
+def test_groups_that_do_not_divide_a_linear_are_refused(folder: Path) -> None:
+    quantized(folder)
+    fields = {"quant_method": "gptq", "bits": 4, "group_size": 48}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": fields}))
+    assert refusal(folder) == (
+        f"{folder}: group_size 48: must divide 64 (in_features of layers.0.mlp.down_proj)."
+    )
+
+
+def test_sizes_that_words_do_not_divide_are_refused(folder: Path) -> None:
+    config = {**CONFIG, "intermediate_size": 44}
+    shapes = spec_from_config(config, "c").float_tensors()
+    held = {name: np.zeros(shape, np.float16) for name, shape in shapes.items()}
+    del held["model.layers.0.mlp.up_proj.weight"]
+    held["model.layers.0.mlp.up_proj.qweight"] = np.zeros((32, 5), np.int32)
+    save_file(held, folder / WEIGHTS)
+    fields = {"quant_method": "awq", "bits": 4, "group_size": 32}
+    config["quantization_config"] = fields
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "up_proj.qzeros (2 missing)" in refusal(folder)
+    held["model.layers.0.mlp.up_proj.qzeros"] = np.zeros((1, 5), np.int32)
+    held["model.layers.0.mlp.up_proj.scales"] = np.zeros((1, 44), np.float16)
+    save_file(held, folder / WEIGHTS)
+    assert refusal(folder) == (
+        f"{folder}: awq with 4 bits: 8 must divide the sizes of layers.0.mlp.up_proj, [44, 32]."
     )
 
 
