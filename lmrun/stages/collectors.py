@@ -118,3 +118,24 @@ class SecondMoments:
             for i in range(0, len(total), TILE):
                 total[i + TILE :, i : i + TILE] = total[i : i + TILE, i + TILE :].T
         return self._sums
+
+
+class TokenSample:
+    """Some tokens of each input, evenly spread: float32 [tokens, K]."""
+
+    def __init__(self, count: int, num_tokens: int) -> None:
+        self._step = max(1, num_tokens // count)
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def of(self, trace: LayerTrace) -> dict[str, Tensor]:
+        """Every n-th token of the batch."""
+        return {name: x.flatten(0, 1)[:: self._step].float() for name, x in trace.inputs.items()}
+
+    def add(self, found: Mapping[str, Tensor]) -> None:
+        """In the order of the text."""
+        for name, rows in found.items():
+            self._parts.setdefault(name, []).append(rows)
+
+    def result(self) -> dict[str, Tensor]:
+        """By input."""
+        return {name: torch.cat(parts) for name, parts in self._parts.items()}

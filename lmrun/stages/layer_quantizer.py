@@ -1,88 +1,255 @@
-"""Quantizes the linears of one decoder layer: which scales fold into what, and in which order."""
+"""Quantizes the linears of one decoder layer: scales folded in first, then codes.
 
-from collections.abc import Mapping
+`METHODS` is the table. Those here put together a search for channel scales (none, AWQ, SmoothQuant)
+and a way of rounding (to nearest, with searched ranges, GPTQ).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from lmrun.errors import StageError
 from lmrun.models.spec import ModelSpec
-from lmrun.quant import awq, rtn
+from lmrun.quant import awq, gptq, rtn, smoothquant
 from lmrun.quant.awq import InputStatistics
-from lmrun.quant.weight import QuantizedWeight, Scheme
+from lmrun.quant.gptq import Factor
+from lmrun.quant.weight import QuantizedWeight
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
-from lmrun.stages.workers import Workers
+from lmrun.stages.layer_stream import Propagate
+from lmrun.stages.quantize_report import RowFacts, role_row
+from lmrun.stages.quantizing import (
+    LayerMethod,
+    LayerTask,
+    Needs,
+    Observed,
+    QuantizedLayer,
+    QuantSettings,
+)
 
-INPUT_OF = {role: name for name in INPUTS for role in READERS[name]}
+SAMPLE_TOKENS = 512
+"""Tokens that the search for SmoothQuant's alpha looks at."""
+PART_ROWS = 1024
+"""Output features of a linear that are one task, whatever the number of workers."""
+
+
+class Scales(StrEnum):
+    """How channel scales are found."""
+
+    NONE = "none"
+    AWQ = "awq"
+    SMOOTHQUANT = "smoothquant"
+
+
+class Rounding(StrEnum):
+    """How codes are chosen."""
+
+    NEAREST = "nearest"
+    CLIPPED = "clipped"
+    """To nearest, in the ranges that AWQ searches."""
+    GPTQ = "gptq"
 
 
 @dataclass(frozen=True)
-class QuantSettings:
-    """The part of the recipe that decides about codes."""
+class InputScales:
+    """The channel scales of an input."""
 
-    method: str
-    """`rtn` or `awq`."""
-    bits: int
-    group_size: int
-    skip: frozenset[str]
-    """Names of linears kept in 16 bits (`LinearSpec.name`)."""
-
-    @property
-    def scheme(self) -> Scheme:
-        """How the linears are stored."""
-        return Scheme(self.bits, self.group_size)
-
-    def kept(self, spec: ModelSpec, layer: int) -> frozenset[str]:
-        """Roles of a layer kept in 16 bits."""
-        return frozenset(one.role for one in spec.layer(layer) if one.name in self.skip)
+    scales: Tensor
+    """float32 [K]."""
+    alpha: float | None = None
 
 
 @dataclass(frozen=True)
-class QuantizedLayer:
-    """A layer after quantization."""
+class Composed:
+    """A search for scales and a way of rounding."""
 
-    codes: Mapping[str, QuantizedWeight]
-    """Role → codes; roles kept in 16 bits are in ``weights.linears`` alone."""
-    weights: LayerWeights
-    """The float tensors with the scales folded in."""
-    relative_errors: Mapping[str, float]
-    """Role → output error over output energy on the calibration text; AWQ only."""
+    scales: Scales
+    rounding: Rounding
+    propagate: Propagate = Propagate.FLOAT
 
-
-def quantize_layer(
-    spec: ModelSpec,
-    weights: LayerWeights,
-    statistics: Mapping[str, InputStatistics] | None,
-    settings: QuantSettings,
-    workers: Workers,
-) -> QuantizedLayer:
-    """Codes of a layer; ``statistics`` (by `INPUTS`) is needed by `awq` alone."""
-    kept = settings.kept(spec, weights.index)
-    roles = [role for role in weights.linears if role not in kept]
-    if settings.method == "rtn" or statistics is None:
-        return QuantizedLayer(
-            {role: _codes(weights, role, settings, None) for role in roles}, weights, {}
+    def needs(self, settings: QuantSettings) -> Needs:
+        """Second moments for all but plain rounding; what the search for scales reads."""
+        searches_alpha = self.scales is Scales.SMOOTHQUANT and settings.alpha is None
+        return Needs(
+            moments=self.scales is not Scales.NONE or self.rounding is not Rounding.NEAREST,
+            magnitudes=self.scales is not Scales.NONE,
+            sample_tokens=SAMPLE_TOKENS if searches_alpha else 0,
+            propagate=self.propagate,
         )
-    scales = _search_scales(spec, weights, statistics, settings, workers)
-    folded = _fold_scales(spec, weights, scales)
-    scaled = {
-        name: inputs.scaled(scales[name]) if name in scales else inputs
-        for name, inputs in statistics.items()
-    }
 
-    def quantized(role: str) -> tuple[QuantizedWeight, float]:
-        inputs = scaled[INPUT_OF[role]]
-        weight = folded.linears[role]
-        clip = awq.search_clip(weight, inputs, settings.scheme)
-        codes = _codes(folded, role, settings, clip)
-        energy = awq.output_error(weight, inputs)
-        error = awq.output_error(codes.dequantize() - weight, inputs)
-        return codes, error / energy if energy > 0 else 0.0
+    def quantize(self, task: LayerTask) -> QuantizedLayer:
+        """One input after another, so that what was observed of it can be dropped."""
+        weights = task.layer.take_weights()
+        found = _search(self.scales, task, weights)
+        weights = fold_scales(task.spec, weights, {k: one.scales for k, one in found.items()})
+        for name, one in found.items():
+            scale_moment(task.observed, name, one.scales)
+        return round_layer(self.rounding, task, weights, found)
 
-    found = dict(zip(roles, workers.map(quantized, roles), strict=True))
-    codes = {role: one for role, (one, _) in found.items()}
-    return QuantizedLayer(codes, folded, {role: error for role, (_, error) in found.items()})
+
+# gptq reads the outputs of the layers before as their codes give them: stories3m g64, see README.
+METHODS: Mapping[str, LayerMethod] = {
+    "rtn": Composed(Scales.NONE, Rounding.NEAREST),
+    "awq": Composed(Scales.AWQ, Rounding.CLIPPED),
+    "gptq": Composed(Scales.NONE, Rounding.GPTQ),
+    "awq_gptq": Composed(Scales.AWQ, Rounding.GPTQ),
+    "smoothquant": Composed(Scales.SMOOTHQUANT, Rounding.NEAREST),
+}
+"""`quant.method` → how it quantizes a layer."""
+
+
+def round_layer(
+    rounding: Rounding,
+    task: LayerTask,
+    weights: LayerWeights,
+    found: Mapping[str, InputScales] | None = None,
+) -> QuantizedLayer:
+    """Codes of every linear that is not kept; ``weights.linears`` is emptied as they are made.
+
+    ``found`` are the scales that are folded into the weights, and taken off the second moments,
+    already.
+    """
+    linears = dict(weights.linears)
+    if isinstance(weights.linears, dict):
+        weights.linears.clear()
+    codes: dict[str, QuantizedWeight] = {}
+    report: dict[str, dict[str, object]] = {}
+    wanted = frozenset(task.roles)
+    for name in INPUTS:
+        roles = [role for role in READERS[name] if role in wanted]
+        moment = task.observed.moments.pop(name, None)
+        if not roles:
+            continue
+        with named(task, name):
+            found_codes, damping = _codes(
+                rounding, task, {role: linears[role] for role in roles}, moment
+            )
+        codes |= found_codes
+        scales = found.get(name) if found else None
+        facts = RowFacts(
+            moment,
+            channel_scales=scales.scales if scales else None,
+            alpha=scales.alpha if scales else None,
+            damping=damping,
+        )
+        rows = task.workers.map(
+            lambda one: role_row(*one), [(linears[role], codes[role], facts) for role in roles]
+        )
+        report |= dict(zip(roles, rows, strict=True))
+        for role in roles:
+            del linears[role]
+    kept = LayerWeights(weights.index, linears, weights.biases, weights.norms)
+    return QuantizedLayer(codes, kept, report)
+
+
+def _codes(
+    rounding: Rounding,
+    task: LayerTask,
+    weights: Mapping[str, Tensor],
+    moment: Tensor | None,
+) -> tuple[dict[str, QuantizedWeight], float | None]:
+    """Codes of linears that share an input: parts of `PART_ROWS` rows, several at once; and the
+    damping that GPTQ's Hessian got."""
+    settings = task.settings
+    scheme = settings.scheme
+    factor: Factor | None = None
+    statistics: InputStatistics | None = None
+    if rounding is Rounding.GPTQ:
+        assert moment is not None
+        factor = gptq.factor(moment, act_order=settings.act_order, damping=settings.damping)
+    elif rounding is Rounding.CLIPPED:
+        assert moment is not None
+        statistics = InputStatistics(moment, moment.diagonal())
+
+    def part(place: tuple[str, int]) -> QuantizedWeight:
+        role, start = place
+        rows = weights[role][start : start + PART_ROWS]
+        if factor is not None:
+            return gptq.quantize(rows, factor, scheme, mse=settings.mse)
+        if statistics is not None:
+            return rtn.quantize(rows, scheme, clip=awq.search_clip(rows, statistics, scheme))
+        return rtn.quantize(rows, scheme, mse=settings.mse)
+
+    places = [
+        (role, start)
+        for role, weight in weights.items()
+        for start in range(0, len(weight), PART_ROWS)
+    ]
+    parts: dict[str, list[QuantizedWeight]] = {}
+    for (role, _), one in zip(places, task.workers.map(part, places), strict=True):
+        if not bool(torch.isfinite(one.scales).all()):
+            raise ValueError(f"{role}: expected finite scales, got NaN or infinity.")
+        parts.setdefault(role, []).append(one)
+    damping = factor.damping if factor else None
+    return {role: joined(all_) for role, all_ in parts.items()}, damping
+
+
+def joined(parts: list[QuantizedWeight]) -> QuantizedWeight:
+    """Rows of one matrix, put together."""
+    if len(parts) == 1:
+        return parts[0]
+    return QuantizedWeight(
+        torch.cat([one.codes for one in parts]),
+        torch.cat([one.scales for one in parts]),
+        torch.cat([one.zeros for one in parts]),
+        parts[0].bits,
+    )
+
+
+def _search(kind: Scales, task: LayerTask, weights: LayerWeights) -> dict[str, InputScales]:
+    """Scales of each input that a quantized linear reads."""
+    if kind is Scales.NONE:
+        return {}
+    wanted = frozenset(task.roles)
+    channels = value_channels(task.spec)
+    names = [name for name in INPUTS if any(role in wanted for role in READERS[name])]
+
+    def search(name: str) -> InputScales:
+        readers = [weights.linears[role] for role in READERS[name] if role in wanted]
+        share = channels.to(readers[0].device) if name == "o" else None
+        with named(task, name):
+            found = _search_one(kind, task, name, readers, share)
+            if not bool(torch.isfinite(found.scales).all()):
+                raise ValueError("expected finite scales, got NaN or infinity.")
+        return found
+
+    return dict(zip(names, task.workers.map(search, names), strict=True))
+
+
+def _search_one(
+    kind: Scales, task: LayerTask, name: str, readers: list[Tensor], share: Tensor | None
+) -> InputScales:
+    observed, settings = task.observed, task.settings
+    magnitudes = observed.magnitudes[name]
+    if kind is Scales.AWQ:
+        statistics = InputStatistics(observed.moments[name], magnitudes.abs_mean)
+        return InputScales(awq.search_scales(readers, statistics, settings.scheme, share))
+    if settings.alpha is not None:
+        scales = smoothquant.scales(readers, magnitudes.abs_max, settings.alpha, share)
+        return InputScales(scales, settings.alpha)
+    found = smoothquant.search_alpha(
+        readers, observed.samples[name], magnitudes.abs_max, settings.scheme, share
+    )
+    return InputScales(found.scales, found.alpha)
+
+
+def scale_moment(observed: Observed, name: str, scales: Tensor) -> None:
+    """The second moment of x / scales in place of that of x."""
+    moment = observed.moments.get(name)
+    if moment is not None:
+        moment.div_(scales[:, None]).div_(scales[None, :])
+
+
+@contextmanager
+def named(task: LayerTask, what: str) -> Iterator[None]:
+    """`ValueError` of an algorithm as `StageError` with the layer's name."""
+    try:
+        yield
+    except ValueError as error:
+        raise StageError(f"layers.{task.layer.index}: {what}: {error}") from error
 
 
 def value_channels(spec: ModelSpec) -> Tensor:
@@ -91,59 +258,26 @@ def value_channels(spec: ModelSpec) -> Tensor:
     return (heads[:, None] * spec.head_dim + torch.arange(spec.head_dim)[None, :]).reshape(-1)
 
 
-def _codes(
-    weights: LayerWeights,
-    role: str,
-    settings: QuantSettings,
-    clip: tuple[Tensor, Tensor] | None,
-) -> QuantizedWeight:
-    try:
-        return rtn.quantize(weights.linears[role], settings.scheme, clip=clip)
-    except ValueError as error:
-        raise StageError(f"layers.{weights.index}: {role}: {error}") from error
-
-
-def _search_scales(
-    spec: ModelSpec,
-    weights: LayerWeights,
-    statistics: Mapping[str, InputStatistics],
-    settings: QuantSettings,
-    workers: Workers,
-) -> dict[str, Tensor]:
-    """Scales [in_features] of each input that a quantized linear reads."""
-    kept = settings.kept(spec, weights.index)
-    channels = value_channels(spec)
-
-    def search(name: str) -> Tensor:
-        readers = [weights.linears[role] for role in READERS[name] if role not in kept]
-        share = channels if name == "o" else None
-        return awq.search_scales(readers, statistics[name], settings.scheme, share)
-
-    names = [name for name in INPUTS if any(role not in kept for role in READERS[name])]
-    return dict(zip(names, workers.map(search, names), strict=True))
-
-
-def _fold_scales(
+def fold_scales(
     spec: ModelSpec, weights: LayerWeights, scales_of: Mapping[str, Tensor]
 ) -> LayerWeights:
     """Multiply the scales of each input into its readers and divide what feeds them.
 
     qkv and gate/up are fed by a norm; o by the values (heads that share one share the scales);
-    down by up. The model's function stays the same.
+    down by up. The model's function stays the same. Matrices are changed in place.
     """
-    linears, biases, norms = dict(weights.linears), dict(weights.biases), dict(weights.norms)
-    channels = value_channels(spec)
+    linears, biases, norms = weights.linears, dict(weights.biases), dict(weights.norms)
     for name, scales in scales_of.items():
         for role in READERS[name]:
-            linears[role] = linears[role] * scales
+            linears[role].mul_(scales)
         if name == "o":
-            of_values = torch.empty(spec.num_kv_heads * spec.head_dim)
-            of_values[channels] = scales
-            linears["v_proj"] = linears["v_proj"] / of_values[:, None]
+            of_values = torch.empty(spec.num_kv_heads * spec.head_dim, device=scales.device)
+            of_values[value_channels(spec).to(scales.device)] = scales
+            linears["v_proj"].div_(of_values[:, None])
             if "v_proj" in biases:
                 biases["v_proj"] = biases["v_proj"] / of_values
         elif name == "down":
-            linears["up_proj"] = linears["up_proj"] / scales[:, None]
+            linears["up_proj"].div_(scales[:, None])
         else:
             norm = "input_layernorm" if name == "qkv" else "post_attention_layernorm"
             norms[norm] = norms[norm] / scales

@@ -1,207 +1,276 @@
-"""quantize: a float checkpoint in, a Hugging Face AWQ folder (gemm packing) out.
+"""quantize: a float checkpoint in, a quantized Hugging Face folder and `report.json` out.
 
-Layers pass through one at a time; each finished one is kept in the partial folder, so that a killed
-run goes on where it was and ends with the same bytes.
+Layers pass through one at a time (`layer_stream.py`); each finished one is kept in the partial
+folder, so that a killed run goes on where it was and ends with the same bytes.
 """
 
 import json
-import shutil
+import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lmrun import log
+from lmrun.config import RunConfig
 from lmrun.errors import StageError
-from lmrun.models.checkpoint import SIDE_FILES, SINGLE_FILE, Checkpoint
+from lmrun.models.checkpoint import Checkpoint
+from lmrun.models.code_format import CodeFormat
 from lmrun.models.registry import CONFIG_FILE, read_json
 from lmrun.models.safetensors_header import TensorEntry, read_header
-from lmrun.models.spec import LinearSpec
+from lmrun.models.spec import ModelSpec
+from lmrun.plan.sizes import show_bytes
 from lmrun.progress import progress_bar
-from lmrun.quant import packing
-from lmrun.quant.awq import InputStatistics
-from lmrun.stages import calibrate, tensor_files
-from lmrun.stages.collectors import SecondMoments
+from lmrun.quant import combinations
+from lmrun.quant.formats import registry
+from lmrun.quant.weight import Scheme
+from lmrun.stages import calibrate, quantize_report, tensor_files
+from lmrun.stages.collectors import Magnitudes, SecondMoments, TokenSample
+from lmrun.stages.computing import peak_rss_bytes, stream_settings
 from lmrun.stages.context import StageContext, StageResult
-from lmrun.stages.layer_quantizer import QuantizedLayer, QuantSettings, quantize_layer
-from lmrun.stages.layer_source import CheckpointSource
-from lmrun.stages.layer_stream import LayerStream, StreamLayer, StreamSettings
-from lmrun.stages.tensor_files import LazyTensor
-from lmrun.stages.workers import Workers
+from lmrun.stages.layer_quantizer import METHODS
+from lmrun.stages.layer_source import CheckpointSource, LayerSource
+from lmrun.stages.layer_stream import Collector, LayerStream, Propagate, StreamLayer, StreamSettings
+from lmrun.stages.quantized_folder import PRIVATE, folder_config, layer_tensors, write_folder
+from lmrun.stages.quantizing import (
+    LayerMethod,
+    LayerTask,
+    Needs,
+    Observed,
+    QuantizedLayer,
+    QuantSettings,
+)
+from lmrun.stages.rotating import RotatedSource
 
-ACTIVATION_MEMORY = 1 << 30
-"""Bytes for the hidden states; what is more goes to the disk."""
-MOMENT_TOKENS = 65536
-"""Calibration tokens that enter the second moments: whole sequences, evenly spread."""
-ERRORS = "relative_errors"
-"""Tensor of a layer's checkpoint that stays out of the artifact: errors by role, in order."""
+ROTATION_SEED = 0
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a recipe asks of the stage, and how it is done."""
+
+    checkpoint: Checkpoint
+    source: LayerSource
+    settings: QuantSettings
+    form: CodeFormat
+    method: LayerMethod
+    needs: Needs
+    token_ids: Tensor | None
+    """[sequences, tokens]; None where no text is needed."""
+    stream: StreamSettings
+    config: Mapping[str, Any]
+    """config.json of the model as the source gives it."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model as it is written."""
+        return self.source.spec
 
 
 def run(context: StageContext) -> StageResult:
-    """Fill the partial folder with the quantized checkpoint."""
-    checkpoint = Checkpoint.open(context.checkpoint)
-    settings = QuantSettings(
-        method=str(context.value("quant.method")),
-        bits=int(context.value("quant.bits")),
-        group_size=int(context.value("quant.group_size")),
-        skip=frozenset(context.value("quant.skip")),
+    """Fill the partial folder with the quantized checkpoint and its report."""
+    job = _job(context)
+    with torch.no_grad():
+        stream = LayerStream(job.source, job.token_ids, job.stream, context.resume)
+        num_layers = job.spec.num_layers
+        with progress_bar("quantize", num_layers, stream.num_done, unit="layers") as advance:
+            for layer in stream.layers():
+                quantize_layer(job, layer)
+                advance(1)
+        config = folder_config(job.config, job.spec, job.settings, job.form)
+        write_folder(context.partial, job.source, stream, config, job.checkpoint.path)
+    return _report(context, job, stream)
+
+
+def quantize_layer(job: Job, layer: StreamLayer) -> None:
+    """One layer of a stream: observe, choose codes, keep them."""
+    start = time.monotonic()
+    observed = observe(job, layer)
+    seen = time.monotonic()
+    task = LayerTask(job.spec, layer, observed, job.settings, job.stream.workers)
+    quantized = job.method.quantize(task)
+    del observed, task
+    chosen = time.monotonic()
+    _finish(job, layer, quantized, {"observe": seen - start, "quantize": chosen - seen})
+    errors = [row["relative_output_error"] for row in quantized.report.values()]
+    known = [float(str(error)) for error in errors if error is not None]
+    _log.info(
+        "%s: layer %d of %d in %.1f s%s",
+        job.stream.name,
+        layer.index + 1,
+        job.spec.num_layers,
+        time.monotonic() - start,
+        f", relative output error {sum(known) / len(known):.2g}" if known else "",
     )
-    calibration = context.inputs.get("calibrate")
-    if settings.method == "awq" and calibration is None:
-        raise StageError("quantize: awq needs the artifact of calibrate, got none.")
-    entries = read_header(calibration / calibrate.FILE_NAME) if calibration else {}
-    ids = _observed_sequences(entries) if entries and settings.method == "awq" else None
-    workers = Workers(context.threads)
-    stream = LayerStream(
-        CheckpointSource(checkpoint),
-        ids,
-        StreamSettings(activation_memory=ACTIVATION_MEMORY, workers=workers),
-        context.resume,
+
+
+def observe(job: Job, layer: StreamLayer) -> Observed:
+    """What the method needs of the text, in one pass of the layer over it."""
+    needs = job.needs
+    if needs.is_blind:
+        return Observed()
+    assert job.token_ids is not None
+    moments = SecondMoments(job.stream.workers) if needs.moments else None
+    magnitudes = Magnitudes() if needs.magnitudes else None
+    sample = None
+    if needs.sample_tokens:
+        sample = TokenSample(needs.sample_tokens, job.token_ids.numel())
+    collectors: list[Collector] = [one for one in (moments, magnitudes, sample) if one is not None]
+    layer.observe(*collectors)
+    found = Observed(
+        moments.result() if moments else {},
+        magnitudes.result() if magnitudes else {},
+        sample.result() if sample else {},
     )
-    with (
-        torch.no_grad(),
-        progress_bar(
-            "quantize", checkpoint.spec.num_layers, stream.num_done, unit="layers"
-        ) as advance,
-    ):
-        for layer in stream.layers():
-            statistics = _observe(layer, entries, workers) if ids is not None else None
-            found = quantize_layer(checkpoint.spec, layer.weights, statistics, settings, workers)
-            layer.finish(_packed(found, checkpoint.spec.layer(layer.index)))
-            advance(1)
-    _write_folder(context.partial, checkpoint, settings, stream)
-    return StageResult(metrics=_metrics(checkpoint, stream))
+    for name, moment in found.moments.items():
+        if not bool(torch.isfinite(moment.sum())):
+            raise StageError(
+                f"layers.{layer.index}: {name}: expected finite second moments, got NaN or"
+                " infinity. The checkpoint overflows on the calibration text; check its weights."
+            )
+    return found
 
 
-def _observed_sequences(entries: Mapping[str, TensorEntry]) -> Tensor:
-    """Token ids of every n-th calibration sequence, `MOMENT_TOKENS` tokens or one sequence."""
-    ids = torch.from_numpy(tensor_files.read(entries[calibrate.TOKEN_IDS]))
-    return ids[:: min(len(ids), -(-ids.numel() // MOMENT_TOKENS))]
-
-
-def _observe(
-    layer: StreamLayer, entries: Mapping[str, TensorEntry], workers: Workers
-) -> dict[str, InputStatistics]:
-    """What the layer's linears see, in the float model.
-
-    The hidden states of the quantized layers before cost a second pass and gave no lower
-    perplexity over the models tried (`lmrun/quant/README.md`).
-    """
-    moments = SecondMoments(workers)
-    layer.observe(moments)
-    return {
-        name: InputStatistics(
-            moment,
-            torch.from_numpy(tensor_files.read(entries[f"layers.{layer.index}.{name}.abs_mean"])),
-        )
-        for name, moment in moments.result().items()
-    }
-
-
-def _packed(layer: QuantizedLayer, linears: tuple[LinearSpec, ...]) -> dict[str, NDArray[Any]]:
-    """Tensors of a layer as the AWQ folder names and stores them."""
-    index = layer.weights.index
-    tensors: dict[str, NDArray[Any]] = {}
-    for linear in linears:
-        if linear.role in layer.codes:
-            codes = layer.codes[linear.role]
-            if not bool(torch.isfinite(codes.scales).all()):
-                raise StageError(f"{linear.name}: expected finite scales, got NaN or infinity.")
-            tensors[f"{linear.prefix}.qweight"] = packing.pack_awq(codes.codes.numpy().T)
-            tensors[f"{linear.prefix}.qzeros"] = packing.pack_awq(codes.zeros.numpy().T)
-            tensors[f"{linear.prefix}.scales"] = np.ascontiguousarray(codes.scales.numpy().T)
-        else:
-            name = f"{linear.prefix}.weight"
-            tensors[name] = _half(name, layer.weights.linears[linear.role].numpy())
-        if linear.role in layer.weights.biases:
-            name = f"{linear.prefix}.bias"
-            tensors[name] = _half(name, layer.weights.biases[linear.role].numpy())
-    for norm, weight in layer.weights.norms.items():
-        block = "self_attn." if norm in ("q_norm", "k_norm") else ""
-        name = f"model.layers.{index}.{block}{norm}.weight"
-        tensors[name] = _half(name, weight.numpy())
-    errors = [layer.relative_errors.get(linear.role, 0.0) for linear in linears]
-    tensors[ERRORS] = np.array(errors, np.float32)
-    return tensors
-
-
-def _half(name: str, array: NDArray[np.float32]) -> NDArray[np.float16]:
-    """float16; `StageError` with the tensor's name where a number does not fit."""
-    if not np.isfinite(array).all() or np.abs(array).max(initial=0) > np.finfo(np.float16).max:
-        raise StageError(
-            f"{name}: expected numbers that float16 holds (up to 65504), got larger ones or NaN."
-            " An AWQ folder stores float16; use quant=none for this model."
-        )
-    return array.astype(np.float16)
-
-
-def _write_folder(
-    folder: Path, checkpoint: Checkpoint, settings: QuantSettings, stream: LayerStream
+def _finish(
+    job: Job, layer: StreamLayer, quantized: QuantizedLayer, seconds: Mapping[str, float]
 ) -> None:
-    """The Hugging Face folder: weights, config.json and the files beside them."""
+    start = time.monotonic()
+    tensors = layer_tensors(quantized, job.spec.layer(layer.index), job.form)
+    is_read = job.needs.propagate is not Propagate.FLOAT and not layer.is_last
+    row = {
+        "linears": quantized.report,
+        "seconds": {
+            **{name: round(one, 3) for name, one in seconds.items()},
+            "pack": round(time.monotonic() - start, 3),
+        },
+    }
+    tensors[PRIVATE] = np.frombuffer(json.dumps(row).encode(), np.uint8)
+    layer.finish(tensors, quantized.replaced() if is_read else None)
 
-    def half(source: str, name: str) -> LazyTensor:
-        entry = checkpoint.tensors[source]
 
-        def load() -> NDArray[np.float16]:
-            return _half(name, tensor_files.to_float32(tensor_files.read(entry), entry.dtype))
-
-        return LazyTensor(name, "F16", entry.shape, load)
-
-    spec = checkpoint.spec
-    tensors = [half(checkpoint.embedding_name, "model.embed_tokens.weight")]
-    for index in range(spec.num_layers):
-        for entry in stream.entries(index).values():
-            if entry.name != ERRORS:
-                tensors.append(_stored(entry))
-    tensors.append(half("model.norm.weight", "model.norm.weight"))
-    if not spec.tie_word_embeddings:
-        tensors.append(half("lm_head.weight", "lm_head.weight"))
-    tensor_files.write_safetensors(folder / SINGLE_FILE, tensors, {"format": "pt"})
+def _job(context: StageContext) -> Job:
+    checkpoint = Checkpoint.open(context.checkpoint)
+    run_config = msgspec.convert(context.plan.config, RunConfig)
+    settings, form = _settings(run_config, checkpoint.spec)
+    source: LayerSource = CheckpointSource(checkpoint)
     config = read_json(checkpoint.path / CONFIG_FILE)
-    config.pop("dtype", None)
-    config["torch_dtype"] = "float16"
-    config["quantization_config"] = {
-        "quant_method": "awq",
-        "version": "gemm",
-        "bits": settings.bits,
-        "group_size": settings.group_size,
-        "zero_point": True,
-        "modules_to_not_convert": ["lm_head", *_kept_names(checkpoint, settings)],
+    if run_config.quant.rotate:
+        rotated = RotatedSource.of(source, ROTATION_SEED)
+        source, config = rotated, rotated.config(config)
+    method = METHODS[settings.method]
+    needs = method.needs(settings)
+    calibration = context.inputs.get("calibrate")
+    token_ids = None
+    if not needs.is_blind:
+        if calibration is None:
+            raise StageError(
+                f"quantize: {settings.method} needs the artifact of calibrate, got none."
+            )
+        entries = read_header(calibration / calibrate.FILE_NAME)
+        token_ids = torch.from_numpy(tensor_files.read(entries[calibrate.TOKEN_IDS]))
+    stream = replace(
+        stream_settings(context, source.spec),
+        propagate=needs.propagate,
+        keep_inputs=needs.keep_inputs,
+    )
+    return Job(checkpoint, source, settings, form, method, needs, token_ids, stream, config)
+
+
+def _settings(run_config: RunConfig, spec: ModelSpec) -> tuple[QuantSettings, CodeFormat]:
+    quant = run_config.quant
+    resolved = combinations.resolved(run_config)
+    scheme = Scheme(quant.bits, quant.group_size, quant.symmetric)
+    form = registry.choose(
+        resolved["quant.format"],
+        quant.bits,
+        quant.group_size,
+        symmetric=quant.symmetric,
+        activation_bits=quant.activation_bits,
+    )
+    settings = QuantSettings(
+        method=quant.method.value,
+        scheme=scheme,
+        skip=combinations.skipped(quant.skip, spec),
+        activation_bits=quant.activation_bits,
+        mse=resolved["quant.range"] == "mse",
+        act_order=quant.act_order,
+        damping=quant.damping,
+        alpha=quant.alpha,
+        preset=quant.preset.value,
+    )
+    return settings, form
+
+
+def _report(context: StageContext, job: Job, stream: LayerStream) -> StageResult:
+    kept = [_row(stream.entries(index)[PRIVATE]) for index in range(job.spec.num_layers)]
+    rows = [one["linears"] for one in kept]
+    settings = job.settings
+    document = quantize_report.report_document(
+        settings.scheme,
+        rows,
+        {
+            "method": settings.method,
+            "activation_bits": settings.activation_bits,
+            "format": job.form.method,
+            "settings": {
+                key.partition(".")[2]: value
+                for key, value in context.stage.config.items()
+                if key.startswith("quant.")
+            },
+            "tokens": 0 if job.token_ids is None else job.token_ids.numel(),
+            "skipped": sorted(settings.skip),
+            "float_bytes": _float_bytes(job.checkpoint),
+            "quantized_bytes": _quantized_bytes(job.spec, stream),
+        },
+    )
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    (context.partial / quantize_report.FILE_NAME).write_text(text, encoding="utf-8")
+    peak = peak_rss_bytes()
+    _log.info("quantize: at most %s of memory", show_bytes(peak))
+    metrics: dict[str, Any] = {
+        "seconds_by_layer": [one["seconds"] for one in kept],
+        "peak_rss_bytes": peak,
     }
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-    for name in SIDE_FILES:
-        if (checkpoint.path / name).is_file():
-            shutil.copyfile(checkpoint.path / name, folder / name)
+    errors = document["mean_relative_output_error"]
+    if errors is not None:
+        metrics["relative_output_error"] = errors
+    return StageResult(metrics=metrics, fallbacks=_raised_damping(settings, rows))
 
 
-def _stored(entry: TensorEntry) -> LazyTensor:
-    return LazyTensor(entry.name, entry.dtype, entry.shape, lambda: tensor_files.read(entry))
+def _row(entry: TensorEntry) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(tensor_files.read(entry)))
+    return found
 
 
-def _kept_names(checkpoint: Checkpoint, settings: QuantSettings) -> list[str]:
-    spec = checkpoint.spec
-    return [
-        linear.prefix for linear in spec.linears if linear.role in settings.kept(spec, linear.layer)
-    ]
+def _raised_damping(settings: QuantSettings, rows: list[dict[str, Any]]) -> tuple[str, ...]:
+    """One sentence each for Hessians that had no Cholesky factor with the damping asked for."""
+    return tuple(
+        f"layers.{index}: {role}: damping {row['damping']:g} in place of {settings.damping:g}, with"
+        " which the Hessian has no Cholesky factor"
+        for index, layer in enumerate(rows)
+        for role, row in layer.items()
+        if row["damping"] is not None and row["damping"] > settings.damping
+    )
 
 
-def _metrics(checkpoint: Checkpoint, stream: LayerStream) -> dict[str, Any]:
-    """Mean over the layers of each linear's relative output error."""
-    rows = [
-        tensor_files.read(stream.entries(index)[ERRORS])
-        for index in range(checkpoint.spec.num_layers)
-    ]
-    roles = [linear.role for linear in checkpoint.spec.layer(0)]
-    means = np.mean(rows, axis=0)
-    if not means.any():
-        return {}
-    return {
-        "relative_output_error": {
-            role: round(float(value), 6) for role, value in zip(roles, means, strict=True)
-        }
-    }
+def _float_bytes(checkpoint: Checkpoint) -> int:
+    names = [f"{linear.prefix}.weight" for linear in checkpoint.spec.linears]
+    return sum(checkpoint.tensors[name].num_bytes for name in names)
+
+
+def _quantized_bytes(spec: ModelSpec, stream: LayerStream) -> int:
+    total = 0
+    for index in range(spec.num_layers):
+        prefixes = tuple(f"{linear.prefix}." for linear in spec.layer(index))
+        total += sum(
+            entry.num_bytes
+            for name, entry in stream.entries(index).items()
+            if name.startswith(prefixes) and not name.endswith(".bias")
+        )
+    return total
