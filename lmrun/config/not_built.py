@@ -8,13 +8,10 @@ from dataclasses import dataclass
 
 from lmrun.config.schema import (
     BackendName,
-    ComputeDevice,
     IsaName,
     PlacementName,
     PruneMethod,
-    QuantFormat,
     QuantMethod,
-    QuantRange,
     RopeScalingName,
     RunConfig,
 )
@@ -44,30 +41,9 @@ _TABLE = (
     ),
     _Row(
         "quant.method",
-        lambda run: run.quant.method in (QuantMethod.none, QuantMethod.rtn, QuantMethod.awq),
-        "none, rtn and awq are",
+        lambda run: run.quant.method not in (QuantMethod.autoround, QuantMethod.best),
+        "none, rtn, awq, gptq, awq_gptq and smoothquant are",
     ),
-    _Row("quant.bits", lambda run: not _quantizes(run) or run.quant.bits == 4, "4 is"),
-    _Row(
-        "quant.group_size",
-        lambda run: not _quantizes(run) or run.quant.group_size in (32, 64, 128),
-        "32, 64 and 128 are",
-    ),
-    _Row("quant.symmetric", lambda run: not run.quant.symmetric, "false is"),
-    _Row("quant.activation_bits", lambda run: run.quant.activation_bits == 16, "16 is"),
-    _Row("quant.range", lambda run: run.quant.range is not QuantRange.mse, "auto and full are"),
-    _Row("quant.rotate", lambda run: not run.quant.rotate, "false is"),
-    _Row(
-        "quant.format",
-        lambda run: run.quant.format in (QuantFormat.auto, QuantFormat.awq),
-        "auto and awq are",
-    ),
-    _Row(
-        "quant.device",
-        lambda run: run.quant.device in (ComputeDevice.auto, ComputeDevice.cpu),
-        "auto and cpu are",
-    ),
-    _Row("quant.activation_memory", lambda run: run.quant.activation_memory == "auto", "auto is"),
     _Row("prune.method", lambda run: run.prune.method is PruneMethod.none, "none is"),
     _Row("kv.keep", lambda run: run.kv.keep == 0, "0 is"),
     _Row("kv.keep_layers", lambda run: not run.kv.keep_layers, "[] is"),
@@ -96,7 +72,3 @@ def not_built(run: RunConfig) -> tuple[str, ...]:
 def is_built(run: RunConfig) -> bool:
     """True when `not_built` has nothing to say."""
     return all(row.is_built(run) for row in _TABLE)
-
-
-def _quantizes(run: RunConfig) -> bool:
-    return run.quant.method is not QuantMethod.none

@@ -14,9 +14,6 @@ REFUSED = {
     "backend.isa=avx2": "backend.isa=avx2: not built yet; auto, generic and avx512 are.",
     "backend.activation_bits=8": "backend.activation_bits=8: not built yet; 32 is.",
     "backend.rope_scaling=yarn": "backend.rope_scaling=yarn: not built yet; checkpoint is.",
-    "quant.method=gptq": "quant.method=gptq: not built yet; none, rtn and awq are.",
-    "quant.method=smoothquant": "quant.method=smoothquant: not built yet; none, rtn and awq are.",
-    "quant.symmetric=true": "quant.symmetric=true: not built yet; false is.",
 }
 
 
@@ -30,18 +27,3 @@ def test_a_choice_that_is_not_built_is_named_with_what_is(override: str) -> None
 def test_every_choice_that_is_not_built_is_named() -> None:
     run = compose(["parallel.tp=2", "backend.name=vllm"]).run
     assert not_built(run) == (REFUSED["backend.name=vllm"], REFUSED["parallel.tp=2"])
-
-
-@pytest.mark.parametrize(
-    ("overrides", "text"),
-    [
-        (["quant=awq_w4_g128", "quant.bits=8"], "quant.bits=8: not built yet; 4 is."),
-        (
-            ["quant=rtn", "quant.group_size=256"],
-            "quant.group_size=256: not built yet; 32, 64 and 128 are.",
-        ),
-    ],
-)
-def test_sizes_matter_only_where_something_is_quantized(overrides: list[str], text: str) -> None:
-    assert not_built(compose(overrides).run) == (text,)
-    assert is_built(compose(["quant=none", *overrides[1:]]).run)
