@@ -42,7 +42,7 @@ class WeightRow:
 
     kind: WeightKind
     scheme: str
-    """`F32`, `F16`, `BF16`, or codes such as `4 bits g128`."""
+    """`F32`, `F16`, `BF16`, or codes such as `u4 g128`."""
     parameters: int
     bits_per_weight: float
     """Scales and zero points included."""

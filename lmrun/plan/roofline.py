@@ -13,6 +13,7 @@ from lmrun.models.spec import ModelSpec
 from lmrun.plan.costs import Budget, Device, WeightRow
 from lmrun.plan.engine_settings import EngineSettings
 from lmrun.plan.speed import Phase, Rule, SpeedEstimate, Speeds, Term
+from lmrun.plan.weights import INT8_BITS, INT8_INPUTS
 
 NOT_MEASURED = "not measured: lmrun doctor --measure"
 MATRIX_KINDS = ("attention", "mlp", "head")
@@ -205,7 +206,8 @@ class Described:
 
     def _peak(self, scheme: str) -> float:
         """Codes of 8 bits meet activations of 8 bits in integer units, where there are some."""
-        is_integer = self.work.activation_bits == 8 and scheme[1] == "8"
+        is_rounded = INT8_INPUTS in scheme.split() or self.work.activation_bits == INT8_BITS
+        is_integer = is_rounded and scheme[1] == "8"
         return (self.device.peak_int8_ops if is_integer else None) or self.peak_flops
 
 

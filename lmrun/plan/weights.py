@@ -18,6 +18,8 @@ from lmrun.quant.layout import (
 
 INT8_BITS = 8
 """Of activations whose products with int8 weights have a float scale a row."""
+INT8_INPUTS = "a8"
+"""Word of a scheme whose inputs are rounded to int8."""
 KINDS: tuple[WeightKind, ...] = ("embedding", "attention", "mlp", "biases", "norms", "head")
 """In the order they are shown."""
 
@@ -90,12 +92,13 @@ def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) ->
 def scheme_name(quant: WeightQuant, layout: str) -> str:
     """`u4 g128`: codes as they are stored, their bits, the group or `rows`.
 
-    `u` has zero points, `i` has none: int8 for products with int8 activations, and symmetric codes
-    on CUDA. The first word is what the ceilings of this machine are measured by.
+    `u` has zero points, `i` has none: int8 for products with int8 activations (`a8`), and symmetric
+    codes on CUDA. The first word is what the ceilings of this machine are measured by.
     """
     has_zeros = zero_bits(quant, layout) > 0
     groups = f"g{quant.group_size}" if quant.group_size else "rows"
-    return f"{'u' if has_zeros else 'i'}{quant.bits} {groups}"
+    inputs = f" {INT8_INPUTS}" if quant.activation_bits == INT8_BITS else ""
+    return f"{'u' if has_zeros else 'i'}{quant.bits} {groups}{inputs}"
 
 
 def _code_bytes(n: int, k: int, storage: Storage) -> int:
