@@ -18,16 +18,14 @@ from lmrun.stages import calibration_data, tensor_files
 from lmrun.stages.calibration_data import Chats
 from lmrun.stages.calibration_statistics import CacheStatistics, input_tensors
 from lmrun.stages.collectors import Magnitudes
+from lmrun.stages.computing import stream_settings
 from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.layer_source import CheckpointSource
-from lmrun.stages.layer_stream import LayerStream, StreamSettings
+from lmrun.stages.layer_stream import LayerStream
 from lmrun.stages.tensor_files import LazyTensor
-from lmrun.stages.workers import Workers
 
 FILE_NAME = "calibration.safetensors"
 TOKEN_IDS = "token_ids"
-ACTIVATION_MEMORY = 1 << 30
-"""Bytes for the hidden states; what is more goes to the disk."""
 
 
 def run(context: StageContext) -> StageResult:
@@ -70,11 +68,11 @@ def _observe(
     observed: NDArray[np.int32],
 ) -> None:
     """Run the model over the sequences whose statistics are stored; write the artifact."""
-    settings = StreamSettings(
-        activation_memory=ACTIVATION_MEMORY, name="calibrate", workers=Workers(context.threads)
-    )
     stream = LayerStream(
-        CheckpointSource(checkpoint), torch.from_numpy(observed), settings, context.resume
+        CheckpointSource(checkpoint),
+        torch.from_numpy(observed),
+        stream_settings(context, checkpoint.spec),
+        context.resume,
     )
     num_layers = checkpoint.spec.num_layers
     with (
