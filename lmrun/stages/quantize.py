@@ -79,13 +79,19 @@ def run(context: StageContext) -> StageResult:
     with torch.no_grad():
         stream = LayerStream(job.source, job.token_ids, job.stream, context.resume)
         num_layers = job.spec.num_layers
+        wall, cpu = time.monotonic(), time.process_time()
         with progress_bar("quantize", num_layers, stream.num_done, unit="layers") as advance:
             for layer in stream.layers():
                 quantize_layer(job, layer)
                 advance(1)
+        spent = {
+            "layers_seconds": round(time.monotonic() - wall, 3),
+            "layers_cpu_seconds": round(time.process_time() - cpu, 3),
+        }
         config = folder_config(job.config, job.spec, job.settings, job.form)
         write_folder(context.partial, job.source, stream, config, job.checkpoint.path)
-    return _report(context, job, stream)
+    result = _report(context, job, stream)
+    return replace(result, metrics={**result.metrics, **spent})
 
 
 def quantize_layer(job: Job, layer: StreamLayer) -> None:
