@@ -59,7 +59,7 @@ def test_a_group_shows_who_chose_its_option_and_what_each_key_is(
     out = _explained(capfd, "explain", "+recipe=mine", "kv", "kv.block_size=32")
     assert out == (
         "kv = kv4\n"
-        "    kv16   lmrun:configs/config.yaml:7\n"
+        "    kv16   lmrun:configs/config.yaml:8\n"
         "    kv8    recipes/base.yaml:3\n"
         "  > kv4    recipes/mine.yaml:4\n"
         "  key              value   set by                             "
@@ -136,7 +136,8 @@ def test_the_json_form_holds_to_its_schema_and_ends_each_chain_with_the_winner(
             ["explain", "kv.bit"],
             ExitStatus.CONFIG,
             "lmrun: kv.bit: no such key. Did you mean kv.bits?"
-            " Keys of kv: bits, memory_ratio, memory, block_size, prefix_caching.\n",
+            " Keys of kv: bits, memory_ratio, memory, keep, keep_bits, keep_layers,"
+            " block_size, prefix_caching.\n",
         ),
         (
             ["explain"],

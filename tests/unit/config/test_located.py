@@ -48,11 +48,17 @@ def test_what_is_about_no_value_is_left_alone(text: str) -> None:
 WRONG = {
     "model:\n  path: /nowhere/at-all\n": "model.path=/nowhere/at-all (recipes/mine.yaml:2): no",
     "quant:\n  method: rtn\n  group_size: 160\n": (
-        "quant.group_size=160 (recipes/mine.yaml:3): must"
+        "quant.group_size=160 (recipes/mine.yaml:3): expected"
     ),
     "quant:\n  method: rtn\n  skip: [nothing]\n": "quant.skip (recipes/mine.yaml:3): no linear",
     "quant:\n  method: awq\ncalibration:\n  data: words.bin\n": (
-        "calibration.data=words.bin (recipes/mine.yaml:4): expected a .txt"
+        "calibration.data=words.bin (recipes/mine.yaml:4): expected a file that ends in"
+    ),
+    "kv:\n  bits: 4\n  keep_layers: [99]\n": (
+        "kv.keep_layers=[99] (recipes/mine.yaml:3): no layer 99"
+    ),
+    "quant:\n  method: rtn\n  damping: 0.5\n": (
+        "quant.damping=0.5 (recipes/mine.yaml:3): quant.method=rtn does not read it."
     ),
     "kv:\n  memory: 1B\n": "kv.memory=1 B (recipes/mine.yaml:2): one sequence",
     "backend:\n  context_length: 9999999\n": (

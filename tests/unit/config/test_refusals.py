@@ -8,19 +8,27 @@ from lmrun.config import compose
 from lmrun.config.names import recipe_names
 from lmrun.errors import ConfigError, PlanError
 
-QUANT_OPTIONS = "awq_w4_g128, awq_w4_g32, awq_w4_g64, none, rtn"
-GROUPS = "model, backend, quant, kv, calibration, parallel, device, frontend, evaluate, bench"
+QUANT_OPTIONS = (
+    "autoround_w4_g128, awq_gptq_w4_g128, awq_w4_g128, awq_w4_g32, awq_w4_g64, best_w4_g128,"
+    " best_w4_g32, best_w4_g64, gptq_w4_g128, gptq_w4_g32, gptq_w4_g64, none,"
+    " rotated_gptq_w4_g128, rtn, rtn_mse, w8a16, w8a8"
+)
+GROUPS = (
+    "model, backend, prune, quant, kv, calibration, parallel, device, frontend, evaluate, bench"
+)
+KEYS_OF_QUANT = (
+    "method, bits, group_size, symmetric, activation_bits, range, act_order, damping, alpha,"
+    " rotate, preset, skip, format, device, activation_memory"
+)
+KEYS_OF_KV = "bits, memory_ratio, memory, keep, keep_bits, keep_layers, block_size, prefix_caching"
 RECIPES = "w16_kv16_server, w4a16_kv4_server"
 
 ON_THE_COMMAND_LINE = {
     "quant.grup_size=64": (
         "quant.grup_size (command line): no such key. Did you mean quant.group_size?"
-        " Keys of quant: method, bits, group_size, symmetric, skip."
+        f" Keys of quant: {KEYS_OF_QUANT}."
     ),
-    "+kv.ratio=0.5": (
-        "kv.ratio (command line): no such key."
-        " Keys of kv: bits, memory_ratio, memory, block_size, prefix_caching."
-    ),
+    "+kv.ratio=0.5": (f"kv.ratio (command line): no such key. Keys of kv: {KEYS_OF_KV}."),
     "bits=4": (
         f"bits (command line): no such key. Did you mean quant.bits or kv.bits? Groups: {GROUPS}."
     ),
@@ -30,8 +38,7 @@ ON_THE_COMMAND_LINE = {
     ),
     "kv.bits=5": "kv.bits=5 (command line): expected one of 4, 8, 16 or 32.",
     "quant.group_size=100": (
-        "quant.group_size=100 (command line): expected a whole number from 32 to 1024,"
-        " a multiple of 32."
+        "quant.group_size=100 (command line): expected one of 0, 32, 64 or 128."
     ),
     "kv.memory_ratio=1.5": (
         "kv.memory_ratio=1.5 (command line): expected a number above 0 and at most 1."
@@ -145,19 +152,19 @@ IN_A_RECIPE = {
     "kv:\n  bits: 5\n": "kv.bits=5 (recipes/mine.yaml:2): expected one of 4, 8, 16 or 32.",
     "# one\n\nquant:\n  method: awq\n  grup_size: 64\n": (
         "quant.grup_size (recipes/mine.yaml:5): no such key. Did you mean quant.group_size?"
-        " Keys of quant: method, bits, group_size, symmetric, skip."
+        f" Keys of quant: {KEYS_OF_QUANT}."
     ),
     "kv.bits: 4\n": (
         "kv.bits (recipes/mine.yaml:1): expected as nested keys. Write `kv:` and below it `bits:`."
     ),
     "kv:\n": (
         "kv (recipes/mine.yaml:1): expected its keys below it, got nothing."
-        " Keys of kv: bits, memory_ratio, memory, block_size, prefix_caching."
+        f" Keys of kv: {KEYS_OF_KV}."
     ),
     "kv: kv4\n": (
         "kv (recipes/mine.yaml:1): expected its keys below it, got the text 'kv4'."
         " Under `defaults:` write `override /kv: kv4`."
-        " Keys of kv: bits, memory_ratio, memory, block_size, prefix_caching."
+        f" Keys of kv: {KEYS_OF_KV}."
     ),
     "frontend:\n  port: '8080'\n": (
         "frontend.port=8080 (recipes/mine.yaml:2): expected a whole number from 1 to 65535,"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.config import compose
+from lmrun.config import compose, paths
 from lmrun.config.places import Places
 from lmrun.errors import LmrunError
 from lmrun.sweep.expansion import expand
@@ -144,12 +144,13 @@ REFUSED = {
     ("kv.bitz=4,8",): (
         3,
         "kv.bitz (command line): no such key. Did you mean kv.bits?"
-        " Keys of kv: bits, memory_ratio, memory, block_size, prefix_caching.",
+        " Keys of kv: bits, memory_ratio, memory, keep, keep_bits, keep_layers,"
+        " block_size, prefix_caching.",
     ),
     ("kv.bits=4,8", "quant=nonne"): (
         3,
         "quant=nonne (command line): no such option. Did you mean none?"
-        " Options of quant: awq_w4_g128, awq_w4_g32, awq_w4_g64, none, rtn.",
+        f" Options of quant: {', '.join(paths.options('quant'))}.",
     ),
     ("calibration.seed=range(200)", "bench.seed=range(200)"): (
         3,
