@@ -7,6 +7,7 @@ import sys
 
 import torch
 
+from lmrun.engine.process import rss
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.machine import this_machine
 from lmrun.plan.sizes import parse_bytes
@@ -67,7 +68,12 @@ def activation_memory(context: StageContext, device: torch.device) -> int:
 
 
 def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far."""
+    """Largest resident memory of this process so far.
+
+    Not `ru_maxrss` where /proc is there: a child begins with that of the process it was forked of.
+    """
+    if found := rss().peak:
+        return found
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
