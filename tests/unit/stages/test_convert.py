@@ -1,8 +1,6 @@
 """The workspace holds what the checkpoint holds, in the sizes that the plan predicted."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,85 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
 from lmrun.errors import StageError
-from lmrun.evals.perplexity import perplexity, windows
 from lmrun.models.checkpoint import Checkpoint
 from lmrun.models.rope import inv_freq
-from lmrun.models.spec import ModelSpec
-from lmrun.models.tokenizer import Tokenizer
-from lmrun.quant import layout, packing
-from lmrun.quant.layout import MATRICES, WeightQuant
+from lmrun.quant import layout
+from lmrun.quant.layout import WeightQuant
 from lmrun.stages.convert import convert
 from unit.stages.projects import Project
+from unit.stages.workspaces import read_workspace, unpacked
 
 Write = Callable[..., Path]
-Tensors = dict[str, NDArray[Any]]
-
-
-def read_workspace(folder: Path) -> tuple[dict[str, str], Tensors]:
-    """Dtypes and arrays of rank-0.safetensors (bfloat16 as bits)."""
-    raw = (folder / "rank-0.safetensors").read_bytes()
-    start = 8 + int.from_bytes(raw[:8], "little")
-    dtypes, arrays = {}, {}
-    for name, entry in json.loads(raw[8:start]).items():
-        begin, end = (start + offset for offset in entry["data_offsets"])
-        dtype = packing.NUMPY_DTYPES[entry["dtype"]]
-        dtypes[name] = entry["dtype"]
-        arrays[name] = np.frombuffer(raw[begin:end], dtype).reshape(entry["shape"])
-    return dtypes, arrays
-
-
-def unpacked(folder: Path, spec: ModelSpec) -> Tensors:
-    """The tensors of a workspace as a float checkpoint names them, in float32."""
-    dtypes, stored = read_workspace(folder)
-
-    def matrix(name: str, n: int, k: int) -> NDArray[np.float32]:
-        if f"{name}.qweight" in stored:
-            return packing.dequantize(
-                packing.unpack_codes(stored[f"{name}.qweight"], n),
-                packing.unpack_groups(stored[f"{name}.scales"], n),
-                packing.unpack_groups(stored[f"{name}.zeros"], n),
-            )
-        weight = packing.unpack_weight(stored[f"{name}.weight"], n, k)
-        if dtypes[f"{name}.weight"] == "BF16":
-            return (weight.astype(np.uint32) << 16).view(np.float32)
-        return weight.astype(np.float32)
-
-    hidden = spec.hidden_size
-    found: Tensors = {
-        "model.embed_tokens.weight": matrix("tok_embeddings", spec.vocab_size, hidden),
-        "model.norm.weight": stored["norm.weight"],
-    }
-    if not spec.tie_word_embeddings:
-        found["lm_head.weight"] = matrix("output", spec.vocab_size, hidden)
-    for index in range(spec.num_layers):
-        ours, theirs = f"layers.{index}", f"model.layers.{index}"
-        found[f"{theirs}.input_layernorm.weight"] = stored[f"{ours}.attention_norm.weight"]
-        found[f"{theirs}.post_attention_layernorm.weight"] = stored[f"{ours}.ffn_norm.weight"]
-        if spec.qk_norm:
-            for norm in ("q_norm", "k_norm"):
-                found[f"{theirs}.self_attn.{norm}.weight"] = stored[
-                    f"{ours}.attention.{norm}.weight"
-                ]
-        linears = {linear.role: linear for linear in spec.layer(index)}
-        for name, roles in MATRICES:
-            parts = [linears[role] for role in roles]
-            ends = np.cumsum([part.out_features for part in parts])
-            rows = np.split(
-                matrix(f"{ours}.{name}.0", int(ends[-1]), parts[0].in_features), ends[:-1]
-            )
-            for part, weight in zip(parts, rows, strict=True):
-                found[f"{part.prefix}.weight"] = weight
-            if parts[0].has_bias:
-                biases = np.split(stored[f"{ours}.{name}.0.bias"], ends[:-1])
-                for part, bias in zip(parts, biases, strict=True):
-                    found[f"{part.prefix}.bias"] = bias
-    return found
-
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -179,38 +110,3 @@ def test_a_nan_is_named(write_checkpoint: Write, tmp_path: Path, dtype: torch.dt
         StageError, match=r"model\.layers\.1\.mlp\.gate_proj\.weight: expected finite numbers"
     ):
         convert(Checkpoint.open(folder), tmp_path / "workspace", "0" * 64)
-
-
-@pytest.mark.parametrize("name", ["awq-gemm-gptqmodel-ts", "awq-gemm-autoawq-ts"])
-def test_folders_of_other_tools_keep_their_perplexity(
-    test_data: Path, tmp_path: Path, name: str
-) -> None:
-    archive = test_data / "quantized" / "checkpoints.tar.xz"
-    subprocess.run(["tar", "-xJf", archive, "-C", tmp_path, name], check=True)
-    checkpoint = Checkpoint.open(tmp_path / name)
-    workspace = tmp_path / "workspace"
-    workspace.mkdir()
-    convert(checkpoint, workspace, "0" * 64)
-    tensors = unpacked(workspace, checkpoint.spec)
-    config = json.loads((tmp_path / name / "config.json").read_text())
-    del config["quantization_config"]
-    (tmp_path / "float").mkdir()
-    (tmp_path / "float" / "config.json").write_text(json.dumps({**config, "dtype": "float32"}))
-    shutil.copy(tmp_path / name / "tokenizer.json", tmp_path / "float")
-    save_file(
-        {key: torch.from_numpy(np.array(value)) for key, value in tensors.items()},
-        tmp_path / "float" / "model.safetensors",
-        {"format": "pt"},
-    )
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "float", dtype=torch.float32)
-
-    def score(ids: Any) -> NDArray[Any]:
-        batch = torch.tensor([list(ids)])
-        with torch.inference_mode():
-            rows = torch.log_softmax(model(batch).logits[0, :-1], dim=-1)
-        return rows.gather(1, batch[0, 1:, None])[:, 0].numpy()
-
-    text = (test_data / "text" / "stories.valid.txt").read_text()
-    ids = Tokenizer.from_folder(workspace).encode(text, add_special_tokens=False)
-    expected = json.loads((test_data / "quantized" / "index.json").read_text())[name]["ppl"]
-    assert perplexity(score, windows(ids, 1)) == pytest.approx(expected, rel=1e-4)
