@@ -315,7 +315,9 @@ class CalibrationConfig:
     )
     samples: int = opt(128, "sequences", ge=1)
     seq_len: int = opt(512, "tokens in a sequence", ge=8)
-    batch_size: int = opt(8, "sequences in one forward pass", ge=1)
+    batch_size: int | None = opt(
+        None, "sequences in one forward pass; null: as many as make 2048 tokens", ge=1
+    )
     seed: int = opt(0, "which sequences are taken", ge=0)
     statistics_samples: int = opt(
         16,

@@ -29,12 +29,13 @@ RESOLVE = StageSpec("resolve", 1, (), ("checkpoint",), computes=False)
 """Digests of an external checkpoint into the digest cache (no artifact), or the files of a
 built-in model into an artifact."""
 
+_BATCH = "calibration.batch_size"
 _SEQUENCES = ("calibration.samples", "calibration.seq_len", "calibration.seed")
 
 PRUNE = StageSpec(
     "prune",
     1,
-    ("prune.method", "prune.sparsity", "prune.pattern", *_SEQUENCES),
+    ("prune.method", "prune.sparsity", "prune.pattern", *_SEQUENCES, _BATCH),
     ("resolve", "text", "calibration_template"),
     computes=True,
 )
@@ -42,7 +43,7 @@ PRUNE = StageSpec(
 CALIBRATE = StageSpec(
     "calibrate",
     3,
-    (*_SEQUENCES, "calibration.batch_size", "calibration.statistics_samples"),
+    (*_SEQUENCES, _BATCH, "calibration.statistics_samples"),
     ("resolve", "prune", "text", "calibration_template"),
     computes=True,
 )
@@ -53,6 +54,7 @@ QUANTIZE = StageSpec(
         *("quant.method", "quant.bits", "quant.group_size", "quant.symmetric"),
         *("quant.activation_bits", "quant.range", "quant.act_order", "quant.damping"),
         *("quant.alpha", "quant.rotate", "quant.preset", "quant.skip", "quant.format"),
+        _BATCH,
     ),
     ("resolve", "prune", "calibrate"),
     computes=True,
@@ -114,14 +116,18 @@ def keys_read(stage: StageSpec, run: RunConfig) -> tuple[str, ...]:
         key
         for key in stage.config_keys
         if not (key.partition(".")[0] in _CONDITIONAL and key not in used)
-        and not (stage is PRUNE and key in _SEQUENCES and not combinations.prunes_by_text(run))
+        and (not key.startswith("calibration.") or _looks_at_text(stage, run))
     )
+
+
+def _looks_at_text(stage: StageSpec, run: RunConfig) -> bool:
+    if stage is PRUNE:
+        return combinations.prunes_by_text(run)
+    return stage is not QUANTIZE or run.quant.method not in combinations.WITHOUT_TEXT
 
 
 def reads_input(stage: StageSpec, name: str, run: RunConfig) -> bool:
     """Whether these settings use a declared input."""
-    if stage is PRUNE and name in TEXT_INPUTS:
-        return combinations.prunes_by_text(run)
-    if stage is QUANTIZE and name == CALIBRATE.name:
-        return run.quant.method not in combinations.WITHOUT_TEXT
+    if (stage is PRUNE and name in TEXT_INPUTS) or (stage is QUANTIZE and name == CALIBRATE.name):
+        return _looks_at_text(stage, run)
     return not (stage is EVALUATE and name == CALIBRATE.name) or run.kv.keep > 0

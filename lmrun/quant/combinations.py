@@ -113,8 +113,9 @@ def reads(run: RunConfig) -> frozenset[str]:
         found |= {"kv.keep", "kv.keep_bits"}
     if needs_calibration(run) or prunes_by_text(run):
         found |= {f"calibration.{leaf}" for leaf in ("data", "samples", "seq_len", "seed")}
+        found.add("calibration.batch_size")
     if needs_calibration(run):
-        found |= {f"calibration.{leaf}" for leaf in ("batch_size", "statistics_samples")}
+        found.add("calibration.statistics_samples")
     return frozenset(found)
 
 

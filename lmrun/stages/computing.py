@@ -31,6 +31,7 @@ def stream_settings(context: StageContext, spec: ModelSpec) -> StreamSettings:
         device=device,
         compute=compute_type(context, spec),
         workers=Workers(1 if device.type == CUDA else context.threads),
+        batch_size=context.plan.config["calibration"]["batch_size"],
     )
 
 

@@ -56,7 +56,8 @@ class Propagate(StrEnum):
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How a stream computes. Only ``compute``, ``propagate`` and the device change bytes."""
+    """How a stream computes. Only ``compute``, ``propagate``, the batch and the device change
+    bytes."""
 
     activation_memory: int
     """Bytes for hidden states and the batches in work; what is more waits on the disk."""
@@ -69,6 +70,8 @@ class StreamSettings:
     keep_inputs: bool = False
     """`StreamLayer.inputs` and `targets` are asked for (costs room for a second set)."""
     workers: Workers = ONE_WORKER
+    batch_size: int | None = None
+    """Sequences in one forward pass; None: as many as make `BATCH_TOKENS`."""
 
 
 class Collector(Protocol):
@@ -300,7 +303,7 @@ class LayerStream:
         return writer.close()
 
     def _batch_sequences(self, tokens: int) -> int:
-        return max(1, BATCH_TOKENS // tokens)
+        return self.settings.batch_size or max(1, BATCH_TOKENS // tokens)
 
     def _batch_bytes(self, tokens: int) -> int:
         """Of the activations of one batch in work, generously."""
