@@ -11,7 +11,6 @@ from lmrun.config.schema import (
     IsaName,
     PlacementName,
     PruneMethod,
-    QuantMethod,
     RopeScalingName,
     RunConfig,
 )
@@ -38,11 +37,6 @@ _TABLE = (
         "backend.rope_scaling",
         lambda run: run.backend.rope_scaling is RopeScalingName.checkpoint,
         "checkpoint is",
-    ),
-    _Row(
-        "quant.method",
-        lambda run: run.quant.method not in (QuantMethod.autoround, QuantMethod.best),
-        "none, rtn, awq, gptq, awq_gptq and smoothquant are",
     ),
     _Row("prune.method", lambda run: run.prune.method is PruneMethod.none, "none is"),
     _Row("kv.keep", lambda run: run.kv.keep == 0, "0 is"),

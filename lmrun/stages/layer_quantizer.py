@@ -83,7 +83,7 @@ class Composed:
     def quantize(self, task: LayerTask) -> QuantizedLayer:
         """One input after another, so that what was observed of it can be dropped."""
         weights = task.layer.take_weights()
-        found = _search(self.scales, task, weights)
+        found = search(self.scales, task, weights)
         weights = fold_scales(task.spec, weights, {k: one.scales for k, one in found.items()})
         for name, one in found.items():
             scale_moment(task.observed, name, one.scales)
@@ -98,7 +98,7 @@ METHODS: Mapping[str, LayerMethod] = {
     "awq_gptq": Composed(Scales.AWQ, Rounding.GPTQ),
     "smoothquant": Composed(Scales.SMOOTHQUANT, Rounding.NEAREST),
 }
-"""`quant.method` → how it quantizes a layer."""
+"""`quant.method` → how it quantizes a layer, without those that learn (`methods.py`)."""
 
 
 def round_layer(
@@ -124,7 +124,7 @@ def round_layer(
         if not roles:
             continue
         with named(task, name):
-            found_codes, damping = _codes(
+            found_codes, damping = codes_of(
                 rounding, task, {role: linears[role] for role in roles}, moment
             )
         codes |= found_codes
@@ -145,7 +145,7 @@ def round_layer(
     return QuantizedLayer(codes, kept, report)
 
 
-def _codes(
+def codes_of(
     rounding: Rounding,
     task: LayerTask,
     weights: Mapping[str, Tensor],
@@ -199,7 +199,7 @@ def joined(parts: list[QuantizedWeight]) -> QuantizedWeight:
     )
 
 
-def _search(kind: Scales, task: LayerTask, weights: LayerWeights) -> dict[str, InputScales]:
+def search(kind: Scales, task: LayerTask, weights: LayerWeights) -> dict[str, InputScales]:
     """Scales of each input that a quantized linear reads."""
     if kind is Scales.NONE:
         return {}
@@ -207,7 +207,7 @@ def _search(kind: Scales, task: LayerTask, weights: LayerWeights) -> dict[str, I
     channels = value_channels(task.spec)
     names = [name for name in INPUTS if any(role in wanted for role in READERS[name])]
 
-    def search(name: str) -> InputScales:
+    def search_input(name: str) -> InputScales:
         readers = [weights.linears[role] for role in READERS[name] if role in wanted]
         share = channels.to(readers[0].device) if name == "o" else None
         with named(task, name):
@@ -216,7 +216,7 @@ def _search(kind: Scales, task: LayerTask, weights: LayerWeights) -> dict[str, I
                 raise ValueError("expected finite scales, got NaN or infinity.")
         return found
 
-    return dict(zip(names, task.workers.map(search, names), strict=True))
+    return dict(zip(names, task.workers.map(search_input, names), strict=True))
 
 
 def _search_one(

@@ -110,6 +110,23 @@ class StreamLayer:
         """Whether no layer follows."""
         return self.index == self._stream.spec.num_layers - 1
 
+    @property
+    def compute(self) -> torch.dtype:
+        """Of the matrix products."""
+        return self._stream.settings.compute
+
+    @property
+    def num_sequences(self) -> int:
+        """Of the text; there is one where `inputs` is asked for."""
+        assert self._paths is not None
+        return self._paths.read.shape[0]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of a sequence."""
+        assert self._paths is not None
+        return self._paths.read.shape[1]
+
     def observe(self, *collectors: Collector) -> None:
         """Run the float layer over every sequence, once; afterwards its output is known.
 

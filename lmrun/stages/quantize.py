@@ -32,9 +32,9 @@ from lmrun.stages import calibrate, quantize_report, tensor_files
 from lmrun.stages.collectors import Magnitudes, SecondMoments, TokenSample
 from lmrun.stages.computing import peak_rss_bytes, stream_settings
 from lmrun.stages.context import StageContext, StageResult
-from lmrun.stages.layer_quantizer import METHODS
 from lmrun.stages.layer_source import CheckpointSource, LayerSource
 from lmrun.stages.layer_stream import Collector, LayerStream, Propagate, StreamLayer, StreamSettings
+from lmrun.stages.methods import METHODS
 from lmrun.stages.quantized_folder import PRIVATE, folder_config, layer_tensors, write_folder
 from lmrun.stages.quantizing import (
     LayerMethod,

@@ -2,10 +2,10 @@
 
 QuaRot (arXiv 2404.00456) and SpinQuant's R1 and R2 (arXiv 2405.16406): the residual stream h
 becomes h Q, and the values of each KV head become v R, with Q [hidden, hidden] and R [head_dim,
-head_dim] orthogonal. Whatever reads the stream has the weight of the norm before it folded in, then takes Qᵀ
-back; whatever writes it writes through Q. An RMS norm whose weights are one commutes with Q, so the
-model's function stays the same and costs nothing at run time. q_norm and k_norm act inside a head,
-behind the linears, and stay as they are.
+head_dim] orthogonal. Whatever reads the stream has the weight of the norm before it folded in, then
+takes Qᵀ back; whatever writes it writes through Q. An RMS norm whose weights are one commutes with
+Q, so the model's function stays the same and costs nothing at run time. q_norm and k_norm act
+inside a head, behind the linears, and stay as they are.
 
 What changes in the folder that is written: every norm of the stream is ones, and the head has the
 last norm folded in, so a tied head becomes a tensor of its own (`spec.tie_word_embeddings` and
