@@ -25,6 +25,9 @@ class WorkspaceInfo:
     group_size: int
     activation_bits: int
     """8 where the inputs of linears are quantized too, else 16."""
+    is_symmetric: bool
+    scale_dtype: str
+    """Of the scales of groups: `F16` or `F32`."""
     num_bytes: int
     """Size of the mapped file."""
     weight_dtype: str
@@ -74,6 +77,10 @@ def read_workspace(path: Path) -> WorkspaceInfo:
             bits=int(weights["bits"]),
             group_size=int(weights["group_size"]),
             activation_bits=int(weights.get("activation_bits", 16)),
+            is_symmetric=bool(weights.get("symmetric", False)),
+            scale_dtype=next(
+                (entry.dtype for name, entry in tensors.items() if name.endswith(".scales")), "F16"
+            ),
             num_bytes=(path / RANK_FILE).stat().st_size,
             weight_dtype=embedding.dtype,
             tensor_names=frozenset(tensors),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmrun.errors import PlanError
 from lmrun.models.checkpoint import INDEX_FILE, PICKLE_SUFFIXES, SINGLE_FILE
+from lmrun.models.quantization_config import code_format
 from lmrun.models.registry import (
     CONFIG_FILE,
     SERVED,
@@ -17,8 +17,6 @@ from lmrun.models.registry import (
 )
 from lmrun.models.spec import ModelSpec
 from lmrun.quant.layout import WeightQuant
-
-PRICED_METHODS = ("awq", "gptq")
 
 
 @dataclass(frozen=True)
@@ -74,18 +72,15 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _stored(config: Mapping[str, Any], folder: Path) -> WeightQuant | None:
-    fields = config.get("quantization_config")
-    if fields is None:
+    """As its own tools would store all linears; scales in float16."""
+    form = code_format(config, str(folder / CONFIG_FILE))
+    if form is None:
         return None
-    where = f"{folder / CONFIG_FILE}: quantization_config"
-    if not isinstance(fields, dict) or fields.get("quant_method") not in PRICED_METHODS:
-        raise PlanError(f"{where}: expected quant_method awq or gptq, got {fields!r}.")
-    bits, group_size = fields.get("bits", 4), fields.get("group_size", 128)
-    if bits not in (4, 8) or not isinstance(group_size, int) or group_size < 1:
-        raise PlanError(f"{where}: expected bits 4 or 8 and a group_size, got {fields!r}.")
     return WeightQuant(
-        fields["quant_method"],
-        group_size,
-        bits=bits,
-        is_symmetric=fields.get("quant_method") == "gptq" and bool(fields.get("sym", False)),
+        form.method,
+        form.group_size,
+        bits=form.bits,
+        is_symmetric=form.is_symmetric,
+        activation_bits=form.activation_bits,
+        has_order=form.act_order and form.group_size > 0,
     )

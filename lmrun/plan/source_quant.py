@@ -18,7 +18,8 @@ def unused(quant: QuantConfig, stored: WeightQuant) -> tuple[str, ...]:
         return ()
     what = "not quantized"
     if stored.method != "none":
-        what = f"{stored.method}, groups of {stored.group_size}"
+        size = stored.group_size
+        what = f"{stored.method}, " + (f"groups of {size}" if size else "whole rows")
     return (f"the weights stay as the folder has them ({what}); the quant group is not used",)
 
 
@@ -33,4 +34,13 @@ def workspace_quant(info: WorkspaceInfo) -> WeightQuant:
         if linear.role in roles
         and f"layers.{linear.layer}.{matrix}.0.qweight" not in info.tensor_names
     )
-    return WeightQuant(info.method, info.group_size, kept, info.bits)
+    return WeightQuant(
+        info.method,
+        info.group_size,
+        kept,
+        info.bits,
+        is_symmetric=info.is_symmetric,
+        activation_bits=info.activation_bits,
+        scale_dtype=info.scale_dtype,
+        has_order=any(name.endswith(".order") for name in info.tensor_names),
+    )
