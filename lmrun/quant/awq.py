@@ -18,17 +18,25 @@ from torch import Tensor
 from lmrun.quant import rtn
 from lmrun.quant.weight import Scheme
 
-_ALPHAS = tuple(step / 20 for step in range(21))
-EXPONENTS = tuple((a, 0.0) for a in _ALPHAS) + tuple((a, 1 - a) for a in _ALPHAS[1:-1])
-"""Exponents tried: scale = activation^alpha / weight^beta, with and without the weight's part."""
-CLIP_STEPS = 10
-CLIP_SMALLEST = 0.55
-"""Ratios tried for each end of a range: 10 from 1 down to 0.55. All pairs: one end after the other
-instead (30 candidates) gives stories3m g64 a perplexity of 5.600 instead of 5.554."""
-SEARCH_ROWS = 1024
-"""Output features of a linear, evenly spread, that the scale search looks at."""
-CLIP_WEIGHTS = 16384
-"""Weights clipped at a time: few enough to stay in a core's cache."""
+STEPS = 20
+"""Steps of an exponent: a twentieth each."""
+STAGES = ((64, 4), (256, 2), (1024, 1))
+"""Output features of each linear, evenly spread, that a stage of the search for scales looks at,
+and how many exponents it leaves over. The first tries every second step; those left over get their
+neighbours."""
+COARSE_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6)
+"""Shares of a range's ends tried first: all pairs. Both ends at once, since one after the other
+gives stories3m g64 a perplexity of 5.600 instead of 5.554."""
+FINE_STEPS = (0.05, 0.025)
+"""Then all eight neighbours of the best pair so far, at each of these distances."""
+SMALLEST_RATIO = 0.5
+BLOCK = 128
+"""Input features whose products with each other count in the search for ranges: a group, or a part
+of one that is longer."""
+ERROR_BLOCKS = 8
+"""Blocks of features in `output_error`: the products taken are 9/16 of all."""
+CLIP_ROWS = 256
+"""Rows of one group that are clipped at a time: few enough to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,21 @@ class InputStatistics:
 
 
 def output_error(difference: Tensor, statistics: InputStatistics) -> float:
-    """Mean squared norm of (difference x) over the calibration tokens; difference is [N, K]."""
-    return float(((difference @ statistics.second_moment) * difference).sum().double())
+    """Mean squared norm of (difference x) over the calibration tokens; difference is [N, K].
+
+    The second moment is symmetric: of its blocks left and right of the diagonal one is read.
+    """
+    k = difference.shape[1]
+    step = -(-k // ERROR_BLOCKS)
+    error = difference.new_zeros(())
+    for start in range(0, k, step):
+        block = slice(start, min(k, start + step))
+        moment = statistics.second_moment[start:, block]
+        products = difference[:, block] @ moment[: block.stop - start]
+        if block.stop < k:
+            products.addmm_(difference[:, block.stop :], moment[block.stop - start :], alpha=2)
+        error += products.mul_(difference[:, block]).sum()
+    return float(error.double())
 
 
 def _normalized(scales: Tensor) -> Tensor:
@@ -72,21 +93,43 @@ def search_scales(
 ) -> Tensor:
     """Scale of each input channel [K] for linears that share their input.
 
-    The caller multiplies the weights' columns by it and divides what feeds them. ``share`` (int64
-    [K]) puts channels in classes that must have one scale: query heads that read one value head.
-    All ones is among the candidates, so on the rows looked at (`SEARCH_ROWS` of each linear) the
-    result is never worse than plain rounding.
+    The caller multiplies the weights' columns by it and divides what feeds them: activation^alpha
+    / weight^beta, with beta 0 or 1 - alpha. ``share`` (int64 [K]) puts channels in classes that
+    must have one scale: query heads that read one value head. All ones takes part in every stage,
+    so on the rows of the last one (`STAGES`) the result is never worse than plain rounding.
     """
-    weights = [weight[:: -(-len(weight) // SEARCH_ROWS)] for weight in weights]
     activation = _shared(statistics.abs_mean, share)
-    magnitude = _shared(_relative_magnitude(weights, scheme), share)
-    best, best_error = torch.ones_like(activation), float("inf")
-    for alpha, beta in EXPONENTS:
-        scales = _normalized(activation**alpha / magnitude.clamp(min=1e-4) ** beta)
-        error = _scaled_error(weights, statistics, scales, scheme)
-        if error < best_error:
-            best, best_error = scales, error
-    return best
+    magnitude = _shared(_relative_magnitude(weights, scheme), share).clamp(min=1e-4)
+
+    def scales_of(exponents: tuple[int, bool]) -> Tensor:
+        alpha = exponents[0] / STEPS
+        beta = 1 - alpha if exponents[1] else 0.0
+        return _normalized(activation**alpha / magnitude**beta)
+
+    plain = (0, False)
+    candidates = [(step, ratio) for ratio in (False, True) for step in range(0, STEPS + 1, 2)]
+    for stage, (rows, num_left) in enumerate(STAGES):
+        sample = [weight[:: -(-len(weight) // rows)] for weight in weights]
+        if stage == 1:
+            candidates = _with_neighbours(candidates)
+        errors = {
+            one: _scaled_error(sample, statistics, scales_of(one), scheme) for one in candidates
+        }
+        candidates = sorted(candidates, key=errors.__getitem__)[:num_left]
+        is_last = stage == len(STAGES) - 1
+        if not is_last and plain not in candidates:
+            candidates.append(plain)
+    return scales_of(candidates[0])
+
+
+def _with_neighbours(candidates: Sequence[tuple[int, bool]]) -> list[tuple[int, bool]]:
+    around = [
+        (step + by, ratio)
+        for step, ratio in candidates
+        for by in (0, -1, 1)
+        if 0 <= step + by <= STEPS
+    ]
+    return list(dict.fromkeys(around))
 
 
 def _shared(values: Tensor, share: Tensor | None) -> Tensor:
@@ -98,50 +141,92 @@ def _shared(values: Tensor, share: Tensor | None) -> Tensor:
 
 
 def _scaled_error(
-    weights: Sequence[Tensor],
-    statistics: InputStatistics,
-    scales: Tensor,
-    scheme: Scheme,
+    weights: Sequence[Tensor], statistics: InputStatistics, scales: Tensor, scheme: Scheme
 ) -> float:
     error = 0.0
     for weight in weights:
         scaled = weight * scales
         rounded = rtn.round_trip(scaled, *rtn.group_range(scaled, scheme), scheme)
-        error += output_error(rounded / scales - weight, statistics)
+        error += output_error(rounded.div_(scales).sub_(weight), statistics)
     return error
 
 
 def search_clip(
     weight: Tensor, statistics: InputStatistics, scheme: Scheme
 ) -> tuple[Tensor, Tensor]:
-    """Range of each group [N, K/G] (low, high) that rounds with the least output error.
+    """Range of each group [N, groups] (low, high) that rounds with the least output error.
 
-    Both ends shrink on their own; a group's error is that of its own input features, as in the
-    paper. The full range is among the candidates.
+    Both ends shrink on their own (of a symmetric scheme together); a group's error is that of its
+    own input features, as in the paper. The full range is among the candidates. In a group longer
+    than `BLOCK` only features of the same block count with each other.
     """
     k = weight.shape[1]
     width = scheme.width(k)
-    blocks = torch.stack(
-        [statistics.second_moment[i : i + width, i : i + width] for i in range(0, k, width)]
-    )
-    rows = max(1, CLIP_WEIGHTS // k)
-    pairs = [_clip_rows(weight[i : i + rows], blocks, scheme) for i in range(0, len(weight), rows)]
-    return torch.cat([low for low, _ in pairs]), torch.cat([high for _, high in pairs])
-
-
-def _clip_rows(weight: Tensor, blocks: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     low, high = rtn.group_range(weight, scheme)
-    best_low, best_high = low, high
-    best = torch.full_like(low, float("inf"))
-    ratios = torch.linspace(1, CLIP_SMALLEST, CLIP_STEPS).tolist()
-    for low_ratio in ratios:
-        for high_ratio in ratios:
-            ends = (low * low_ratio, high * high_ratio)
-            difference = rtn.round_trip(weight, *ends, scheme).sub_(weight)
-            grouped = difference.view(*low.shape, -1).transpose(0, 1)
-            error = (grouped @ blocks).mul_(grouped).sum(2).transpose(0, 1)
-            better = error < best
-            best = torch.where(better, error, best)
-            best_low = torch.where(better, ends[0], best_low)
-            best_high = torch.where(better, ends[1], best_high)
+    best_low, best_high = torch.empty_like(low), torch.empty_like(high)
+    rows = CLIP_ROWS if weight.device.type == "cpu" else len(weight)
+    for group in range(k // width):
+        features = slice(group * width, (group + 1) * width)
+        blocks = [
+            slice(i, min(i + BLOCK, features.stop))
+            for i in range(features.start, features.stop, BLOCK)
+        ]
+        moments = [statistics.second_moment[block, block].contiguous() for block in blocks]
+        for start in range(0, len(weight), rows):
+            part = slice(start, start + rows)
+            ratios = _clip(
+                weight[part, features].contiguous(),
+                (low[part, group], high[part, group]),
+                moments,
+                scheme,
+            )
+            best_low[part, group] = low[part, group] * ratios[0]
+            best_high[part, group] = high[part, group] * ratios[1]
     return best_low, best_high
+
+
+def _clip(
+    weight: Tensor, ends: tuple[Tensor, Tensor], moments: Sequence[Tensor], scheme: Scheme
+) -> Tensor:
+    """Shares of both ends [2, rows] of one group's range; weight is [rows, G]."""
+    coarse = torch.tensor(COARSE_RATIOS, device=weight.device)
+    if scheme.symmetric:
+        pairs = coarse.repeat(2, 1)
+        around = torch.tensor(((-1.0, 1.0), (-1.0, 1.0)), device=weight.device)
+    else:
+        pairs = torch.cartesian_prod(coarse, coarse).T
+        steps = torch.tensor((-1.0, 0.0, 1.0), device=weight.device)
+        around = torch.cartesian_prod(steps, steps).T
+        around = around[:, around.abs().sum(0) > 0]
+    tried = pairs[:, :, None].expand(2, -1, len(weight))
+    best, least = _best(weight, ends, tried, moments, scheme)
+    for step in FINE_STEPS:
+        near = (best[:, None, :] + step * around[:, :, None]).clamp_(SMALLEST_RATIO, 1)
+        found, error = _best(weight, ends, near, moments, scheme)
+        better = error < least
+        best, least = torch.where(better, found, best), torch.where(better, error, least)
+    return best
+
+
+def _best(
+    weight: Tensor,
+    ends: tuple[Tensor, Tensor],
+    ratios: Tensor,
+    moments: Sequence[Tensor],
+    scheme: Scheme,
+) -> tuple[Tensor, Tensor]:
+    """Of the pairs [2, candidates, rows] tried, the best of each row [2, rows], and its error."""
+    grids = rtn.covering_grid(ends[0] * ratios[0], ends[1] * ratios[1], scheme)
+    trial = rtn.Trial(grids)
+    errors = torch.zeros_like(grids.scale)
+    scaled, rounded = torch.empty_like(weight), torch.empty_like(weight)
+    products = scaled
+    for index, error in enumerate(errors):
+        trial.round(index, weight, scaled, rounded)
+        for number, moment in enumerate(moments):
+            block = slice(number * BLOCK, number * BLOCK + len(moment))
+            torch.mm(rounded[:, block], moment, out=products[:, block])
+        torch.sum(products.mul_(rounded), 1, out=error)
+    errors.mul_(grids.scale).mul_(grids.scale)
+    least, place = errors.min(0)
+    return ratios.gather(1, place.expand(2, 1, -1))[:, 0], least

@@ -133,8 +133,10 @@ def check_finite(weight: Tensor) -> None:
         raise ValueError("weight: expected finite numbers, got NaN or infinity.")
 
 
-SEARCHED_SHRINKS = tuple(1 - step / 40 for step in range(25))
+SHRINKS = tuple(1 - step / 40 for step in range(25))
 """Ratios tried for both ends of a range at once: from 1 down to 0.4."""
+CACHED_WEIGHTS = 32768
+"""Weights that a search looks at at a time: with its buffers they stay in a core's cache."""
 
 
 def search_range(
@@ -142,19 +144,63 @@ def search_range(
 ) -> tuple[Tensor, Tensor]:
     """Range of each group [N, groups] whose codes have the least squared error of the weights.
 
-    Both ends shrink by one ratio (`SEARCHED_SHRINKS`; the full range is among them).
-    ``importance`` (float32 [K], positive) weighs the squared error of each input feature.
+    Both ends shrink by one ratio (`SHRINKS`; the full range is among them). ``importance``
+    (float32 [K], positive) weighs the squared error of each input feature.
     """
     low, high = group_range(weight, scheme)
-    best_low, best_high, best = low, high, torch.full_like(low, torch.inf)
-    for ratio in SEARCHED_SHRINKS:
-        ends = (low * ratio, high * ratio)
-        difference = round_trip(weight, *ends, scheme).sub_(weight).square_()
-        if importance is not None:
-            difference *= importance
-        error = difference.view(*low.shape, -1).sum(2)
-        better = error < best
-        best = torch.where(better, error, best)
-        best_low = torch.where(better, ends[0], best_low)
-        best_high = torch.where(better, ends[1], best_high)
-    return best_low, best_high
+    n, groups = low.shape
+    grouped = weight.reshape(n, groups, -1)
+    root = None if importance is None else importance.sqrt().view(groups, -1)
+    ratios = torch.tensor(SHRINKS, device=weight.device)
+    found = torch.empty_like(low)
+    step = search_rows(weight)
+    for start in range(0, n, step):
+        part = grouped[start : start + step]
+        ends = ratios[:, None, None] * torch.stack(
+            (low[start : start + step], high[start : start + step])
+        ).unsqueeze(1)
+        best = torch.argmin(_errors(part, covering_grid(ends[0], ends[1], scheme), root), 0)
+        found[start : start + step] = ratios[best]
+    return low * found, high * found
+
+
+class Trial:
+    """Rounds weights to each of several grids, with buffers that the caller keeps."""
+
+    def __init__(self, grids: Grid) -> None:
+        """``grids`` holds tensors [grids, ...]; the weights have one more axis, G, at the end."""
+        self._inverse = grids.scale.reciprocal().unsqueeze_(-1)
+        self._low = -grids.zero.unsqueeze(-1)
+        self._high = self._low + grids.top
+
+    def round(self, index: int, grouped: Tensor, scaled: Tensor, error: Tensor) -> None:
+        """Fill ``error`` with the errors of weights, in units of the scale; ``scaled`` is a buffer.
+
+        torch's clamp takes seven times as long as minimum and maximum where its ends are tensors
+        that are broadcast.
+        """
+        torch.mul(grouped, self._inverse[index], out=scaled)
+        torch.round(scaled, out=error)
+        torch.maximum(error, self._low[index], out=error)
+        torch.minimum(error, self._high[index], out=error)
+        error.sub_(scaled)
+
+
+def search_rows(weight: Tensor) -> int:
+    """Output features that a search looks at at a time."""
+    if weight.device.type != "cpu":
+        return len(weight)
+    return max(1, CACHED_WEIGHTS // weight.shape[1])
+
+
+def _errors(grouped: Tensor, grids: Grid, root: Tensor | None) -> Tensor:
+    """Root of the squared error of each group [rows, groups, G] on each grid: [grids, ...]."""
+    errors = torch.empty_like(grids.scale)
+    trial = Trial(grids)
+    scaled, rounded = torch.empty_like(grouped), torch.empty_like(grouped)
+    for index, error in enumerate(errors):
+        trial.round(index, grouped, scaled, rounded)
+        if root is not None:
+            rounded *= root
+        torch.linalg.vector_norm(rounded, dim=2, out=error)
+    return errors.mul_(grids.scale)

@@ -86,7 +86,7 @@ def test_a_silent_channel_breaks_nothing() -> None:
 def test_clipping_splits_rows_without_changing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, statistics = _weight(24, 64), _statistics(_activations(64, True))
     whole = awq.search_clip(weight, statistics, Scheme(4, 32))
-    monkeypatch.setattr(awq, "CLIP_WEIGHTS", 64 * 5)
+    monkeypatch.setattr(awq, "CLIP_ROWS", 5)
     pieces = awq.search_clip(weight, statistics, Scheme(4, 32))
     for one, other in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, other)
