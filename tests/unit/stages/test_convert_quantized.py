@@ -15,6 +15,7 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 from transformers import LlamaForCausalLM
 
+from lmrun.artifacts.store import Store
 from lmrun.errors import PlanError, StageError
 from lmrun.evals.perplexity import perplexity, windows
 from lmrun.models.checkpoint import Checkpoint
@@ -25,6 +26,7 @@ from lmrun.quant import layout, packing
 from lmrun.quant.formats import registry
 from lmrun.quant.stored import stored_quant
 from lmrun.stages.convert import convert
+from unit.stages.projects import Project
 from unit.stages.quantized_folders import write_quantized
 from unit.stages.workspaces import read_workspace, transformers_model, unpacked
 
@@ -135,6 +137,28 @@ def test_a_workspace_holds_the_weights_of_the_codes(
         "symmetric": form.is_symmetric,
         "activation_bits": form.activation_bits,
     }
+
+
+PLANNED = {
+    "u4 g32": CodeFormat("auto-round", Packing.gptq, 4, 32, True, zeros_less_one=True),
+    "u4 g16": CodeFormat("gptq", Packing.gptq, 4, 16, False, act_order=True),
+    "u8 rows": CodeFormat("compressed-tensors", Packing.pack_quantized, 8, 0, True),
+    "i8 rows a8": CodeFormat("compressed-tensors", Packing.int_quantized, 8, 0, True, 8),
+}
+
+
+@pytest.mark.parametrize("scheme", sorted(PLANNED))
+def test_the_plan_prices_the_workspace_of_a_quantized_folder(
+    write_checkpoint: Write, tmp_path: Path, scheme: str
+) -> None:
+    folder = write_checkpoint("quantized")
+    write_quantized(folder, PLANNED[scheme])
+    project = Project(str(folder), tmp_path / "no.txt", Store(tmp_path / "home"))
+    plan = project.plan("quant=none")
+    assert [stage.name for stage in plan.stages] == ["resolve", "convert"]
+    assert scheme in {row.scheme for row in plan.budget.weights}
+    size = (project.build("quant=none") / "rank-0.safetensors").stat().st_size
+    assert plan.budget.weights_bytes <= size <= plan.budget.weights_bytes + (2 << 20)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
