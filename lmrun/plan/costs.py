@@ -87,6 +87,9 @@ class OfflineCost:
     stage: str
     memory_bytes: int
     disk_bytes: int
+    """Of the artifact."""
+    scratch_bytes: int = 0
+    """Of the disk, while the stage runs: hidden states of the calibration text."""
 
 
 @dataclass(frozen=True)

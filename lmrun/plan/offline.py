@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmrun.artifacts.files import free_bytes
-from lmrun.config.schema import RunConfig
+from lmrun.config.schema import QuantMethod, RunConfig
 from lmrun.errors import PlanError
 from lmrun.models.spec import ModelSpec
+from lmrun.plan.compute_device import Gpu
 from lmrun.plan.costs import OfflineCost
-from lmrun.plan.sizes import show_bytes
+from lmrun.plan.sizes import parse_bytes, show_bytes
+from lmrun.plan.stage_specs import BY_NAME, CALIBRATE, PRUNE, QUANTIZE, looks_at_text
 from lmrun.quant.layout import DTYPE_BYTES, WeightQuant, file_bytes, workspace_bytes
 
 TORCH_PROCESS_BYTES = 512 << 20
@@ -23,15 +25,36 @@ ROW_BYTES = 2
 """Of a log-probability in the baseline's rows."""
 REPORT_BYTES = 64 << 10
 F32_BYTES = 4
+LAYERS = 3
+"""Of float32 weights that a stage holds at most, second moments included."""
+BATCH_TOKENS = 2048
+"""Of a forward pass, where `calibration.batch_size` does not say."""
+AUTO_SHARE = 4
+"""`quant.activation_memory=auto` is the memory of what computes over this."""
+GPU_PROCESS_BYTES = 2 << 30
+"""Host memory of torch with a CUDA context."""
+TWO_PATHS = (QuantMethod.autoround, QuantMethod.best)
+"""Methods that keep the hidden states of the float model beside those of the quantized one."""
 STATISTICS = 3
 """Vectors that calibrate stores for a linear's input: mean, maximum, sum of squares."""
 
 
-_LESS_CALIBRATION = "Lower calibration.samples or calibration.seq_len, or use quant.method=rtn."
+_LESS_CALIBRATION = "Lower quant.activation_memory, or use quant.method=rtn."
 _ADVICE = {
     "baseline": "Name a smaller model with the same tokenizer by evaluate.baseline.",
     "evaluate": "Lower evaluate.window.",
 }
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the offline stages run on."""
+
+    threads: int
+    """Batches that may be in work at once."""
+    memory_bytes: int
+    gpu: Gpu | None = None
+    """Where calibrate, prune and quantize compute, if not on the CPU."""
 
 
 def stage_cost(
@@ -40,36 +63,89 @@ def stage_cost(
     spec: ModelSpec,
     weight_dtype: str,
     quant: WeightQuant,
-    threads: int,
+    host: Host,
 ) -> OfflineCost:
     """Peak memory (estimated) and disk of one stage.
 
-    Layers are streamed one at a time, in fp32; ``threads`` batches are in flight at once.
+    calibrate, prune and quantize hold `LAYERS` layers in fp32 at most, and hidden states and
+    batches up to `quant.activation_memory`; on a GPU that is memory of the GPU.
     """
-    hidden, ffn = spec.hidden_size, spec.intermediate_size
     layer = sum(linear.in_features * linear.out_features for linear in spec.layer(0))
-    embedding = spec.vocab_size * hidden
-    tokens = run.calibration.samples * run.calibration.seq_len
-    batch = min(run.calibration.batch_size, run.calibration.samples) * run.calibration.seq_len
-    attention = spec.num_heads * batch * run.calibration.seq_len
-    forward = 2 * tokens * hidden + threads * (batch * (4 * hidden + 3 * ffn) + attention)
-    widths = (hidden, spec.num_heads * spec.head_dim, hidden, ffn)
-    moments = (1 + threads) * sum(width * width for width in widths)
+    embedding = spec.vocab_size * spec.hidden_size
     float_disk = spec.num_parameters() * DTYPE_BYTES[weight_dtype]
-    packed = workspace_bytes(spec, weight_dtype, quant)
     if name == "resolve":
-        memory, disk = embedding * F32_BYTES * 2, float_disk
-    elif name == "calibrate":
-        memory = F32_BYTES * (layer + embedding + forward)
-        inputs = sum(linear.in_features for linear in spec.layer(0)) * spec.num_layers
-        disk = F32_BYTES * (tokens + STATISTICS * inputs)
-    elif name == "quantize":
-        looked_at = 0 if quant.method == "rtn" else embedding + forward + moments
-        memory, disk = F32_BYTES * (3 * layer + looked_at), packed
-    else:
-        memory = F32_BYTES * 3 * max(layer, embedding)
+        memory, disk, scratch = F32_BYTES * embedding * 2, float_disk, 0
+    elif name == "convert":
+        memory, scratch = F32_BYTES * 3 * max(layer, embedding), 0
         disk = file_bytes(spec, weight_dtype, quant)
-    return OfflineCost(name, TORCH_PROCESS_BYTES + memory, disk)
+    else:
+        text = _text_cost(name, run, spec, host)
+        computing = F32_BYTES * LAYERS * layer + text.in_memory
+        if host.gpu is not None:
+            _check_gpu(name, computing, host.gpu)
+            computing = GPU_PROCESS_BYTES + F32_BYTES * layer
+        memory = max(computing, 2 * F32_BYTES * embedding)
+        disk = _artifact_bytes(name, run, spec, float_disk, quant, weight_dtype)
+        scratch = text.on_disk
+    return OfflineCost(name, TORCH_PROCESS_BYTES + memory, disk, scratch)
+
+
+@dataclass(frozen=True)
+class _TextCost:
+    """Hidden states of the calibration text, and the batches in work."""
+
+    in_memory: int
+    on_disk: int
+    """While the stage runs: a layer's inputs, and those of the next."""
+
+
+def _text_cost(name: str, run: RunConfig, spec: ModelSpec, host: Host) -> _TextCost:
+    calibration = run.calibration
+    samples = calibration.samples
+    if name == CALIBRATE.name:
+        samples = min(samples, calibration.statistics_samples)
+    elif not looks_at_text(BY_NAME[name], run):
+        samples = 0
+    copies = 2 if name == QUANTIZE.name and run.quant.method in TWO_PATHS else 1
+    hidden = F32_BYTES * samples * calibration.seq_len * spec.hidden_size * copies
+    batch = min(samples, calibration.batch_size or max(1, BATCH_TOKENS // calibration.seq_len))
+    features = 9 * spec.hidden_size + 7 * spec.num_heads * spec.head_dim
+    features += 3 * spec.intermediate_size
+    work = F32_BYTES * features * calibration.seq_len * batch * host.threads
+    return _TextCost(min(hidden + work, activation_memory(run, host)), 2 * hidden)
+
+
+def activation_memory(run: RunConfig, host: Host) -> int:
+    """`quant.activation_memory` in bytes; `auto` is a quarter of what computes has."""
+    if run.quant.activation_memory != "auto":
+        return parse_bytes(run.quant.activation_memory, "quant.activation_memory")
+    return (host.gpu.memory_bytes if host.gpu else host.memory_bytes) // AUTO_SHARE
+
+
+def _artifact_bytes(
+    name: str,
+    run: RunConfig,
+    spec: ModelSpec,
+    float_disk: int,
+    quant: WeightQuant,
+    weight_dtype: str,
+) -> int:
+    if name == PRUNE.name:
+        return float_disk
+    if name == QUANTIZE.name:
+        return workspace_bytes(spec, weight_dtype, quant)
+    inputs = sum(linear.in_features for linear in spec.layer(0)) * spec.num_layers
+    tokens = run.calibration.samples * run.calibration.seq_len
+    return F32_BYTES * (tokens + STATISTICS * inputs)
+
+
+def _check_gpu(name: str, num_bytes: int, gpu: Gpu) -> None:
+    if num_bytes > gpu.memory_bytes:
+        raise PlanError(
+            f"plan: {name} needs about {show_bytes(num_bytes)} of GPU memory, {gpu.name} has"
+            f" {show_bytes(gpu.memory_bytes)}. Lower quant.activation_memory, or use"
+            " quant.device=cpu."
+        )
 
 
 @dataclass(frozen=True)
@@ -117,13 +193,20 @@ def check_fits(costs: Sequence[OfflineCost], memory_bytes: int, home: Path) -> N
                 f"plan: {cost.stage} needs about {show_bytes(cost.memory_bytes)} of memory, device"
                 f" has {show_bytes(memory_bytes)}. {_ADVICE.get(cost.stage, _LESS_CALIBRATION)}"
             )
-    disk = sum(cost.disk_bytes for cost in costs)
+    disk = disk_bytes(costs)
     free = free_bytes(home)
     if disk > free:
         raise PlanError(
             f"plan: the stages write {show_bytes(disk)} below {home}, {show_bytes(free)} are free."
             " Free some, or name another folder by LMRUN_HOME."
         )
+
+
+def disk_bytes(costs: Sequence[OfflineCost]) -> int:
+    """Of stages that run one after the other: every artifact, and the scratch of the largest."""
+    return sum(cost.disk_bytes for cost in costs) + max(
+        (cost.scratch_bytes for cost in costs), default=0
+    )
 
 
 def check_download(num_bytes: int, folder: Path) -> None:

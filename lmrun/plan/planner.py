@@ -196,9 +196,8 @@ def _offline_cost(
     if name == EVALUATE.name:
         model = offline.Scored(source.spec, source.weight_dtype, source.quant, has_workspace=True)
         return offline.evaluate_cost(run, model)
-    return offline.stage_cost(
-        name, run, source.spec, source.weight_dtype, source.quant, machine.cores
-    )
+    host = offline.Host(machine.cores, machine.memory_bytes, stages.gpu)
+    return offline.stage_cost(name, run, source.spec, source.weight_dtype, source.quant, host)
 
 
 def _budget(

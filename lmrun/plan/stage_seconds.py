@@ -7,9 +7,9 @@ from lmrun.artifacts.manifest import Manifest
 from lmrun.plan.plan import StagePlan
 from lmrun.plan.stage_specs import JUDGING
 
-SAME = ("quant.method",)
+SAME = ("quant.method", "quant.preset", "quant.rotate", "prune.method")
 """Keys that must be equal: another method is another amount of work."""
-AMOUNTS = ("calibration.samples", "calibration.seq_len")
+AMOUNTS = ("calibration.statistics_samples", "calibration.seq_len")
 """Keys to which the time of calibrate is about in proportion."""
 
 
@@ -42,6 +42,8 @@ def _is_comparable(stage: StagePlan, entry: Manifest) -> bool:
     config = entry.fields.config
     if any(config.get(key) != stage.config.get(key) for key in SAME):
         return False
+    if _device(entry.fields.numeric_class) != _device(stage.numeric_class):
+        return False
     if stage.name == "calibrate":
         same_model = entry.fields.inputs.get("resolve") == stage.inputs.get("resolve")
         return same_model and all(key in config for key in AMOUNTS)
@@ -49,6 +51,11 @@ def _is_comparable(stage: StagePlan, entry: Manifest) -> bool:
         is_same = all(config.get(key) == stage.config[key] for key in _asked(stage.config))
         return is_same and _judged_on(entry.fields.inputs) == _judged_on(stage.inputs)
     return True
+
+
+def _device(numeric_class: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 - plain JSON
+    """What computes: a GPU is another speed."""
+    return (numeric_class or {}).get("device")
 
 
 def _asked(config: Mapping[str, Any]) -> list[str]:

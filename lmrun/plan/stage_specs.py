@@ -116,11 +116,12 @@ def keys_read(stage: StageSpec, run: RunConfig) -> tuple[str, ...]:
         key
         for key in stage.config_keys
         if not (key.partition(".")[0] in _CONDITIONAL and key not in used)
-        and (not key.startswith("calibration.") or _looks_at_text(stage, run))
+        and (not key.startswith("calibration.") or looks_at_text(stage, run))
     )
 
 
-def _looks_at_text(stage: StageSpec, run: RunConfig) -> bool:
+def looks_at_text(stage: StageSpec, run: RunConfig) -> bool:
+    """Whether a stage that may run the model over the calibration text does so."""
     if stage is PRUNE:
         return combinations.prunes_by_text(run)
     return stage is not QUANTIZE or run.quant.method not in combinations.WITHOUT_TEXT
@@ -129,5 +130,5 @@ def _looks_at_text(stage: StageSpec, run: RunConfig) -> bool:
 def reads_input(stage: StageSpec, name: str, run: RunConfig) -> bool:
     """Whether these settings use a declared input."""
     if (stage is PRUNE and name in TEXT_INPUTS) or (stage is QUANTIZE and name == CALIBRATE.name):
-        return _looks_at_text(stage, run)
+        return looks_at_text(stage, run)
     return not (stage is EVALUATE and name == CALIBRATE.name) or run.kv.keep > 0

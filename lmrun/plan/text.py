@@ -1,6 +1,7 @@
 """The plan for people: every sum can be redone by the reader."""
 
 from lmrun.plan.budget_text import budget_lines
+from lmrun.plan.offline import disk_bytes
 from lmrun.plan.plan import ModelKind, Plan, StagePlan
 from lmrun.plan.quality_text import quality_lines
 from lmrun.plan.sizes import show_bytes, show_seconds
@@ -49,13 +50,14 @@ def _stages(plan: Plan) -> list[str]:
     lines = ["stages"]
     lines += [_stage(stage) for stage in plan.stages]
     for cost in plan.budget.offline:
+        scratch = f", {show_bytes(cost.scratch_bytes)} more while it runs"
         lines.append(
             f"  {cost.stage} needs about {show_bytes(cost.memory_bytes)} of memory"
-            f" and {show_bytes(cost.disk_bytes)} of disk"
+            f" and {show_bytes(cost.disk_bytes)} of disk{scratch if cost.scratch_bytes else ''}"
         )
     if len(plan.budget.offline) > 1:
         most = max(plan.budget.offline, key=lambda cost: cost.memory_bytes)
-        disk = sum(cost.disk_bytes for cost in plan.budget.offline)
+        disk = disk_bytes(plan.budget.offline)
         lines.append(
             f"  one after the other: {show_bytes(most.memory_bytes)} of memory ({most.stage}),"
             f" {show_bytes(disk)} of disk together"

@@ -11,8 +11,17 @@ from lmrun.config import compose, keys
 from lmrun.plan.effects import effect, stages_changed
 from lmrun.plan.planner import make_plan
 
-BASE = ["quant=awq_w4_g128", "evaluate=quick"]
+CHATS = str(Path(__file__).with_name("chats.jsonl"))
+BASE = ["quant=gptq_w4_g128", "prune=wanda", "kv=kv4", "kv.keep=2", "evaluate=quick"]
 """With every stage that there is."""
+READ_BY: dict[str, list[str]] = {
+    "model.chat_template": [f"calibration.data={CHATS}", "model.path=builtin:random-llama"],
+    "quant.alpha": ["quant=w8a8"],
+    "quant.preset": ["quant=autoround_w4_g128"],
+    "quant.rotate": ["prune=none"],
+    "kv.keep_layers": ["kv.keep=0", "kv.keep_layers=[0]"],
+}
+"""Key → what must be so that it is read, where that is not so of `BASE`."""
 OTHER: dict[str, Any] = {
     "model.path": "builtin:random-llama-1b",
     "model.served_name": "other",
@@ -22,10 +31,27 @@ OTHER: dict[str, Any] = {
     "backend.max_num_seqs": 4,
     "backend.max_batch_tokens": 64,
     "backend.context_length": 512,
-    "quant.method": "rtn",
+    "quant.method": "awq_gptq",
+    "quant.bits": 8,
+    "quant.symmetric": "true",
+    "quant.range": "full",
+    "quant.act_order": "false",
+    "quant.damping": 0.02,
+    "quant.alpha": 0.5,
+    "quant.rotate": "true",
+    "quant.preset": "best",
+    "quant.format": "gptq",
+    "quant.activation_memory": "1GiB",
+    "prune.method": "sparsegpt",
+    "prune.sparsity": 0.25,
+    "prune.pattern": "2:4",
+    "kv.keep": 1,
+    "kv.keep_bits": 8,
+    "kv.keep_layers": "[1]",
+    "calibration.statistics_samples": 4,
     "quant.group_size": 64,
     "quant.skip": "[layers.0.mlp.down_proj]",
-    "kv.bits": 4,
+    "kv.bits": 8,
     "kv.memory_ratio": 0.5,
     "kv.memory": "64MiB",
     "kv.block_size": 32,
@@ -69,8 +95,9 @@ def _fingerprints(overrides: list[str], home: Path) -> dict[str, str | None]:
 def test_the_stages_a_key_is_said_to_change_are_those_whose_fingerprints_move(
     key: str, tmp_path: Path
 ) -> None:
-    before = _fingerprints(BASE, tmp_path)
-    after = _fingerprints([*BASE, f"{key}={OTHER[key]}"], tmp_path)
+    base = [*BASE, *READ_BY.get(key, ())]
+    before = _fingerprints(base, tmp_path)
+    after = _fingerprints([*base, f"{key}={OTHER[key]}"], tmp_path)
     moved = tuple(name for name in before if after.get(name, before[name]) != before[name])
     assert moved == stages_changed(key)
 
@@ -87,8 +114,13 @@ def test_a_text_of_ones_own_changes_what_calibration_feeds(tmp_path: Path) -> No
 
 def test_the_words_for_it() -> None:
     assert effect("quant.bits") == "quantize, convert, evaluate"
-    assert effect("calibration.seed") == "calibrate, quantize, convert, evaluate"
-    assert effect("model.revision") == "resolve, calibrate, quantize, convert, baseline, evaluate"
+    assert effect("quant.device") == "prune, calibrate, quantize, convert, evaluate"
+    assert effect("quant.activation_memory") == "memory and disk of the stages"
+    assert effect("calibration.statistics_samples") == "calibrate, quantize, convert, evaluate"
+    assert effect("calibration.seed") == "prune, calibrate, quantize, convert, evaluate"
+    assert effect("model.revision") == (
+        "resolve, prune, calibrate, quantize, convert, baseline, evaluate"
+    )
     assert effect("kv.bits") == "launch, evaluate"
     assert effect("backend.threads") == "launch only"
     assert effect("evaluate.tasks.arc") == "evaluate"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lmrun.config import compose
 from lmrun.config.schema import RunConfig
 from lmrun.models import builtin
 from lmrun.plan.fingerprint import (
@@ -19,6 +20,7 @@ from lmrun.plan.stage_specs import (
     CALIBRATE,
     CONVERT,
     EVALUATE,
+    PRUNE,
     QUANTIZE,
     RESOLVE,
     STAGES,
@@ -33,8 +35,8 @@ ENGINE = {"device": "cpu", "cpu": "avx512", "isa": "avx512", "engine": A}
     ("stage", "inputs", "numeric_class", "golden"),
     [
         (RESOLVE, {"config.json": A, "model.safetensors": B}, None, "38851d2a4d412aa9"),
-        (CALIBRATE, {"resolve": A, "text": B}, CLASS, "db2615a3dfcd7f3b"),
-        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "208d579b55053240"),
+        (CALIBRATE, {"resolve": A, "text": B}, CLASS, "8f267269c82005ad"),
+        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "a7ae7c87b1794ed2"),
         (CONVERT, {"resolve": A, "quantize": B}, None, "4ec33598df4d2089"),
         (BASELINE, {"resolve": A, "evaluation_text": B}, ENGINE, "a887dd8cd02877e7"),
         (EVALUATE, {"convert": A, "baseline": B}, ENGINE, "4e077a207c56c403"),
@@ -46,6 +48,82 @@ def test_golden_fingerprints_of_the_default_config(
 ) -> None:
     config = config_subset(stage, RunConfig())
     assert fingerprint(stage, config, inputs, numeric_class)[:16] == golden
+
+
+AUTOMATIC = {"quant.range": "full", "quant.format": "awq"}
+SCHEME = {
+    "quant.bits": 4,
+    "quant.group_size": 128,
+    "quant.symmetric": False,
+    "quant.activation_bits": 16,
+    "quant.skip": [],
+}
+ROUNDED = {**SCHEME, **AUTOMATIC, "quant.rotate": False}
+SOLVED = {**ROUNDED, "quant.range": "mse", "quant.act_order": True, "quant.damping": 0.01}
+INT8 = {
+    "quant.bits": 8,
+    "quant.group_size": 0,
+    "quant.symmetric": True,
+    "quant.activation_bits": 8,
+    "quant.skip": [],
+    "quant.format": "compressed_tensors",
+}
+READ: dict[str, dict[str, Any]] = {
+    "quant=none": {},
+    "quant=rtn": ROUNDED,
+    "quant=rtn_mse": {**ROUNDED, "quant.range": "mse"},
+    "quant=awq_w4_g128": {**SCHEME, "quant.format": "awq", "quant.rotate": False},
+    "quant=gptq_w4_g128": SOLVED,
+    "quant=awq_gptq_w4_g128": SOLVED,
+    "quant=rotated_gptq_w4_g128": {**SOLVED, "quant.rotate": True},
+    "quant=autoround_w4_g128": {
+        **SCHEME,
+        **{"quant.format": "awq", "quant.preset": "light", "quant.rotate": False},
+    },
+    "quant=best_w4_g128": {**SCHEME, "quant.format": "awq", "quant.preset": "light"},
+    "quant=w8a8": {**INT8, "quant.alpha": None, "quant.rotate": False},
+    "quant=w8a16": {**ROUNDED, "quant.bits": 8, "quant.format": "gptq_v2"},
+}
+
+
+@pytest.mark.parametrize("option", READ)
+def test_quantize_counts_what_its_method_reads_and_nothing_else(option: str) -> None:
+    run = compose([option]).run
+    wanted = {"quant.method": run.quant.method.value, **READ[option]}
+    if run.quant.method.value not in ("none", "rtn"):
+        wanted["calibration.batch_size"] = None
+    assert config_subset(QUANTIZE, run) == wanted
+
+
+def test_a_range_that_auto_stands_for_is_the_same_range() -> None:
+    auto = config_subset(QUANTIZE, compose(["quant=gptq_w4_g128"]).run)
+    named = compose(["quant=gptq_w4_g128", "quant.range=mse", "quant.format=awq"]).run
+    assert config_subset(QUANTIZE, named) == auto
+
+
+def test_a_stage_counts_pruning_and_kept_layers_only_where_there_are_some() -> None:
+    plain = compose(["quant=awq_w4_g128"]).run
+    assert config_subset(PRUNE, plain) == {"prune.method": "none"}
+    assert "kv.keep" not in config_subset(EVALUATE, plain)
+    assert "kv.keep_bits" not in config_subset(EVALUATE, plain)
+    smallest = config_subset(PRUNE, compose(["prune=magnitude"]).run)
+    assert smallest == {
+        "prune.method": "magnitude",
+        "prune.pattern": "unstructured",
+        "prune.sparsity": 0.5,
+    }
+    fours = config_subset(PRUNE, compose(["prune=wanda_2_4"]).run)
+    assert fours == {
+        "prune.method": "wanda",
+        "prune.pattern": "2:4",
+        "calibration.samples": 128,
+        "calibration.seq_len": 512,
+        "calibration.seed": 0,
+        "calibration.batch_size": None,
+    }
+    kept = config_subset(EVALUATE, compose(["kv=kv4", "kv.keep_layers=[3,1]"]).run)
+    assert (kept["kv.keep_layers"], kept["kv.keep_bits"]) == ([1, 3], 16)
+    assert "kv.keep" not in kept
 
 
 def test_golden_digests_of_what_lmrun_makes_itself() -> None:
@@ -102,9 +180,9 @@ def test_declared_keys_exist_and_no_stage_reads_a_path() -> None:
 
 def test_stages_read_only_earlier_stages_or_the_outside() -> None:
     seen = {"checkpoint", "text", "workspace", "evaluation_text", "tasks", "tools"}
-    seen |= {"template", "reference"}
+    seen |= {"template", "reference", "calibration_template"}
     for stage in STAGES:
         assert set(stage.inputs) <= seen
         seen.add(stage.name)
-    names = ["resolve", "calibrate", "quantize", "convert", "baseline", "evaluate"]
+    names = ["resolve", "prune", "calibrate", "quantize", "convert", "baseline", "evaluate"]
     assert list(BY_NAME) == names

@@ -16,14 +16,14 @@ def test_a_plan_is_read_back_as_it_was_written(
 ) -> None:
     plan = bench.plan(*overrides, hashed=hashed)
     document = json.loads(json.dumps(plan.to_json()))
-    assert document["schema_version"] == 3
+    assert document["schema_version"] == 4
     assert Plan.from_json(document) == plan
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 1}, "plan['schema_version']: 3 was expected"),
+        ({"schema_version": 1}, "plan['schema_version']: 4 was expected"),
         ({"more": 1}, "plan: Additional properties are not allowed ('more' was unexpected)"),
         ({"unhashed": "x"}, "plan['unhashed']: 'x' is not of type 'array'"),
         ({"model_kind": "gguf"}, "plan['model_kind']: 'gguf' is not one of"),

@@ -273,9 +273,9 @@ def test_output_features_that_fill_no_word_are_refused(
     folder = write_checkpoint("odd", hidden_size=128, intermediate_size=132)
     skipped = "quant.skip=[layers.0.mlp.down_proj,layers.1.mlp.down_proj]"
     assert refusal(bench, f"model.path={folder}", skipped) == (
-        f"quant.method=awq ({OPTION}:2): 8 must divide 132"
-        " (out_features of layers.0.mlp.gate_proj)."
-        " Use quant.method=none, or put it in quant.skip."
+        "quant.format=auto (default): 8 must divide 132 (out_features of layers.0.mlp.gate_proj),"
+        " whose codes awq stores in words. Use quant.format=compressed_tensors, or put it in"
+        " quant.skip."
     )
 
 
@@ -297,8 +297,8 @@ def test_a_missing_text_is_refused(bench: Bench, tmp_path: Path) -> None:
         " Name a .txt or .jsonl file, or use builtin:sample."
     )
     assert refusal(bench, "calibration.data=text.csv") == (
-        "calibration.data=text.csv (command line): expected a .txt or .jsonl file, or"
-        " builtin:sample."
+        "calibration.data=text.csv (command line): expected a file that ends in .txt,"
+        " .jsonl, .json, .jsonl.gz, .json.gz or .parquet, or builtin:sample."
     )
     assert bench.plan("calibration.data=/no/text.txt", "quant=rtn").stages
 
@@ -349,7 +349,7 @@ def test_offline_stages_that_no_disk_holds_are_refused(
 def test_offline_stages_that_no_memory_holds_are_refused(bench: Bench) -> None:
     small = replace(bench, machine=replace(bench.machine, memory_bytes=300 * 2**20))
     assert refusal(small).startswith("plan: calibrate needs about ")
-    assert "device has 300 MiB. Lower calibration.samples" in refusal(small)
+    assert "device has 300 MiB. Lower quant.activation_memory" in refusal(small)
 
 
 def test_no_model_at_all_is_refused(bench: Bench) -> None:

@@ -162,14 +162,9 @@ def test_a_rank_reads_its_share(bench: Bench) -> None:
 
 
 def test_integer_units_are_used_for_8_bit_weights_and_activations(bench: Bench) -> None:
-    shape = (
-        "model.path=builtin:random-llama-1b",
-        "device=h200",
-        "quant.bits=8",
-        "quant.method=smoothquant",
-    )
-    slow = estimate(bench.plan(*shape), "prefill", 1, 2048)
-    fast = estimate(bench.plan(*shape, "backend.activation_bits=8"), "prefill", 1, 2048)
+    shape = ("model.path=builtin:random-llama-1b", "device=h200")
+    slow = estimate(bench.plan(*shape, "quant=w8a16"), "prefill", 1, 2048)
+    fast = estimate(bench.plan(*shape, "quant=w8a8"), "prefill", 1, 2048)
     rates = [{t.rate for t in one.terms if t.unit == "FLOP"} for one in (slow, fast)]
     assert rates == [{989.5e12}, {1979e12, 989.5e12}]
 

@@ -39,7 +39,7 @@ def test_nothing_is_said_without_an_entry(bench: Bench) -> None:
 
 def test_a_missing_stage_is_scaled_from_the_nearest_entry(bench: Bench) -> None:
     built(bench, 8.0)
-    plan = bench.plan("calibration.samples=256")
+    plan = bench.plan("calibration.statistics_samples=32")
     calibrate, quantize = plan.stages[1:3]
     assert calibrate.seconds == pytest.approx(16.0)
     disk = next(cost.disk_bytes for cost in plan.budget.offline if cost.stage == "quantize")
@@ -49,8 +49,9 @@ def test_a_missing_stage_is_scaled_from_the_nearest_entry(bench: Bench) -> None:
 
 def test_another_method_is_another_amount_of_work(bench: Bench) -> None:
     built(bench, 8.0)
-    plan = bench.plan("quant.method=rtn")
-    assert next(stage for stage in plan.stages if stage.name == "quantize").seconds is None
+    for change in ("quant.method=rtn", "quant.rotate=true"):
+        plan = bench.plan(change)
+        assert next(stage for stage in plan.stages if stage.name == "quantize").seconds is None
 
 
 def test_an_evaluation_takes_as_long_as_one_of_the_same_model_on_the_same_data(

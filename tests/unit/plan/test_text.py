@@ -20,7 +20,7 @@ stages
   calibrate run      {short[1]}  no entry yet
   quantize  run      {short[2]}  no entry yet
   convert   run      {short[3]}  no entry yet
-  calibrate needs about 693 MiB of memory and 283 KiB of disk
+  calibrate needs about 568 MiB of memory and 283 KiB of disk, 8 MiB more while it runs
   quantize needs about 697 MiB of memory and 236 KiB of disk
   convert needs about 514 MiB of memory and 2 MiB of disk
   one after the other: 697 MiB of memory (quantize), 2.51 MiB of disk together
