@@ -3,8 +3,26 @@
 Errors: ValueError for what a caller can mend, else RuntimeError.
 """
 
+from collections.abc import Sequence
+from typing import TypedDict
+
 import numpy as np
 import numpy.typing as npt
+
+class EffectiveSettings(TypedDict):
+    """The fields of `EngineSettings`; for type checkers alone, at run time it is a dict."""
+
+    workspace: str
+    isa: str
+    threads: int
+    num_blocks: int
+    block_size: int
+    kv_bits: int | list[int]
+    """One number where all layers have the same, else one a layer."""
+    max_num_seqs: int
+    max_batch_tokens: int
+    context_length: int
+    prefix_caching: bool
 
 class StepOutput:
     """What one step did to one request."""
@@ -39,7 +57,7 @@ class Engine:
         threads: int,
         num_blocks: int,
         block_size: int,
-        kv_bits: int,
+        kv_bits: int | Sequence[int],
         max_num_seqs: int,
         max_batch_tokens: int,
         context_length: int,
@@ -90,7 +108,7 @@ class Engine:
     def residency(self) -> dict[str, int | None]:
         """`weights_bytes` and `kv_bytes` that have pages in memory; None where the system does not
         say. A millisecond for half a gigabyte; thread-safe."""
-    def effective_config(self) -> dict[str, str | int | bool]:
+    def effective_config(self) -> EffectiveSettings:
         """The fields of `EngineSettings` in force, `isa` resolved."""
     @property
     def vocab_size(self) -> int: ...
@@ -121,7 +139,8 @@ def measure_gemm(
     seconds: float,
 ) -> dict[str, float]:
     """`bytes_per_s`, `flops_per_s` of y = x·wᵀ over matrices [n, k] that together take about that
-    many bytes; `format` is `u4`, `F16`, `BF16` or `F32`. The best pass within the time."""
+    many bytes; `format` is `u4`, `u8`, `i8` (x quantized to int8 in the same pass), `F16`, `BF16` or
+    `F32`. The best pass within the time."""
 
 def measure_attention(
     *,

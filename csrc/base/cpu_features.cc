@@ -47,6 +47,7 @@ CpuFeatures detect_cpu_features() {
   features.avx512dq = bit(leaf7.b, 17);
   features.avx512bw = bit(leaf7.b, 30);
   features.avx512vl = bit(leaf7.b, 31);
+  features.avx512vnni = bit(leaf7.c, 11);
   return features;
 }
 #else

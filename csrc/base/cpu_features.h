@@ -14,6 +14,7 @@ struct CpuFeatures {
   bool avx512bw = false;
   bool avx512vl = false;
   bool avx512dq = false;
+  bool avx512vnni = false;
   bool os_saves_zmm = false;  // the operating system keeps ZMM and mask registers
 
   // What the AVX-512 kernels need and this machine lacks; empty when they can run.

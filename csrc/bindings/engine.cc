@@ -113,7 +113,11 @@ py::dict effective_config(const Engine& engine) {
   fields["threads"] = settings.threads;
   fields["num_blocks"] = settings.num_blocks;
   fields["block_size"] = settings.block_size;
-  fields["kv_bits"] = settings.kv_bits;
+  if (settings.kv_bits.size() == 1) {
+    fields["kv_bits"] = settings.kv_bits.front();
+  } else {
+    fields["kv_bits"] = settings.kv_bits;
+  }
   fields["max_num_seqs"] = settings.max_num_seqs;
   fields["max_batch_tokens"] = settings.max_batch_tokens;
   fields["context_length"] = settings.context_length;
@@ -123,10 +127,14 @@ py::dict effective_config(const Engine& engine) {
 
 std::unique_ptr<Engine> make_engine(const std::string& workspace, const std::string& isa,
                                     int64_t threads, int64_t num_blocks, int64_t block_size,
-                                    int64_t kv_bits, int64_t max_num_seqs, int64_t max_batch_tokens,
+                                    const std::variant<int64_t, std::vector<int64_t>>& kv_bits,
+                                    int64_t max_num_seqs, int64_t max_batch_tokens,
                                     int64_t context_length, bool prefix_caching) {
+  const auto* of_all = std::get_if<int64_t>(&kv_bits);
+  const std::vector<int64_t> bits =
+      of_all != nullptr ? std::vector{*of_all} : std::get<std::vector<int64_t>>(kv_bits);
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Engine>(Settings{workspace, isa, threads, num_blocks, block_size, kv_bits,
+  return std::make_unique<Engine>(Settings{workspace, isa, threads, num_blocks, block_size, bits,
                                            max_num_seqs, max_batch_tokens, context_length,
                                            prefix_caching});
 }

@@ -9,19 +9,19 @@ namespace lmrun::engine {
 // A linear as the decoder runs it, over matrices that together take about `bytes`.
 struct GemmCase {
   std::string isa;     // "auto" or a name
-  std::string format;  // "u4", "F16", "BF16", "F32"
+  std::string format;  // "u4", "u8", "i8", "F16", "BF16", "F32"
   int64_t threads = 1;
   int64_t rows = 1;
   int64_t n = 0;           // output features
   int64_t k = 0;           // input features
-  int64_t group_size = 0;  // u4 only
+  int64_t group_size = 0;  // u4 and u8
   int64_t bytes = 0;       // more than the cache holds, or less
   double seconds = 0.1;    // to spend
 };
 
 struct GemmSpeed {
   double bytes_per_s = 0;  // codes, scales and zeros
-  double flops_per_s = 0;  // a multiply-add counts as two
+  double flops_per_s = 0;  // a multiply-add counts as two, also of integers
 };
 
 // The best of many short passes, the matrices in turn; other work on the machine only ever slows

@@ -57,17 +57,19 @@ Engine::Engine(const Settings& settings)
       ops_(kernels::op_table(isa_)),
       pool_(static_cast<int>(checked(settings_, populated(workspace_)).threads)),
       blocks_(settings_.num_blocks, settings_.block_size),
-      kv_(settings_.num_blocks, kv_layout(settings_, workspace_.config()).block_bytes()),
+      kv_(settings_.num_blocks, kv_layouts(settings_, workspace_.config()).front().block_bytes),
       scheduler_({settings_.max_num_seqs, settings_.max_batch_tokens, settings_.prefix_caching},
                  &blocks_),
       max_logit_rows_(std::min({std::max(settings_.max_num_seqs, kFewLogitRows), kMostLogitRows,
                                 settings_.max_batch_tokens})),
       decoder_(workspace_, ops_, &pool_,
-               {kv_layout(settings_, workspace_.config()), settings_.max_batch_tokens,
+               {kv_layouts(settings_, workspace_.config()), settings_.max_batch_tokens,
                 max_logit_rows_, settings_.context_length}),
       scratch_(static_cast<size_t>(settings_.threads)),
       choices_(static_cast<size_t>(max_logit_rows_)) {
   settings_.isa = kernels::isa_name(isa_);
+  std::vector<int64_t>& bits = settings_.kv_bits;
+  if (std::ranges::adjacent_find(bits, std::ranges::not_equal_to()) == bits.end()) bits.resize(1);
   counters_.num_blocks = settings_.num_blocks;
   counters_.seqs_per_step.resize(static_cast<size_t>(settings_.max_num_seqs));
   published_ = counters_;

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/concat.h"
 #include "kernels/kernels.h"
+#include "quant/kv_layouts.h"
 
 namespace lmrun::engine {
 namespace {
@@ -23,6 +24,18 @@ void check_range(const char* name, int64_t got, int64_t low, int64_t high) {
   check(got >= low && got <= high, name, got, base::concat(low, " to ", high));
 }
 
+void check_kv_bits(const std::vector<int64_t>& all, int64_t num_layers) {
+  const auto size = static_cast<int64_t>(all.size());
+  if (size != 1 && size != num_layers) {
+    throw base::InvalidArgument(
+        base::concat("kv_bits: expected one number, or one for each of the ", num_layers,
+                     " layers, got ", size, "."));
+  }
+  for (const int64_t bits : all) {
+    check(bits == 32 || bits == 16 || bits == 8 || bits == 4, "kv_bits", bits, "32, 16, 8 or 4");
+  }
+}
+
 }  // namespace
 
 void check_settings(const Settings& settings, const workspace::ModelConfig& model) {
@@ -31,8 +44,7 @@ void check_settings(const Settings& settings, const workspace::ModelConfig& mode
   check_range("block_size", settings.block_size, 1, kMostTokens);
   check(settings.block_size % kernels::kAttentionChunk == 0, "block_size", settings.block_size,
         base::concat("a multiple of ", kernels::kAttentionChunk));
-  const int64_t bits = settings.kv_bits;
-  check(bits == 32 || bits == 16 || bits == 8 || bits == 4, "kv_bits", bits, "32, 16, 8 or 4");
+  check_kv_bits(settings.kv_bits, model.num_layers);
   check_range("max_num_seqs", settings.max_num_seqs, 1, kMostTokens);
   check_range("max_batch_tokens", settings.max_batch_tokens, 1, kMostTokens);
   check(settings.max_batch_tokens >= settings.max_num_seqs, "max_batch_tokens",
@@ -46,14 +58,15 @@ void check_settings(const Settings& settings, const workspace::ModelConfig& mode
         "a multiple of 8: the engine does not run this model");
 }
 
-quant::KvLayout kv_layout(const Settings& settings, const workspace::ModelConfig& model) {
-  quant::KvLayout layout;
-  layout.num_layers = model.num_layers;
-  layout.num_kv_heads = model.num_kv_heads;
-  layout.head_dim = model.head_dim;
-  layout.block_size = settings.block_size;
-  layout.bits = static_cast<int>(settings.kv_bits);
-  return layout;
+std::vector<quant::KvLayout> kv_layouts(const Settings& settings,
+                                        const workspace::ModelConfig& model) {
+  quant::KvLayout shape;
+  shape.num_kv_heads = model.num_kv_heads;
+  shape.head_dim = model.head_dim;
+  shape.block_size = settings.block_size;
+  std::vector<int64_t> bits = settings.kv_bits;
+  if (bits.size() == 1) bits.assign(static_cast<size_t>(model.num_layers), bits.front());
+  return quant::kv_layouts(shape, bits);
 }
 
 }  // namespace lmrun::engine

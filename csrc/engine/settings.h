@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "quant/layout.h"
 #include "workspace/model_config.h"
@@ -14,8 +15,8 @@ struct Settings {
   std::string isa;        // "auto" or a name; the resolved name in effective settings
   int64_t threads = 1;
   int64_t num_blocks = 1;
-  int64_t block_size = 16;  // tokens
-  int64_t kv_bits = 16;
+  int64_t block_size = 16;              // tokens
+  std::vector<int64_t> kv_bits = {16};  // of all layers, or one a layer
   int64_t max_num_seqs = 1;
   int64_t max_batch_tokens = 1;
   int64_t context_length = 1;  // longest prompt plus completion, in tokens
@@ -25,6 +26,8 @@ struct Settings {
 // Throws base::InvalidArgument naming the setting and what is legal.
 void check_settings(const Settings& settings, const workspace::ModelConfig& model);
 
-quant::KvLayout kv_layout(const Settings& settings, const workspace::ModelConfig& model);
+// One a layer.
+std::vector<quant::KvLayout> kv_layouts(const Settings& settings,
+                                        const workspace::ModelConfig& model);
 
 }  // namespace lmrun::engine

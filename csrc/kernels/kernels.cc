@@ -68,7 +68,7 @@ Isa parse_isa(const std::string& name) {
 
 const OpTable& op_table(Isa isa) {
 #if defined(LMRUN_X86)
-  if (isa == Isa::kAvx512) return avx512::ops();
+  if (isa == Isa::kAvx512) return avx512::ops(base::detect_cpu_features().avx512vnni);
 #endif
   LMRUN_CHECK(isa == Isa::kGeneric, "op table: no kernels for " << isa_name(isa) << " here");
   return reference::ops();

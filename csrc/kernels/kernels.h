@@ -21,10 +21,9 @@ inline constexpr int64_t kAttentionChunk = 16;
 
 // The rows of one sequence in a step, for one KV head.
 struct AttentionArgs {
-  const quant::KvLayout* layout;
-  const std::byte* pool;       // block b lies at pool + b * layout->block_bytes()
-  const int32_t* block_table;  // block of positions [i * P, (i + 1) * P)
-  int64_t layer;
+  const quant::KvLayout* layout;  // of the layer
+  const std::byte* pool;          // block b lies at pool + b * layout->block_bytes
+  const int32_t* block_table;     // block of positions [i * P, (i + 1) * P)
   int64_t kv_head;
   int64_t group;   // query heads that share the KV head
   const float* q;  // row r, head h of the group: q + r * q_stride + h * D
@@ -66,22 +65,40 @@ struct OpTable {
   //   x [rows, K], sums [rows, K / group] f32;  K % group == 0
   void (*group_sums)(const float* x, int64_t rows, int64_t k, int64_t group, float* sums);
 
+  // gather: y[r, k] = x[r, order[k]];  x, y [rows, K] f32, order [K] in [0, K); y is not x
+  void (*gather)(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y);
+
   // gemm: y[r, n] = sum over k of x[r, k] * w[n, k] + bias[n], fp32 throughout
-  //   w     a matrix of any format;  x [rows, K] f32
-  //   sums  [rows, K / G] from group_sums, for kU4; else null
+  //   w     a matrix of any format but kI8;  x [rows, K] f32, in the order of its columns
+  //   sums  [rows, K / I] from group_sums, I = w.block_inputs(), for kU4 and kU8; else null
   //   y     row stride ldy, f32; features of tiles [tile_begin, tile_end) are overwritten, those
   //         past w.n are not touched
-  // kU4:   per group  acc = sum of x * code  in order of k;  y += scale * (acc - zero * sums)
+  // codes: per I inputs  acc = sum of x * code  in order of k;  y += scale * (acc - zero * sums)
   // float: per block of 64 k  acc = sum of x * w  in order of k;  y += acc
   // order: for each (r, n) the sum runs over k in one order that depends on K and G alone: the
   //        result is the same bits for any rows, tile range or neighbours.
-  // needs: kU4: K % G == 0, G % 32 == 0
+  // needs: kU4, kU8: K % G == 0, G % 8 == 0
   // cost:  w.tile_bytes() a tile, once for up to 16 rows; bound by bandwidth while rows are few
   void (*gemm)(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
                int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
 
+  // quantize_rows: each row alone, symmetric int8
+  //   scale = max |x[r, :]| / 127;  code = clamp(round_half_even(x / scale), -127, 127)
+  //   x [rows, K] f32;  y: codes with zeros up to y.stride, scales, sums of codes
+  //   A scale of 0 has codes 0; a row with an element that is not finite has codes 0 and a scale
+  //   that is not finite. The same bits on every ISA.
+  void (*quantize_rows)(const float* x, int64_t rows, int64_t k, const quant::QuantizedRows& y);
+
+  // gemm_i8: y[r, n] = float(sum over k of x[r, k] * (w[n, k] - 128)) * (x.scale[r] * w.scale32[n])
+  //                    + bias[n];  the sum in int32, exact, so the same bits on every ISA
+  //   w kI8;  x [rows, K] from quantize_rows;  y, tiles: as for gemm
+  // needs: K <= kMostI8Inputs
+  // cost:  K bytes a feature, once: rows are innermost
+  void (*gemm_i8)(const quant::PackedMatrix& w, const quant::QuantizedRows& x, int64_t rows,
+                  int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+
   // kv_write: quantizes one K and one V vector into a block (csrc/cache/README.md)
-  //   k, v [D] f32;  head: the block's K part of (layer, head);  slot in [0, P)
+  //   k, v [D] f32;  head: the block's K part of a layer and head;  slot in [0, P)
   void (*kv_write)(const quant::KvLayout& layout, const float* k, const float* v, std::byte* head,
                    int64_t slot);
 

@@ -16,17 +16,27 @@ using workspace::LayerWeights;
 // Tiles are handed out in about this many pieces a thread: one that is held up by another process
 // loses a piece to its neighbours.
 constexpr int64_t kPiecesPerThread = 4;
+// Tiles that the kernels like to take side by side.
+constexpr int64_t kTilesTogether = 4;
 // Fewer floats than this are not worth waking a thread: about 10 µs of an element-wise op.
 constexpr int64_t kFloatsWorthThreads = 16384;
 
-int64_t most_groups(const workspace::Weights& weights) {
-  int64_t most = 0;
+// The largest of a size over all linears.
+template <typename Size>
+int64_t most(const workspace::Weights& weights, Size&& size) {
+  int64_t largest = 0;
   for (const LayerWeights& layer : weights.layers) {
     for (const PackedMatrix* w : {&layer.w_qkv, &layer.wo, &layer.w13, &layer.w2}) {
-      most = std::max(most, w->num_groups());
+      largest = std::max(largest, size(*w));
     }
   }
-  return most;
+  return largest;
+}
+
+int64_t ordered_inputs(const PackedMatrix& w) { return w.num_parts > 0 ? w.k : 0; }
+
+int64_t int8_inputs(const PackedMatrix& w) {
+  return w.format == WeightFormat::kI8 ? quant::quantized_stride(w.k) : 0;
 }
 
 int64_t round_up(int64_t value, int64_t multiple) {
@@ -51,16 +61,21 @@ Decoder::Decoder(const workspace::Workspace& workspace, const kernels::OpTable& 
       attended_(shape.max_rows * config_.q_features()),
       gate_up_(shape.max_rows * 2 * config_.intermediate_size),
       activated_(shape.max_rows * config_.intermediate_size),
-      sums_(shape.max_rows * most_groups(weights_)),
+      sums_(shape.max_rows * most(weights_, [](const PackedMatrix& w) { return w.num_blocks(); })),
+      gathered_(shape.max_rows * most(weights_, ordered_inputs)),
+      codes_(shape.max_rows * most(weights_, int8_inputs) / int64_t{sizeof(float)}),
+      scales_(codes_.size() == 0 ? 0 : shape.max_rows),
+      code_sums_(static_cast<size_t>(scales_.size())),
       logits_(shape.max_logit_rows * config_.vocab_size) {
   if (config_.head_dim % 8 != 0) {
     throw base::InvalidArgument(
         base::concat("model: head_dim=", config_.head_dim, ": the engine runs multiples of 8."));
   }
   // A multiple of a cache line, so that threads do not share one.
-  scratch_floats_ = round_up(kernels::attention_scratch_floats(
-                                 shape_.kv, group_, std::min(kAttentionRows, shape.max_rows)),
-                             16);
+  scratch_floats_ =
+      round_up(kernels::attention_scratch_floats(shape_.kv.front(), group_,
+                                                 std::min(kAttentionRows, shape.max_rows)),
+               16);
   scratch_ = tensor::FloatBuffer(scratch_floats_ * pool_->num_threads());
 }
 
@@ -83,22 +98,69 @@ void Decoder::norm(const float* x, const float* weight, int64_t rows, float* y) 
   });
 }
 
-void Decoder::linear(const PackedMatrix& w, const float* x, int64_t rows, float* y, int64_t ldy) {
+template <typename Body>
+void Decoder::for_tiles(int64_t tile_begin, int64_t tile_end, Body&& body) {
+  const int64_t tiles = tile_end - tile_begin;
+  const int64_t pieces = pool_->num_threads() * kPiecesPerThread;
+  int64_t chunk = std::max<int64_t>(1, (tiles + pieces - 1) / pieces);
+  if (chunk > kTilesTogether) chunk = round_up(chunk, kTilesTogether);
+  pool_->parallel_for(tiles, chunk, [&](int64_t begin, int64_t end, int /*thread*/) {
+    body(tile_begin + begin, tile_begin + end);
+  });
+}
+
+void Decoder::multiply(const PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
+                       int64_t tile_end, float* y, int64_t ldy) {
+  if (w.format == WeightFormat::kI8) {
+    multiply_i8(w, x, rows, tile_begin, tile_end, y, ldy);
+    return;
+  }
   const float* sums = nullptr;
-  if (w.format == WeightFormat::kU4) {
-    const int64_t groups = w.num_groups();
+  if (w.has_groups()) {
+    const int64_t blocks = w.num_blocks();
     for_rows(rows, w.k, [&](int64_t begin, int64_t end) {
-      ops_.group_sums(x + begin * w.k, end - begin, w.k, w.group_size,
-                      sums_.data() + begin * groups);
+      ops_.group_sums(x + begin * w.k, end - begin, w.k, w.block_inputs(),
+                      sums_.data() + begin * blocks);
     });
     sums = sums_.data();
   }
-  const int64_t tiles = w.num_tiles();
-  const int64_t pieces = pool_->num_threads() * kPiecesPerThread;
-  const int64_t chunk = std::max<int64_t>(1, (tiles + pieces - 1) / pieces);
-  pool_->parallel_for(tiles, chunk, [&](int64_t begin, int64_t end, int /*thread*/) {
-    ops_.gemm(w, x, sums, rows, begin, end, y, ldy);
+  for_tiles(tile_begin, tile_end,
+            [&](int64_t begin, int64_t end) { ops_.gemm(w, x, sums, rows, begin, end, y, ldy); });
+}
+
+void Decoder::multiply_i8(const PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
+                          int64_t tile_end, float* y, int64_t ldy) {
+  quant::QuantizedRows quantized;
+  quantized.codes = reinterpret_cast<int8_t*>(codes_.data());
+  quantized.stride = quant::quantized_stride(w.k);
+  quantized.scale = scales_.data();
+  quantized.sum = code_sums_.data();
+  for_rows(rows, w.k, [&](int64_t begin, int64_t end) {
+    quant::QuantizedRows part = quantized;
+    part.codes += begin * part.stride;
+    part.scale += begin;
+    part.sum += begin;
+    ops_.quantize_rows(x + begin * w.k, end - begin, w.k, part);
   });
+  for_tiles(tile_begin, tile_end, [&](int64_t begin, int64_t end) {
+    ops_.gemm_i8(w, quantized, rows, begin, end, y, ldy);
+  });
+}
+
+void Decoder::linear(const PackedMatrix& w, const float* x, int64_t rows, float* y, int64_t ldy) {
+  if (w.num_parts == 0) {
+    multiply(w, x, rows, 0, w.num_tiles(), y, ldy);
+    return;
+  }
+  int64_t tile = 0;
+  for (int64_t i = 0; i < w.num_parts; ++i) {
+    const quant::OrderedPart& part = w.parts[i];
+    for_rows(rows, w.k, [&](int64_t begin, int64_t end) {
+      ops_.gather(x + begin * w.k, end - begin, w.k, part.order, gathered_.data() + begin * w.k);
+    });
+    multiply(w, gathered_.data(), rows, tile, part.tile_end, y, ldy);
+    tile = part.tile_end;
+  }
 }
 
 void Decoder::forward(const Batch& batch, std::byte* blocks) {
@@ -154,14 +216,14 @@ void Decoder::rotate_and_store(const LayerWeights& weights, int64_t layer, const
   const int64_t heads = config_.num_heads;
   const int64_t kv_heads = config_.num_kv_heads;
   const int64_t stride = config_.qkv_features();
-  const quant::KvLayout& kv = shape_.kv;
+  const quant::KvLayout& kv = shape_.kv[static_cast<size_t>(layer)];
   const auto store = [&](const SequenceRows& sequence, int64_t row) {
     const int64_t position = batch.positions[static_cast<size_t>(row)];
-    std::byte* block = blocks + sequence.block_table[position / kv.block_size] * kv.block_bytes();
+    std::byte* block = blocks + sequence.block_table[position / kv.block_size] * kv.block_bytes;
     const float* k = qkv_.data() + row * stride + heads * dim;
     for (int64_t head = 0; head < kv_heads; ++head) {
-      ops_.kv_write(kv, k + head * dim, k + (kv_heads + head) * dim,
-                    block + kv.head_offset(layer, head), position % kv.block_size);
+      ops_.kv_write(kv, k + head * dim, k + (kv_heads + head) * dim, block + kv.head_offset(head),
+                    position % kv.block_size);
     }
   };
   for_rows(batch.num_rows(), 2 * stride, [&](int64_t begin, int64_t end) {
@@ -214,10 +276,9 @@ void Decoder::attend(int64_t layer, std::byte* blocks) {
       const int64_t row = item.sequence->first_row + item.first;
       const int64_t column = item.kv_head * group_ * dim;
       kernels::AttentionArgs args{};
-      args.layout = &shape_.kv;
+      args.layout = &shape_.kv[static_cast<size_t>(layer)];
       args.pool = blocks;
       args.block_table = item.sequence->block_table;
-      args.layer = layer;
       args.kv_head = item.kv_head;
       args.group = group_;
       args.q = qkv_.data() + row * stride + column;

@@ -31,9 +31,9 @@ struct Batch {
 };
 
 struct Shape {
-  quant::KvLayout kv;
-  int64_t max_rows = 0;        // rows of a batch
-  int64_t max_logit_rows = 0;  // rows of one call of `logits`
+  std::vector<quant::KvLayout> kv;  // one a layer
+  int64_t max_rows = 0;             // rows of a batch
+  int64_t max_logit_rows = 0;       // rows of one call of `logits`
   int64_t context_length = 0;
 };
 
@@ -66,8 +66,16 @@ class Decoder {
   void attention_block(const workspace::LayerWeights& weights, int64_t layer, const Batch& batch,
                        std::byte* blocks);
   void feed_forward_block(const workspace::LayerWeights& weights, int64_t rows);
-  // y = w · x for all rows, tiles split across threads.
+  // y = w · x for all rows; x is gathered first where the columns of w are permuted.
   void linear(const quant::PackedMatrix& w, const float* x, int64_t rows, float* y, int64_t ldy);
+  // Tiles [tile_begin, tile_end) of it, split across threads; x in the order of the columns.
+  void multiply(const quant::PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
+                int64_t tile_end, float* y, int64_t ldy);
+  void multiply_i8(const quant::PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
+                   int64_t tile_end, float* y, int64_t ldy);
+  // Calls body(begin, end) for ranges of the tiles, on all threads.
+  template <typename Body>
+  void for_tiles(int64_t tile_begin, int64_t tile_end, Body&& body);
   void norm(const float* x, const float* weight, int64_t rows, float* y);
   // Rotates q and k of the rows and writes k and v of the rows to the cache.
   void rotate_and_store(const workspace::LayerWeights& weights, int64_t layer, const Batch& batch,
@@ -85,15 +93,19 @@ class Decoder {
   Shape shape_;
   int64_t group_;  // query heads that share a KV head
   RopeTables rope_;
-  tensor::FloatBuffer residual_;   // [rows, hidden]
-  tensor::FloatBuffer normed_;     // [rows, hidden]
-  tensor::FloatBuffer qkv_;        // [rows, (H + 2 Hk) D]
-  tensor::FloatBuffer attended_;   // [rows, H D]
-  tensor::FloatBuffer gate_up_;    // [rows, 2 intermediate]
-  tensor::FloatBuffer activated_;  // [rows, intermediate]
-  tensor::FloatBuffer sums_;       // [rows, most groups]
-  tensor::FloatBuffer logits_;     // [max_logit_rows, V]
-  tensor::FloatBuffer scratch_;    // of attention, one part a thread
+  tensor::FloatBuffer residual_;    // [rows, hidden]
+  tensor::FloatBuffer normed_;      // [rows, hidden]
+  tensor::FloatBuffer qkv_;         // [rows, (H + 2 Hk) D]
+  tensor::FloatBuffer attended_;    // [rows, H D]
+  tensor::FloatBuffer gate_up_;     // [rows, 2 intermediate]
+  tensor::FloatBuffer activated_;   // [rows, intermediate]
+  tensor::FloatBuffer sums_;        // [rows, most blocks]
+  tensor::FloatBuffer gathered_;    // [rows, most inputs of a matrix with an order]
+  tensor::FloatBuffer codes_;       // int8: [rows, most stride of a kI8 matrix]
+  tensor::FloatBuffer scales_;      // [rows]: of the codes
+  std::vector<int32_t> code_sums_;  // [rows]
+  tensor::FloatBuffer logits_;      // [max_logit_rows, V]
+  tensor::FloatBuffer scratch_;     // of attention, one part a thread
   int64_t scratch_floats_ = 0;
   std::vector<AttentionItem> items_;
 };

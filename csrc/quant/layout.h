@@ -20,7 +20,17 @@ inline constexpr int64_t kU4TileInputs = 8;
 // Input features of an 8-bit tile row.
 inline constexpr int64_t kU8TileInputs = 4;
 
-enum class WeightFormat : uint8_t { kF32, kF16, kBf16, kU4 };
+// Input features whose products of int8 weights and int8 inputs surely sum up in int32.
+inline constexpr int64_t kMostI8Inputs = int64_t{1} << 17;
+// What an int8 weight is stored as is itself plus this.
+inline constexpr int32_t kI8Offset = 128;
+// Sums over more inputs than this are cut, so that a long group is no single chain of additions.
+inline constexpr int64_t kMostBlockInputs = int64_t{1} << 10;
+// Linears that a matrix stacks, at most: q, k and v.
+inline constexpr int64_t kMostParts = 3;
+
+// kU4, kU8: codes in groups with zero points; kI8: rows of int8 that meet inputs of int8.
+enum class WeightFormat : uint8_t { kF32, kF16, kBf16, kU4, kU8, kI8 };
 
 // One row of a 4-bit tile: 16 output features x 8 input features.
 struct U4TileRow {
@@ -28,19 +38,50 @@ struct U4TileRow {
 };
 static_assert(sizeof(U4TileRow) == kTileBytes);  // 4 bits per weight, scales apart
 
+// One row of an 8-bit tile: 16 output features x 4 input features.
+struct U8TileRow {
+  uint8_t codes[kTileFeatures][kU8TileInputs];
+};
+static_assert(sizeof(U8TileRow) == kTileBytes);  // 8 bits per weight, scales apart
+
+// Where the columns of a matrix are permuted: input k of the codes is input order[k] of x, for the
+// tiles before `tile_end` that no part before has.
+struct OrderedPart {
+  const int32_t* order = nullptr;  // [k], a permutation
+  int64_t tile_end = 0;
+};
+
 // View of a matrix [n, k] in a mapped workspace; valid while the workspace is mapped.
 struct PackedMatrix {
   WeightFormat format = WeightFormat::kF32;
   int64_t n = 0;           // output features, without padding
   int64_t k = 0;           // input features
-  int64_t group_size = 0;  // kU4 only
+  int64_t group_size = 0;  // kU4, kU8
   const std::byte* weight = nullptr;
-  const uint16_t* scale = nullptr;  // f16 [tiles, k / group_size, 16], kU4 only
-  const uint8_t* zero = nullptr;    // [tiles, k / group_size, 16], kU4 only
-  const float* bias = nullptr;      // [n] or null
+  // kU4, kU8: one of the two, [tiles, k / group_size, 16]; kI8: scale32 [tiles, 16].
+  const uint16_t* scale16 = nullptr;  // f16
+  const float* scale32 = nullptr;
+  const uint8_t* zero = nullptr;  // kU4, kU8: [tiles, k / group_size, 16]
+  const float* bias = nullptr;    // [n] or null
+  OrderedPart parts[kMostParts];  // the last one ends at num_tiles()
+  int64_t num_parts = 0;          // 0: columns in the order of x
 
+  LMRUN_INLINE_METHOD bool has_groups() const {
+    return format == WeightFormat::kU4 || format == WeightFormat::kU8;
+  }
   LMRUN_INLINE_METHOD int64_t num_tiles() const { return (n + kTileFeatures - 1) / kTileFeatures; }
   LMRUN_INLINE_METHOD int64_t num_groups() const { return group_size == 0 ? 0 : k / group_size; }
+  // Inputs of one chain of additions: a group, or an even part of one that is long. A multiple of 8
+  // that divides the group; 0 without groups.
+  LMRUN_INLINE_METHOD int64_t block_inputs() const {
+    if (group_size == 0) return 0;
+    int64_t parts_of_group = (group_size + kMostBlockInputs - 1) / kMostBlockInputs;
+    while (group_size % (kU4TileInputs * parts_of_group) != 0) ++parts_of_group;
+    return group_size / parts_of_group;
+  }
+  LMRUN_INLINE_METHOD int64_t num_blocks() const {
+    return group_size == 0 ? 0 : k / block_inputs();
+  }
   LMRUN_INLINE_METHOD int64_t tile_bytes() const {
     switch (format) {
       case WeightFormat::kF32:
@@ -50,30 +91,46 @@ struct PackedMatrix {
         return (k + 1) / 2 * kTileBytes;
       case WeightFormat::kU4:
         return k / kU4TileInputs * kTileBytes;
+      case WeightFormat::kU8:
+      case WeightFormat::kI8:
+        return (k + kU8TileInputs - 1) / kU8TileInputs * kTileBytes;
     }
     return 0;
   }
 };
 
-// Shape of the KV blocks of a rank.
+// Rows of inputs in int8: x[r, k] is about codes[r * stride + k] * scale[r].
+struct QuantizedRows {
+  int8_t* codes = nullptr;  // -127 .. 127; 0 from k to the stride
+  int64_t stride = 0;       // quantized_stride(k)
+  float* scale = nullptr;   // [rows]
+  int32_t* sum = nullptr;   // [rows], of the codes of a row
+};
+
+// Bytes of a row of `k` int8 inputs: whole cache lines, an odd number of them, so that rows side by
+// side do not share the ways of one L1 set.
+LMRUN_INLINE_METHOD int64_t quantized_stride(int64_t k) {
+  return (((k + kTileBytes - 1) / kTileBytes) | 1) * kTileBytes;
+}
+
+// One layer's part of the KV blocks of a rank.
 struct KvLayout {
-  int64_t num_layers = 0;
   int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;    // D
-  int64_t block_size = 0;  // P, tokens
-  int bits = 16;           // 32, 16, 8, 4
+  int64_t head_dim = 0;      // D
+  int64_t block_size = 0;    // P, tokens
+  int bits = 16;             // 32, 16, 8, 4
+  int64_t layer_offset = 0;  // of the layer in a block
+  int64_t block_bytes = 0;   // of a block, all layers
 
   LMRUN_INLINE_METHOD bool has_params() const { return bits < 16; }
   LMRUN_INLINE_METHOD int64_t code_bytes() const { return head_dim * bits / 8; }  // of one vector
-  LMRUN_INLINE_METHOD int64_t part_bytes() const {  // K or V of one head and layer
+  LMRUN_INLINE_METHOD int64_t part_bytes() const {  // K or V of one head
     return block_size * (code_bytes() + (has_params() ? 4 : 0));
   }
-  LMRUN_INLINE_METHOD int64_t block_bytes() const {
-    return num_layers * num_kv_heads * 2 * part_bytes();
-  }
-  // Offset in a block of the K part of a layer and head; the V part follows at part_bytes().
-  LMRUN_INLINE_METHOD int64_t head_offset(int64_t layer, int64_t kv_head) const {
-    return (layer * num_kv_heads + kv_head) * 2 * part_bytes();
+  LMRUN_INLINE_METHOD int64_t layer_bytes() const { return num_kv_heads * 2 * part_bytes(); }
+  // Offset in a block of the K part of a head; the V part follows at part_bytes().
+  LMRUN_INLINE_METHOD int64_t head_offset(int64_t kv_head) const {
+    return layer_offset + kv_head * 2 * part_bytes();
   }
   // Offset in a part of the params {f16 scale, f16 zero} of token 0.
   LMRUN_INLINE_METHOD int64_t params_offset() const { return block_size * code_bytes(); }

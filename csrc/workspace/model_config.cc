@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
+#include "quant/layout.h"
 
 namespace lmrun::workspace {
 namespace {
@@ -105,28 +106,45 @@ void read_token_ids(Fields* fields, ModelConfig* config) {
   }
 }
 
-void read_weights(const Json& json, const std::string& where, ModelConfig* config) {
+void read_float_weights(const ModelConfig& config, const std::string& where) {
+  LMRUN_CHECK(config.weight_bits == 16 || config.weight_bits == 32,
+              where << ".bits: expected 16 or 32 where the method is none, got "
+                    << config.weight_bits << ".");
+  LMRUN_CHECK(config.weight_group_size == 0,
+              where << ".group_size: expected 0 where the method is none, got "
+                    << config.weight_group_size << ".");
+  LMRUN_CHECK(config.activation_bits == 16,
+              where << ".activation_bits: expected 16 where the method is none, got "
+                    << config.activation_bits << ".");
+}
+
+// These describe the whole; what a matrix is, its tensors say.
+void read_weights(const Json& json, const std::string& where, int64_t version,
+                  ModelConfig* config) {
   Fields fields(json, where);
   config->weight_method = fields.string("method");
   LMRUN_CHECK(!config->weight_method.empty(), where << ".method: empty.");
   config->weight_bits = fields.integer("bits", 1, 32);
   config->weight_group_size = fields.integer("group_size", 0, kMaxDimension);
   fields.boolean("symmetric");
+  if (version > 1) config->activation_bits = fields.integer("activation_bits", 1, 32);
   fields.expect_all_taken();
-  if (!config->is_quantized()) {
-    LMRUN_CHECK(config->weight_bits == 16 || config->weight_bits == 32,
-                where << ".bits: expected 16 or 32 where the method is none, got "
-                      << config->weight_bits << ".");
-    LMRUN_CHECK(config->weight_group_size == 0,
-                where << ".group_size: expected 0 where the method is none, got "
-                      << config->weight_group_size << ".");
-    return;
-  }
-  LMRUN_CHECK(config->weight_bits == 4,
-              where << ".bits: expected 4, got " << config->weight_bits << ".");
-  LMRUN_CHECK(config->weight_group_size > 0 && config->weight_group_size % 32 == 0,
-              where << ".group_size: expected a positive multiple of 32, got "
-                    << config->weight_group_size << ".");
+  if (!config->is_quantized()) return read_float_weights(*config, where);
+  LMRUN_CHECK(config->weight_bits == 4 || (config->weight_bits == 8 && version > 1),
+              where << ".bits: expected " << (version > 1 ? "4 or 8" : "4") << ", got "
+                    << config->weight_bits << ".");
+  LMRUN_CHECK(
+      config->weight_group_size % quant::kU4TileInputs == 0 &&
+          (config->weight_group_size > 0 || version > 1),
+      where << ".group_size: expected a "
+            << (version > 1 ? "multiple of 8, or 0 for whole rows" : "positive multiple of 8")
+            << ", got " << config->weight_group_size << ".");
+  const bool is_int8 = config->activation_bits == 8;
+  LMRUN_CHECK(
+      config->activation_bits == 16 || is_int8,
+      where << ".activation_bits: expected 16 or 8, got " << config->activation_bits << ".");
+  LMRUN_CHECK(!is_int8 || (config->weight_bits == 8 && config->weight_group_size == 0),
+              where << ".activation_bits: 8 needs bits 8 and group_size 0.");
 }
 
 void read_dimensions(Fields* fields, ModelConfig* config) {
@@ -161,8 +179,9 @@ ModelConfig parse_model_config(std::string_view text, const std::string& where) 
   Fields fields(json, where);
   fields.expect_string("format", "lmrun-workspace");
   const int64_t version = fields.integer("schema_version", 0, std::numeric_limits<int32_t>::max());
-  LMRUN_CHECK(version == 1, where << ".schema_version: this engine reads 1, got " << version
-                                  << ". Build the workspace again.");
+  LMRUN_CHECK(version == 1 || version == 2,
+              where << ".schema_version: this engine reads 1 and 2, got " << version
+                    << ". Build the workspace again.");
   fields.expect_string("layout", "cpu-tile16");
   const int64_t tp = fields.integer("tp", 1, kMaxDimension);
   LMRUN_CHECK(tp == 1,
@@ -178,7 +197,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& where) 
   config.attention_scale = fields.positive("attention_scale");
   config.rope_attention_factor = fields.positive("rope_attention_factor");
   read_token_ids(&fields, &config);
-  read_weights(fields.take("weights"), where + ".weights", &config);
+  read_weights(fields.take("weights"), where + ".weights", version, &config);
   LMRUN_CHECK(fields.take("source").as_object() != nullptr,
               where << ".source: expected an object.");
   fields.expect_all_taken();

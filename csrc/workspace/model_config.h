@@ -28,8 +28,9 @@ struct ModelConfig {
   std::optional<int32_t> bos_token_id;
   std::vector<int32_t> eos_token_ids;
   std::string weight_method;      // "none" where nothing is quantized
-  int64_t weight_bits = 0;        // 4, 16 or 32
-  int64_t weight_group_size = 0;  // 0 where nothing is quantized
+  int64_t weight_bits = 0;        // 4, 8, 16 or 32
+  int64_t weight_group_size = 0;  // 0 where nothing is quantized or a row is a group
+  int64_t activation_bits = 16;   // or 8
 
   bool is_quantized() const { return weight_method != "none"; }
   int64_t q_features() const { return num_heads * head_dim; }

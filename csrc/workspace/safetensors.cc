@@ -34,7 +34,7 @@ uint64_t little_endian(std::span<const std::byte> bytes) {
 }
 
 std::optional<Dtype> parse_dtype(std::string_view name) {
-  for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBf16, Dtype::kU8}) {
+  for (const Dtype dtype : {Dtype::kF32, Dtype::kF16, Dtype::kBf16, Dtype::kU8, Dtype::kI32}) {
     if (name == dtype_name(dtype)) return dtype;
   }
   return std::nullopt;
@@ -69,7 +69,7 @@ TensorEntry parse_entry(const Json& json, const std::string& where, Range* range
   LMRUN_CHECK(dtype != nullptr, where << ".dtype: expected a string.");
   const auto parsed = parse_dtype(*dtype);
   LMRUN_CHECK(parsed.has_value(),
-              where << ".dtype: expected F32, F16, BF16 or U8, got " << *dtype << ".");
+              where << ".dtype: expected F32, F16, BF16, U8 or I32, got " << *dtype << ".");
   entry.dtype = *parsed;
   const Json::Array* shape = json.find("shape")->as_array();
   LMRUN_CHECK(shape != nullptr && !shape->empty() && shape->size() <= kMaxRank,
@@ -125,6 +125,8 @@ const char* dtype_name(Dtype dtype) {
       return "BF16";
     case Dtype::kU8:
       return "U8";
+    case Dtype::kI32:
+      return "I32";
   }
   return "";
 }
@@ -132,6 +134,7 @@ const char* dtype_name(Dtype dtype) {
 int64_t dtype_bytes(Dtype dtype) {
   switch (dtype) {
     case Dtype::kF32:
+    case Dtype::kI32:
       return 4;
     case Dtype::kF16:
     case Dtype::kBf16:

@@ -10,7 +10,7 @@
 
 namespace lmrun::workspace {
 
-enum class Dtype : uint8_t { kF32, kF16, kBf16, kU8 };
+enum class Dtype : uint8_t { kF32, kF16, kBf16, kU8, kI32 };
 
 const char* dtype_name(Dtype dtype);
 int64_t dtype_bytes(Dtype dtype);

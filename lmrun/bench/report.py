@@ -132,7 +132,7 @@ class Target:
     ignores_eos: bool
     """False: the server knows no way to, so completions may be shorter than asked for."""
     recipe: str | None
-    engine: dict[str, str | int | bool] | None
+    engine: dict[str, str | int | bool | list[int]] | None
     """Effective settings; null behind a URL."""
     engine_build: str | None
     seconds_to_ready: float | None

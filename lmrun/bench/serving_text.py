@@ -57,7 +57,7 @@ def _target(target: Target) -> str:
     engine = target.engine
     recipe = f"recipe {target.recipe}, " if target.recipe else ""
     return (
-        f"{recipe}{things(int(engine['threads']), 'thread')}, isa {engine['isa']},"
+        f"{recipe}{things(int(str(engine['threads'])), 'thread')}, isa {engine['isa']},"
         f" KV {engine['kv_bits']} bits, at most {engine['max_num_seqs']} sequences a step"
     )
 

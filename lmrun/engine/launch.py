@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lmrun.engine import wire
-from lmrun.engine.messages import EffectiveConfig, Ready
+from lmrun.engine.messages import EffectiveConfig, Ready, Setting
 from lmrun.errors import EngineError
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -91,10 +91,19 @@ def probe(socket_path: Path) -> Ready | None:
 
 def setting_differences(
     planned: EngineSettings, effective: EffectiveConfig
-) -> dict[str, tuple[str | int | bool, str | int | bool | None]]:
-    """Setting → (planned, in force), where they differ; ``isa=auto`` agrees with any."""
+) -> dict[str, tuple[Setting, Setting | None]]:
+    """Setting → (planned, in force), where they differ; ``isa=auto`` agrees with any, and equal
+    numbers for each layer with one number for all."""
+    wanted = {name: _plain(value) for name, value in asdict(planned).items()}
+    got = {name: _plain(value) for name, value in effective.settings.items()}
     return {
-        name: (value, effective.settings.get(name))
-        for name, value in asdict(planned).items()
-        if effective.settings.get(name) != value and (name, value) != ("isa", "auto")
+        name: (value, got.get(name))
+        for name, value in wanted.items()
+        if got.get(name) != value and (name, value) != ("isa", "auto")
     }
+
+
+def _plain(value: Setting | tuple[int, ...]) -> Setting:
+    if isinstance(value, list | tuple):
+        return value[0] if len(set(value)) == 1 else list(value)
+    return value

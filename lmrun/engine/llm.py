@@ -1,5 +1,7 @@
 """The engine in process: `LLM(settings_for(workspace)).generate(...)`."""
 
+from __future__ import annotations  # `_engine.EffectiveSettings` is known to type checkers alone
+
 import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,10 +76,13 @@ class _Running:
 
 
 def settings_for(
-    workspace: Path, *, kv_bits: int = 16, threads: int | None = None
+    workspace: Path, *, kv_bits: int | Sequence[int] = 16, threads: int | None = None
 ) -> EngineSettings:
     """Settings for a workspace without a plan: the schema's defaults, as many KV blocks as
-    ``max_num_seqs`` sequences of full length need. Change others with `dataclasses.replace`."""
+    ``max_num_seqs`` sequences of full length need. Change others with `dataclasses.replace`.
+
+    ``kv_bits``: 32, 16, 8 or 4, of all layers or of each.
+    """
     backend, kv = BackendConfig(), KvConfig()
     context_length = read_workspace(workspace).spec.context_length
     return EngineSettings(
@@ -86,7 +91,7 @@ def settings_for(
         threads=threads or _engine.available_cpus(),
         num_blocks=backend.max_num_seqs * -(-context_length // kv.block_size),
         block_size=kv.block_size,
-        kv_bits=kv_bits,
+        kv_bits=kv_bits if isinstance(kv_bits, int) else tuple(kv_bits),
         max_num_seqs=backend.max_num_seqs,
         max_batch_tokens=backend.max_batch_tokens,
         context_length=context_length,
@@ -267,7 +272,7 @@ class LLM:
         """The fields of `Stats`, without ``rss_bytes`` and ``busy_seconds``."""
         return self._engine.stats()
 
-    def effective_config(self) -> dict[str, str | int | bool]:
+    def effective_config(self) -> _engine.EffectiveSettings:
         """The settings in force."""
         return self._engine.effective_config()
 

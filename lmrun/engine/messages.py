@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 FinishReason = Literal["stop", "length", "abort", "error"]
+Setting = str | int | bool | list[int]
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,9 +160,12 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, tag="memory"):
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True, tag="effective_config"):
-    """The fields of `EngineSettings` as they are in force, ``isa`` resolved, and the build."""
+    """The fields of `EngineSettings` as they are in force, ``isa`` resolved, and the build.
 
-    settings: dict[str, str | int | bool]
+    ``kv_bits`` is a list where layers differ.
+    """
+
+    settings: dict[str, Setting]
     engine_build: str
 
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from lmrun import _engine, log
 from lmrun.engine import wire
@@ -36,6 +37,7 @@ from lmrun.engine.messages import (
     SamplingParams,
     Score,
     Scored,
+    Setting,
     Submit,
     Tokens,
 )
@@ -194,7 +196,8 @@ class Worker:
     def _reply(self, ask: Ask) -> Event:
         if ask.what == "effective_config":
             build = build_name(_engine.build_info())
-            return EffectiveConfig(settings=self._engine.effective_config(), engine_build=build)
+            settings = cast(dict[str, Setting], self._engine.effective_config())
+            return EffectiveConfig(settings=settings, engine_build=build)
         memory = rss()
         if ask.what == "memory":
             pages = self._engine.residency()
@@ -350,8 +353,11 @@ def listen(path: Path) -> socket.socket:
 def read_settings(line: str) -> EngineSettings:
     """`EngineError` when the line is not the JSON of `EngineSettings`."""
     try:
-        return EngineSettings(**json.loads(line))
-    except (ValueError, TypeError) as error:
+        fields = json.loads(line)
+        if isinstance(fields.get("kv_bits"), list):
+            fields["kv_bits"] = tuple(fields["kv_bits"])
+        return EngineSettings(**fields)
+    except (ValueError, TypeError, AttributeError) as error:
         raise EngineError(f"engine settings: expected one JSON line: {error}") from error
 
 

@@ -29,9 +29,6 @@ from lmrun.models.workspace import read_workspace
 
 _log = log.get(__name__)
 
-ENGINE_KEYS = ("isa", "kv_bits", "activation_bits")
-"""Settings in force of the engine that move a figure; those the engine knows are reported."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -120,7 +117,7 @@ def evaluate(
 
 def _text(llm: LLM, evaluation: Evaluation) -> ScoredText:
     assert evaluation.data is not None
-    longest = int(llm.effective_config()["context_length"])
+    longest = llm.effective_config()["context_length"]
     if evaluation.window > longest:
         raise PlanError(
             f"evaluate.window={evaluation.window}: must fit into the context of {longest} tokens."
@@ -131,13 +128,33 @@ def _text(llm: LLM, evaluation: Evaluation) -> ScoredText:
 
 def _expected(llm: LLM, text: ScoredText, evaluation: Evaluation) -> Scored:
     kl_tokens = min(evaluation.kl_tokens, text.tokens)
-    workspace = read_workspace(Path(str(llm.effective_config()["workspace"])))
+    workspace = read_workspace(Path(llm.effective_config()["workspace"]))
     return Scored.of(text, kl_tokens, workspace.spec.vocab_size, _engine(llm))
 
 
 def _engine(llm: LLM) -> dict[str, str | int]:
+    """What of the engine moves a figure, `Quality.engine`."""
     settings = llm.effective_config()
-    return {key: settings[key] for key in ENGINE_KEYS if key in settings}
+    told: dict[str, str | int] = {
+        "isa": settings["isa"],
+        "kv_bits": _kv_bits(settings["kv_bits"]),
+    }
+    workspace = read_workspace(Path(settings["workspace"]))
+    if workspace.activation_bits != 16:
+        told["activation_bits"] = workspace.activation_bits
+    return told
+
+
+def _kv_bits(bits: int | list[int]) -> str | int:
+    """One number, or `4, layers 0 5: 16` where layers differ."""
+    if isinstance(bits, int):
+        return bits
+    most = max(sorted(set(bits)), key=bits.count)
+    parts = [str(most)]
+    for other in sorted(set(bits) - {most}):
+        layers = " ".join(str(layer) for layer, own in enumerate(bits) if own == other)
+        parts.append(f"layers {layers}: {other}")
+    return ", ".join(parts)
 
 
 @contextmanager

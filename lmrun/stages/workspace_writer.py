@@ -18,7 +18,7 @@ __all__ = ["LazyTensor", "write_workspace"]
 MODEL_FILE = "model.json"
 RANK_FILE = "rank-0.safetensors"
 FORMAT = "lmrun-workspace"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LAYOUT = "cpu-tile16"
 PAD_PREFIX = "__pad__."
 

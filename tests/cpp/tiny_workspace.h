@@ -1,9 +1,11 @@
 // A small seeded workspace, and the means to spoil it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <fstream>
+#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -19,11 +21,23 @@ struct TestTensor {
   std::vector<std::byte> bytes;
 };
 
+// How the linears are stored.
+enum class Stored { kFloat, kU4, kU8, kI8 };
+
+struct Kind {
+  Stored stored = Stored::kFloat;
+  bool is_ordered = false;  // columns permuted, each linear in an order of its own
+};
+
+inline constexpr Kind kKinds[] = {{Stored::kFloat, false}, {Stored::kU4, false},
+                                  {Stored::kU8, false},    {Stored::kI8, false},
+                                  {Stored::kU4, true},     {Stored::kI8, true}};
+
 // Two layers, 4 query heads on 2 KV heads of 8, hidden 32, intermediate 64, vocabulary 40,
 // context 96.
 class TinyWorkspace {
  public:
-  explicit TinyWorkspace(bool is_quantized = false) : is_quantized_(is_quantized) {
+  explicit TinyWorkspace(Kind kind = {}) : kind_(kind) {
     add_floats("tok_embeddings.weight", {3, 32, 16}, 0.5F);
     add_floats("output.weight", {3, 32, 16}, 0.5F);
     add_floats("norm.weight", {32}, 1.0F);
@@ -31,25 +45,27 @@ class TinyWorkspace {
     for (int layer = 0; layer < 2; ++layer) {
       const std::string prefix = "layers." + std::to_string(layer);
       add_floats(prefix + ".attention_norm.weight", {32}, 1.0F);
-      add_matrix(prefix + ".attention.w_qkv.0", 64, 32);
-      add_matrix(prefix + ".attention.wo.0", 32, 32);
+      add_matrix(prefix + ".attention.w_qkv.0", 64, 32, 3);
+      add_matrix(prefix + ".attention.wo.0", 32, 32, 1);
       add_floats(prefix + ".ffn_norm.weight", {32}, 1.0F);
-      add_matrix(prefix + ".feed_forward.w13.0", 128, 32);
-      add_matrix(prefix + ".feed_forward.w2.0", 32, 64);
+      add_matrix(prefix + ".feed_forward.w13.0", 128, 32, 2);
+      add_matrix(prefix + ".feed_forward.w2.0", 32, 64, 1);
     }
   }
 
   std::string model_json() const {
-    const std::string weights =
-        is_quantized_ ? R"({"method": "awq", "bits": 4, "group_size": 32, "symmetric": false})"
-                      : R"({"method": "none", "bits": 32, "group_size": 0, "symmetric": false})";
-    return R"({"format": "lmrun-workspace", "schema_version": 1, "layout": "cpu-tile16", "tp": 1,
+    const std::string weights[] = {
+        R"({"method": "none", "bits": 32, "group_size": 0, "symmetric": false, "activation_bits": 16})",
+        R"({"method": "awq", "bits": 4, "group_size": 32, "symmetric": false, "activation_bits": 16})",
+        R"({"method": "rtn", "bits": 8, "group_size": 8, "symmetric": false, "activation_bits": 16})",
+        R"({"method": "smoothquant", "bits": 8, "group_size": 0, "symmetric": true, "activation_bits": 8})"};
+    return R"({"format": "lmrun-workspace", "schema_version": 2, "layout": "cpu-tile16", "tp": 1,
  "architecture": "LlamaForCausalLM", "hidden_size": 32, "intermediate_size": 64, "num_layers": 2,
  "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "vocab_size": 40, "context_length": 96,
  "rms_norm_eps": 1e-05, "tie_word_embeddings": false, "qkv_bias": false, "qk_norm": false,
  "attention_scale": 0.35, "rope_attention_factor": 1.0, "bos_token_id": 1, "eos_token_ids": [2],
  "weights": )" +
-           weights + R"(, "source": {"checkpoint": "seed"}})";
+           weights[static_cast<size_t>(kind_.stored)] + R"(, "source": {"checkpoint": "seed"}})";
   }
 
   std::vector<TestTensor>& tensors() { return tensors_; }
@@ -127,20 +143,49 @@ class TinyWorkspace {
     add<float>(name, "F32", shape, [&] { return uniform(random_); });
   }
 
-  void add_matrix(const std::string& base, int64_t n, int64_t k) {
-    if (!is_quantized_) {
-      add_floats(base + ".weight", {n / 16, k, 16}, 0.3F);
-      return;
+  // `parts`: the linears that the matrix stacks.
+  void add_matrix(const std::string& base, int64_t n, int64_t k, int64_t parts) {
+    const auto bytes = [&](const char* suffix, const std::vector<int64_t>& shape, uint32_t codes) {
+      add<uint8_t>(base + suffix, "U8", shape,
+                   [&] { return static_cast<uint8_t>(random_() % codes); });
+    };
+    switch (kind_.stored) {
+      case Stored::kFloat:
+        add_floats(base + ".weight", {n / 16, k, 16}, 0.3F);
+        return;
+      case Stored::kU4:
+        bytes(".qweight", {n / 16, k / 8, 16, 4}, 256);
+        add<uint16_t>(base + ".scales", "F16", {n / 16, k / 32, 16}, [&] {
+          return static_cast<uint16_t>(0x2800 + random_() % 0x200);  // about 0.04
+        });
+        bytes(".zeros", {n / 16, k / 32, 16}, 16);
+        break;
+      case Stored::kU8:
+        bytes(".qweight", {n / 16, k / 4, 16, 4}, 256);
+        add_floats(base + ".scales", {n / 16, k / 8, 16}, 0.003F);
+        bytes(".zeros", {n / 16, k / 8, 16}, 256);
+        break;
+      case Stored::kI8:
+        bytes(".qweight", {n / 16, k / 4, 16, 4}, 256);
+        add_floats(base + ".row_scales", {n / 16, 16}, 0.003F);
+        break;
     }
-    add<uint8_t>(base + ".qweight", "U8", {n / 16, k / 8, 16, 4},
-                 [&] { return static_cast<uint8_t>(random_() & 0xFF); });
-    add<uint16_t>(base + ".scales", "F16", {n / 16, k / 32, 16},
-                  [&] { return static_cast<uint16_t>(0x2800 + random_() % 0x200); });  // about 0.04
-    add<uint8_t>(base + ".zeros", "U8", {n / 16, k / 32, 16},
-                 [&] { return static_cast<uint8_t>(random_() % 16); });
+    if (kind_.is_ordered) add_orders(base + ".order", parts, k);
   }
 
-  bool is_quantized_;
+  void add_orders(const std::string& name, int64_t parts, int64_t k) {
+    std::vector<int32_t> orders;
+    for (int64_t part = 0; part < parts; ++part) {
+      std::vector<int32_t> order(static_cast<size_t>(k));
+      std::iota(order.begin(), order.end(), 0);
+      std::shuffle(order.begin(), order.end(), random_);
+      orders.insert(orders.end(), order.begin(), order.end());
+    }
+    size_t next = 0;
+    add<int32_t>(name, "I32", {parts, k}, [&] { return orders[next++]; });
+  }
+
+  Kind kind_;
   std::mt19937 random_{11};
   std::vector<TestTensor> tensors_;
 };

@@ -299,8 +299,8 @@ void attention(const AttentionArgs& args) {
   const int64_t context = args.first_position + args.num_rows;
   const Chunk chunk = {keys, values, stride, dim, args.scale};
   const auto part_of = [&](int64_t start) {
-    return args.pool + args.block_table[start / layout.block_size] * layout.block_bytes() +
-           layout.head_offset(args.layer, args.kv_head);
+    return args.pool + args.block_table[start / layout.block_size] * layout.block_bytes +
+           layout.head_offset(args.kv_head);
   };
   for (int64_t start = 0; start < context; start += kAttentionChunk) {
     const int64_t slot = start % layout.block_size;

@@ -7,7 +7,8 @@
 
 namespace lmrun::kernels::avx512 {
 
-const OpTable& ops();
+// `has_vnni`: whether the CPU has AVX512-VNNI. Results are the same bits either way.
+const OpTable& ops(bool has_vnni);
 
 void embed(const quant::PackedMatrix& table, const int32_t* ids, int64_t rows, float* y);
 void rms_norm(const float* x, const float* weight, float eps, int64_t rows, int64_t n, float* y);
@@ -16,8 +17,14 @@ void silu_mul(const float* x, int64_t rows, int64_t inter, float* y);
 void rope(float* x, int64_t stride, const int32_t* positions, int64_t rows, int64_t heads,
           int64_t head_dim, const float* cos, const float* sin);
 void group_sums(const float* x, int64_t rows, int64_t k, int64_t group, float* sums);
+void gather(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y);
 void gemm(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
           int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+void quantize_rows(const float* x, int64_t rows, int64_t k, const quant::QuantizedRows& y);
+void gemm_i8_vnni(const quant::PackedMatrix& w, const quant::QuantizedRows& x, int64_t rows,
+                  int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+void gemm_i8_words(const quant::PackedMatrix& w, const quant::QuantizedRows& x, int64_t rows,
+                   int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
 void kv_write(const quant::KvLayout& layout, const float* k, const float* v, std::byte* head,
               int64_t slot);
 void attention(const AttentionArgs& args);

@@ -1,9 +1,9 @@
 // y = x · wᵀ over tiles of 16 features, one ZMM register of 16 sums a row and tile.
 //
-// All formats run the same loop. K is cut into blocks (the groups of kU4, kFloatBlock inputs of the
-// float formats); in a block each output is one chain of FMAs in order of k, from 0; then the block
-// is added to y. Rows and tiles only say which chains run side by side, so no result depends on
-// them. No std header with templates: see avx512.h.
+// All formats run the same loop. K is cut into blocks (w.block_inputs() of formats with groups,
+// kFloatBlock inputs of the float formats); in a block each output is one chain of FMAs in order of
+// k, from 0; then the block is added to y. Rows and tiles only say which chains run side by side,
+// so no result depends on them. No std header with templates: see avx512.h.
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/simd_avx512.h"
 
@@ -16,19 +16,22 @@ using quant::PackedMatrix;
 using quant::WeightFormat;
 
 constexpr int64_t kFloatBlock = 64;
-constexpr int64_t kMaxRows = 16;          // rows that share one pass over the weights
-constexpr int64_t kDirectRows = 4;        // up to here x is read where it lies
-constexpr int64_t kPackedInputs = 1024;   // of 16 rows: 64 KiB of stack, half of an L2 way set
+constexpr int64_t kMaxRows = 16;    // rows that share one pass over the weights
+constexpr int64_t kDirectRows = 4;  // up to here x is read where it lies
+// Of 16 rows: 64 KiB of stack, half of an L2 way set. No block is longer.
+constexpr int64_t kPackedInputs = quant::kMostBlockInputs;
 constexpr int64_t kPrefetchBytes = 1024;  // ahead in each tile
 
 // Formats: a row of a tile is kInputs vectors; input(row, i) is input i of its 16 features.
 struct F32 {
   static constexpr int kInputs = 1;
+  static constexpr bool kHasGroups = false;
   LMRUN_INLINE __m512 input(__m512i row, int) { return _mm512_castsi512_ps(row); }
 };
 
 struct F16 {
   static constexpr int kInputs = 2;
+  static constexpr bool kHasGroups = false;
   LMRUN_INLINE __m512 input(__m512i row, int i) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(i == 0 ? row : _mm512_srli_epi32(row, 16)));
   }
@@ -36,6 +39,7 @@ struct F16 {
 
 struct Bf16 {
   static constexpr int kInputs = 2;
+  static constexpr bool kHasGroups = false;
   LMRUN_INLINE __m512 input(__m512i row, int i) {
     return _mm512_castsi512_ps(i == 0 ? _mm512_slli_epi32(row, 16)
                                       : _mm512_and_si512(row, _mm512_set1_epi32(0xFFFF0000u)));
@@ -44,6 +48,7 @@ struct Bf16 {
 
 struct U4 {
   static constexpr int kInputs = 8;
+  static constexpr bool kHasGroups = true;
   // The permutation reads the low 4 bits of a lane only, so a code needs a shift and no mask.
   LMRUN_INLINE __m512 input(__m512i row, int i) {
     const __m512 values = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -68,13 +73,27 @@ struct U4 {
   }
 };
 
+struct U8 {
+  static constexpr int kInputs = 4;
+  static constexpr bool kHasGroups = true;
+  LMRUN_INLINE __m512 input(__m512i row, int i) {
+    if (i == 3) return _mm512_cvtepi32_ps(_mm512_srli_epi32(row, 24));
+    // Byte i of each word, zero-extended; 0x80 writes a zero.
+    const int first = static_cast<int>(0x80808000u) + i;
+    const __m128i word = _mm_setr_epi32(first, first + 4, first + 8, first + 12);
+    return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(row, _mm512_broadcast_i32x4(word)));
+  }
+};
+
 // A call's matrix with what is derived from it, and the piece in work.
 struct Job {
   const PackedMatrix* w;
   int64_t tile_bytes;
   int64_t block;  // inputs of a block
   int64_t num_blocks;
-  const float* sums;  // kU4: [rows, num_blocks], else null
+  int64_t num_groups;
+  int64_t blocks_per_group;
+  const float* sums;  // with groups: [rows, num_blocks], else null
   float* y;           // of row 0
   int64_t ldy;
 };
@@ -160,10 +179,13 @@ void run_tiles(const Job& job, const Rows& rows, int64_t tile, int64_t begin, in
     }
     LMRUN_UNROLL
     for (int t = 0; t < kTiles; ++t) {
-      if constexpr (kInputs == 8) {
-        const int64_t params = ((tile + t) * job.num_blocks + b) * kTileFeatures;
-        const __m512 scale =
-            _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(w.scale + params)));
+      if constexpr (Format::kHasGroups) {
+        const int64_t group = job.blocks_per_group == 1 ? b : b / job.blocks_per_group;
+        const int64_t params = ((tile + t) * job.num_groups + group) * kTileFeatures;
+        const __m512 scale = w.scale32 != nullptr
+                                 ? _mm512_loadu_ps(w.scale32 + params)
+                                 : _mm512_cvtph_ps(_mm256_loadu_si256(
+                                       reinterpret_cast<const __m256i*>(w.scale16 + params)));
         const __m512 zero = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
             _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.zero + params))));
         LMRUN_UNROLL
@@ -280,8 +302,7 @@ void run_rows(const Job& job, const float* x, int64_t first, int64_t count, int6
 
 template <class Format>
 void run(const Job& job, const float* x, int64_t rows, int64_t tile_begin, int64_t tile_end) {
-  const int64_t most = job.block <= kPackedInputs ? kMaxRows : kDirectRows;
-  const int64_t passes = (rows + most - 1) / most;
+  const int64_t passes = (rows + kMaxRows - 1) / kMaxRows;
   for (int64_t pass = 0; pass < passes; ++pass) {  // as even as possible
     const int64_t first = pass * rows / passes;
     const int64_t count = (pass + 1) * rows / passes - first;
@@ -293,8 +314,16 @@ void run(const Job& job, const float* x, int64_t rows, int64_t tile_begin, int64
 
 void gemm(const PackedMatrix& w, const float* x, const float* sums, int64_t rows,
           int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy) {
-  const int64_t block = w.format == WeightFormat::kU4 ? w.group_size : kFloatBlock;
-  const Job job = {&w, w.tile_bytes(), block, (w.k + block - 1) / block, sums, y, ldy};
+  const int64_t block = w.has_groups() ? w.block_inputs() : kFloatBlock;
+  const Job job = {&w,
+                   w.tile_bytes(),
+                   block,
+                   (w.k + block - 1) / block,
+                   w.num_groups(),
+                   w.has_groups() ? w.group_size / block : 0,
+                   sums,
+                   y,
+                   ldy};
   switch (w.format) {
     case WeightFormat::kF32:
       return run<F32>(job, x, rows, tile_begin, tile_end);
@@ -304,6 +333,10 @@ void gemm(const PackedMatrix& w, const float* x, const float* sums, int64_t rows
       return run<Bf16>(job, x, rows, tile_begin, tile_end);
     case WeightFormat::kU4:
       return run<U4>(job, x, rows, tile_begin, tile_end);
+    case WeightFormat::kU8:
+      return run<U8>(job, x, rows, tile_begin, tile_end);
+    case WeightFormat::kI8:  // gemm_i8 takes it
+      return;
   }
 }
 

@@ -147,8 +147,8 @@ void attention(const AttentionArgs& args) {
   for (int64_t start = 0; start < context; start += kAttentionChunk) {
     const int64_t count = std::min(kAttentionChunk, context - start);
     const std::byte* part = args.pool +
-                            args.block_table[start / layout.block_size] * layout.block_bytes() +
-                            layout.head_offset(args.layer, args.kv_head);
+                            args.block_table[start / layout.block_size] * layout.block_bytes +
+                            layout.head_offset(args.kv_head);
     for (int64_t p = 0; p < count; ++p) {
       const int64_t slot = start % layout.block_size + p;
       read_vector(layout, part, slot, k + p * dim);

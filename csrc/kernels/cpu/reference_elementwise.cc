@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -84,6 +85,36 @@ void group_sums(const float* x, int64_t rows, int64_t k, int64_t group, float* s
   }
 }
 
+void gather(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t i = 0; i < k; ++i) y[r * k + i] = x[r * k + order[i]];
+  }
+}
+
+void quantize_rows(const float* x, int64_t rows, int64_t k, const quant::QuantizedRows& y) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* in = x + r * k;
+    int8_t* codes = y.codes + r * y.stride;
+    std::memset(codes, 0, static_cast<size_t>(y.stride));
+    // As integers, magnitudes order like the floats, and NaN comes after infinity.
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < k; ++i) {
+      largest = std::max(largest, std::bit_cast<uint32_t>(in[i]) & 0x7FFFFFFFU);
+    }
+    const float scale = std::bit_cast<float>(largest) / 127.0f;
+    int32_t sum = 0;
+    if (scale != 0.0f && std::isfinite(scale)) {
+      for (int64_t i = 0; i < k; ++i) {
+        const float code = std::clamp(std::nearbyint(in[i] / scale), -127.0f, 127.0f);
+        codes[i] = static_cast<int8_t>(code);
+        sum += codes[i];
+      }
+    }
+    y.scale[r] = scale;
+    y.sum[r] = sum;
+  }
+}
+
 void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_exp) {
   const float top = *std::max_element(x, x + n);
   double sum = 0;
@@ -94,17 +125,8 @@ void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_e
 
 const OpTable& ops() {
   static constexpr OpTable kOps = {
-      Isa::kGeneric,
-      embed,
-      rms_norm,
-      add,
-      silu_mul,
-      rope,
-      group_sums,
-      gemm,
-      kv_write,
-      attention,
-      max_and_log_sum_exp,
+      Isa::kGeneric, embed, rms_norm,      add,     silu_mul, rope,      group_sums,
+      gather,        gemm,  quantize_rows, gemm_i8, kv_write, attention, max_and_log_sum_exp,
   };
   return kOps;
 }

@@ -22,6 +22,7 @@ namespace {
 
 using lmrun::kernels::OpTable;
 using lmrun::quant::PackedMatrix;
+using lmrun::quant::QuantizedRows;
 using lmrun::quant::WeightFormat;
 
 constexpr int64_t kInputs = 2048;
@@ -96,30 +97,50 @@ void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t me
   w.k = kInputs;
   std::vector<uint16_t> scale;
   std::vector<uint8_t> zero;
-  if (c.format == WeightFormat::kU4) {
+  if (w.has_groups()) {
     w.group_size = kGroup;
     scale.assign(static_cast<size_t>(kOutputs * kInputs / kGroup), 0x2000);
     zero.assign(static_cast<size_t>(kOutputs * kInputs / kGroup), 8);
-    w.scale = scale.data();
+    w.scale16 = scale.data();
     w.zero = zero.data();
   }
+  const bool is_i8 = c.format == WeightFormat::kI8;
+  const std::vector<float> row_scales(static_cast<size_t>(is_i8 ? kOutputs : 0), 0.01f);
+  if (is_i8) w.scale32 = row_scales.data();
   const int64_t weight_bytes = w.num_tiles() * w.tile_bytes();
   const int64_t read_bytes =
-      weight_bytes + static_cast<int64_t>(scale.size()) * 2 + static_cast<int64_t>(zero.size());
+      weight_bytes + static_cast<int64_t>(scale.size() * 2 + zero.size() + row_scales.size() * 4);
   // Several matrices in turn, so that the third-level cache holds none of them.
   const int64_t copies = std::max<int64_t>(1, static_cast<int64_t>(memory_bytes) / weight_bytes);
   for (const int threads : {1, 2}) {
-    for (const int64_t rows : {1, 2, 4, 8, 16, 64}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 64, 512}) {
+      if (rows > 64 && !is_i8) continue;
       std::vector<float> x(static_cast<size_t>(rows * kInputs), 0.5f);
       std::vector<float> sums(static_cast<size_t>(rows * kInputs / kGroup));
       std::vector<float> y(static_cast<size_t>(rows * kOutputs));
       ops.group_sums(x.data(), rows, kInputs, kGroup, sums.data());
+      const int64_t stride = lmrun::quant::quantized_stride(kInputs);
+      std::vector<int8_t> codes(static_cast<size_t>(rows * stride));
+      std::vector<float> scales(static_cast<size_t>(rows));
+      std::vector<int32_t> code_sums(static_cast<size_t>(rows));
+      const QuantizedRows quantized = {codes.data(), stride, scales.data(), code_sums.data()};
       const double each = best_seconds(runs, threads, [&](int run, int t) {
         PackedMatrix part = w;
         part.weight = memory + run % copies * weight_bytes;
         const int64_t tiles = w.num_tiles();
-        ops.gemm(part, x.data(), w.format == WeightFormat::kU4 ? sums.data() : nullptr, rows,
-                 tiles * t / threads, tiles * (t + 1) / threads, y.data(), kOutputs);
+        if (is_i8) {
+          // As in a step, the inputs are quantized for each product, its share by each thread.
+          const int64_t first = rows * t / threads;
+          const QuantizedRows own = {codes.data() + first * stride, stride, scales.data() + first,
+                                     code_sums.data() + first};
+          ops.quantize_rows(x.data() + first * kInputs, rows * (t + 1) / threads - first, kInputs,
+                            own);
+          ops.gemm_i8(part, quantized, rows, tiles * t / threads, tiles * (t + 1) / threads,
+                      y.data(), kOutputs);
+          return;
+        }
+        ops.gemm(part, x.data(), w.has_groups() ? sums.data() : nullptr, rows, tiles * t / threads,
+                 tiles * (t + 1) / threads, y.data(), kOutputs);
       });
       std::printf("%-5s threads %d rows %3ld: %8.1f us  %6.1f GB/s  %6.1f GFLOP/s\n", c.name,
                   threads, static_cast<long>(rows), each * 1e6,
@@ -150,10 +171,9 @@ int main(int argc, char** argv) {
     });
     std::printf("read  threads %d: %.1f GB/s\n", threads, kPiece / seconds / 1e9);
   }
-  const Case cases[] = {{"u4", WeightFormat::kU4},
-                        {"f16", WeightFormat::kF16},
-                        {"bf16", WeightFormat::kBf16},
-                        {"f32", WeightFormat::kF32}};
+  const Case cases[] = {{"u4", WeightFormat::kU4},     {"u8", WeightFormat::kU8},
+                        {"i8", WeightFormat::kI8},     {"f16", WeightFormat::kF16},
+                        {"bf16", WeightFormat::kBf16}, {"f32", WeightFormat::kF32}};
   for (const Case& c : cases) {
     if (only.empty() || only == c.name) bench(ops, c, memory, kMemory, runs);
   }

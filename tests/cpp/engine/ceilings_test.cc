@@ -37,6 +37,9 @@ TEST_CASE("bytes and operations of a gemm stand in the proportion of its format"
   CHECK(ratio("BF16") == doctest::Approx(112 * 128 * 2 / kOperations));
   // A group of 64 shares three bytes of scale and zero.
   CHECK(ratio("u4") == doctest::Approx((112 * 64 + 112 * 2 * 3) / kOperations));
+  CHECK(ratio("u8") == doctest::Approx((112 * 128 + 112 * 2 * 3) / kOperations));
+  // A row shares four bytes of scale.
+  CHECK(ratio("i8") == doctest::Approx((112 * 128 + 112 * 4) / kOperations));
 }
 
 TEST_CASE("attention counts the positions that each row sees") {
@@ -59,10 +62,13 @@ TEST_CASE("cases that are not legal are refused by name") {
   };
   GemmCase wanted = gemm_case("u4");
   wanted.format = "u3";
-  refused(wanted, "format=u3: expected u4, F16, BF16 or F32.");
+  refused(wanted, "format=u3: expected u4, u8, i8, F16, BF16 or F32.");
   wanted = gemm_case("u4");
-  wanted.group_size = 48;
-  refused(wanted, "group_size=48: expected a multiple of 32 that divides k=128.");
+  wanted.group_size = 40;
+  refused(wanted, "group_size=40: expected a multiple of 8 that divides k=128.");
+  wanted = gemm_case("i8");
+  wanted.k = 131073;
+  refused(wanted, "k=131073: expected at most 131072 for i8.");
   wanted = gemm_case("F16");
   wanted.rows = 0;
   refused(wanted, "rows=0: expected at least 1.");

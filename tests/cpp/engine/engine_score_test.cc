@@ -18,8 +18,11 @@ using lmrun::engine::ScoreDetail;
 using lmrun::engine::Scores;
 using lmrun::engine::Settings;
 using lmrun::testing::greedy;
+using lmrun::testing::Kind;
+using lmrun::testing::kKinds;
 using lmrun::testing::Model;
 using lmrun::testing::prompt_of;
+using lmrun::testing::Stored;
 using lmrun::testing::Tokens;
 
 namespace {
@@ -97,8 +100,8 @@ TEST_CASE("scores are the log-probabilities that logits give, in any chunks and 
 
 TEST_CASE("the best tokens and whole rows are those of the logits, in any chunks, beside others") {
   const Tokens tokens = prompt_of(90, 4);
-  for (const bool is_quantized : {false, true}) {
-    const Model model(is_quantized);
+  for (const Kind kind : kKinds) {
+    const Model model(kind);
     for (const char* isa : {"generic", "auto"}) {
       Settings settings = model.settings();
       settings.isa = isa;
@@ -160,9 +163,9 @@ TEST_CASE("a score that begins later tells the same bits, its context from the c
   Tokens other = tokens;
   other.back() = (other.back() + 1) % 40;
   for (const int64_t bits : {16, 4}) {
-    const Model model(bits == 4);
+    const Model model({bits == 4 ? Stored::kU4 : Stored::kFloat, false});
     Settings settings = model.settings();
-    settings.kv_bits = bits;
+    settings.kv_bits = {bits};
     Engine alone(settings);
     alone.score(1, tokens, {2, 70, 89});
     const Scores expected = scores_of(&alone, 1);

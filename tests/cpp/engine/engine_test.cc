@@ -22,6 +22,8 @@ using lmrun::engine::Settings;
 using lmrun::sampling::Params;
 using lmrun::testing::alone;
 using lmrun::testing::greedy;
+using lmrun::testing::Kind;
+using lmrun::testing::kKinds;
 using lmrun::testing::Model;
 using lmrun::testing::prompt_of;
 using lmrun::testing::run;
@@ -30,8 +32,8 @@ using lmrun::testing::TinyWorkspace;
 using lmrun::testing::Tokens;
 
 TEST_CASE("a request gives the same tokens alone, in a batch, in any chunks, on any threads") {
-  for (const bool is_quantized : {false, true}) {
-    const Model model(is_quantized);
+  for (const Kind kind : kKinds) {
+    const Model model(kind);
     for (const char* isa : {"generic", "auto"}) {
       Settings base = model.settings();
       base.isa = isa;
@@ -72,12 +74,12 @@ TEST_CASE("a request gives the same tokens alone, in a batch, in any chunks, on 
 
 TEST_CASE("logits are the same bits in any chunks and blocks and on any threads") {
   const Tokens tokens = prompt_of(90, 5);
-  for (const bool is_quantized : {false, true}) {
-    const Model model(is_quantized);
+  for (const Kind kind : kKinds) {
+    const Model model(kind);
     for (const int64_t bits : {32, 16, 8, 4}) {
       for (const char* isa : {"generic", "auto"}) {
         Settings settings = model.settings();
-        settings.kv_bits = bits;
+        settings.kv_bits = {bits};
         settings.isa = isa;
         settings.threads = 1;
         settings.max_batch_tokens = 96;
@@ -93,6 +95,38 @@ TEST_CASE("logits are the same bits in any chunks and blocks and on any threads"
       }
     }
   }
+}
+
+TEST_CASE("layers may keep keys and values in bits of their own") {
+  const Tokens tokens = prompt_of(90, 5);
+  const Model model;
+  std::vector<std::vector<float>> all;
+  const std::vector<std::vector<int64_t>> mixes = {{4, 16}, {16, 4}, {8, 32}, {32, 8}, {4, 8}};
+  for (const std::vector<int64_t>& bits : mixes) {
+    Settings settings = model.settings();
+    settings.kv_bits = bits;
+    settings.threads = 1;
+    settings.max_batch_tokens = 96;
+    const Engine engine(settings);
+    CHECK(engine.effective_settings().kv_bits == bits);
+    const std::vector<float> expected = Engine(settings).logits(tokens);
+    settings.threads = 2;
+    settings.max_batch_tokens = 13;
+    settings.block_size = 48;
+    const std::vector<float> got = Engine(settings).logits(tokens);
+    REQUIRE(got.size() == expected.size());
+    CHECK(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) == 0);
+    for (const std::vector<float>& other : all) CHECK(other != expected);
+    all.push_back(expected);
+  }
+  // One number for all is the same as that number for each.
+  Settings settings = model.settings();
+  settings.kv_bits = {4, 4};
+  Engine listed(settings);
+  CHECK(listed.effective_settings().kv_bits == std::vector<int64_t>{4});
+  const std::vector<float> expected = listed.logits(tokens);
+  settings.kv_bits = {4};
+  CHECK(Engine(settings).logits(tokens) == expected);
 }
 
 TEST_CASE("preemption changes no token") {
@@ -116,7 +150,7 @@ TEST_CASE("preemption changes no token") {
 TEST_CASE("scores, aborts, shared prefixes and preemptions change no bit of what others get") {
   const Model model;
   Settings settings = model.settings();
-  settings.kv_bits = 4;
+  settings.kv_bits = {4, 16};
   Settings solo = settings;
   solo.threads = 1;
   solo.prefix_caching = false;
@@ -310,7 +344,12 @@ TEST_CASE("settings that are not legal are refused with what is") {
     change(&settings);
     CHECK_THROWS_WITH_AS(Engine{settings}, message, InvalidArgument);
   };
-  refuse([](Settings* s) { s->kv_bits = 5; }, "kv_bits=5: expected 32, 16, 8 or 4.");
+  refuse([](Settings* s) { s->kv_bits = {5}; }, "kv_bits=5: expected 32, 16, 8 or 4.");
+  refuse([](Settings* s) { s->kv_bits = {8, 3}; }, "kv_bits=3: expected 32, 16, 8 or 4.");
+  refuse([](Settings* s) { s->kv_bits = {8, 8, 4}; },
+         "kv_bits: expected one number, or one for each of the 2 layers, got 3.");
+  refuse([](Settings* s) { s->kv_bits = {}; },
+         "kv_bits: expected one number, or one for each of the 2 layers, got 0.");
   refuse([](Settings* s) { s->block_size = 24; }, "block_size=24: expected a multiple of 16.");
   refuse([](Settings* s) { s->context_length = 97; },
          "context_length=97: expected 1 to 96, the context length of the model.");

@@ -22,7 +22,7 @@ using Tokens = std::vector<int32_t>;
 struct Model {
   TemporaryFolder folder;
 
-  explicit Model(bool is_quantized = false) { TinyWorkspace(is_quantized).write(folder.path()); }
+  explicit Model(Kind kind = {}) { TinyWorkspace(kind).write(folder.path()); }
 
   Settings settings() const {
     Settings settings;
@@ -31,7 +31,7 @@ struct Model {
     settings.threads = 2;
     settings.num_blocks = 40;
     settings.block_size = 16;
-    settings.kv_bits = 8;
+    settings.kv_bits = {8};
     settings.max_num_seqs = 8;
     settings.max_batch_tokens = 32;
     settings.context_length = 96;

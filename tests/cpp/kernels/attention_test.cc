@@ -8,11 +8,11 @@
 
 #include "kernels/cache_block.h"
 #include "kernels/random_inputs.h"
+#include "quant/kv_layouts.h"
 
 namespace lmrun::kernels::testing {
 namespace {
 
-constexpr int64_t kLayers = 2;
 constexpr int64_t kHeads = 3;  // KV heads
 constexpr int64_t kLayer = 1;
 constexpr int64_t kHead = 2;
@@ -22,9 +22,11 @@ constexpr int64_t kHead = 2;
 class Sequence {
  public:
   Sequence(const OpTable& ops, int64_t dim, int64_t block_size, int bits, int64_t length)
-      : ops_(ops), layout_{kLayers, kHeads, dim, block_size, bits} {
+      : ops_(ops),
+        layers_(quant::kv_layouts({kHeads, dim, block_size}, std::vector<int64_t>{8, bits, 4})),
+        layout_(layers_[kLayer]) {
     const int64_t blocks = (length + block_size - 1) / block_size;
-    pool_.assign(static_cast<size_t>((2 * blocks + 1) * layout_.block_bytes()), std::byte{0xFF});
+    pool_.assign(static_cast<size_t>((2 * blocks + 1) * layout_.block_bytes), std::byte{0xFF});
     for (int64_t i = 0; i < blocks; ++i) {
       table_.push_back(static_cast<int32_t>(2 * (blocks - i)));
     }
@@ -32,7 +34,7 @@ class Sequence {
     const std::vector<float> v = random_floats(length * dim, 53);
     for (int64_t p = 0; p < length; ++p) {
       std::byte* head =
-          pool_.data() + block_of(p) * layout_.block_bytes() + layout_.head_offset(kLayer, kHead);
+          pool_.data() + block_of(p) * layout_.block_bytes + layout_.head_offset(kHead);
       ops.kv_write(layout_, k.data() + p * dim, v.data() + p * dim, head, p % block_size);
     }
   }
@@ -49,7 +51,6 @@ class Sequence {
     args.layout = &layout_;
     args.pool = pool_.data();
     args.block_table = table_.data();
-    args.layer = kLayer;
     args.kv_head = kHead;
     args.group = group;
     args.q = q;
@@ -88,11 +89,12 @@ class Sequence {
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(layout_.head_dim)); }
   int64_t block_of(int64_t p) const { return table_[static_cast<size_t>(p / layout_.block_size)]; }
   double value(Part part, int64_t p, int64_t d) const {
-    const CacheBlock block(layout_, pool_.data() + block_of(p) * layout_.block_bytes());
+    const CacheBlock block(layers_, pool_.data() + block_of(p) * layout_.block_bytes);
     return block.value(kLayer, kHead, part, p % layout_.block_size, d);
   }
 
   const OpTable& ops_;
+  std::vector<quant::KvLayout> layers_;  // the neighbours have other bits
   quant::KvLayout layout_;
   std::vector<std::byte> pool_;
   std::vector<int32_t> table_;

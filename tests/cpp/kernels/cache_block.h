@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "kernels/cpu/half.h"
 #include "quant/layout.h"
@@ -13,13 +14,15 @@ enum Part { kKeys, kValues };
 
 class CacheBlock {
  public:
-  CacheBlock(const quant::KvLayout& layout, const std::byte* block)
-      : layout_(layout), block_(block) {}
+  // `layers` outlive this; of each only what csrc/cache/README.md names is read.
+  CacheBlock(const std::vector<quant::KvLayout>& layers, const std::byte* block)
+      : layers_(layers), block_(block) {}
 
   double value(int64_t layer, int64_t head, Part part, int64_t slot, int64_t d) const {
-    const int64_t dim = layout_.head_dim;
-    const std::byte* codes = part_at(layer, head, part) + slot * dim * layout_.bits / 8;
-    switch (layout_.bits) {
+    const int64_t dim = of(layer).head_dim;
+    const int bits = of(layer).bits;
+    const std::byte* codes = part_at(layer, head, part) + slot * dim * bits / 8;
+    switch (bits) {
       case 32: {
         float value = 0;
         std::memcpy(&value, codes + d * 4, 4);
@@ -41,7 +44,7 @@ class CacheBlock {
 
   // 0 where the layout has no scale.
   double scale(int64_t layer, int64_t head, Part part, int64_t slot) const {
-    return layout_.bits < 16 ? half_at(params_at(layer, head, part, slot)) : 0.0;
+    return of(layer).bits < 16 ? half_at(params_at(layer, head, part, slot)) : 0.0;
   }
 
  private:
@@ -50,17 +53,22 @@ class CacheBlock {
     std::memcpy(&half, bytes, 2);
     return reference::float_from_f16(half);
   }
+  const quant::KvLayout& of(int64_t layer) const { return layers_[static_cast<size_t>(layer)]; }
+  int64_t part_bytes(int64_t layer) const {
+    const quant::KvLayout& own = of(layer);
+    return own.block_size * (own.bits * own.head_dim / 8 + (own.bits < 16 ? 4 : 0));
+  }
   const std::byte* part_at(int64_t layer, int64_t head, Part part) const {
-    const int64_t params = layout_.bits < 16 ? 4 : 0;
-    const int64_t bytes = layout_.block_size * (layout_.bits * layout_.head_dim / 8 + params);
-    return block_ + ((layer * layout_.num_kv_heads + head) * 2 + part) * bytes;
+    const std::byte* start = block_;
+    for (int64_t i = 0; i < layer; ++i) start += of(i).num_kv_heads * 2 * part_bytes(i);
+    return start + (head * 2 + part) * part_bytes(layer);
   }
   const std::byte* params_at(int64_t layer, int64_t head, Part part, int64_t slot) const {
-    return part_at(layer, head, part) + layout_.block_size * layout_.bits * layout_.head_dim / 8 +
-           slot * 4;
+    const quant::KvLayout& own = of(layer);
+    return part_at(layer, head, part) + own.block_size * own.bits * own.head_dim / 8 + slot * 4;
   }
 
-  const quant::KvLayout& layout_;
+  const std::vector<quant::KvLayout>& layers_;
   const std::byte* block_;
 };
 

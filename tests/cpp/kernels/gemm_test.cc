@@ -18,7 +18,8 @@ struct Shape {
 };
 
 // Tiny, odd and past each boundary of the kernels: N off 16, odd K, K off the block of 64 and past
-// the 1024 inputs that are packed at a time, a group larger than those.
+// the 1024 inputs that are packed at a time, groups of 8, of a whole row, of more than the 1024
+// inputs of a chain: cut into two, and (8 * 131) into blocks of 8.
 std::vector<Shape> shapes() {
   std::vector<Shape> all;
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBf16}) {
@@ -27,33 +28,57 @@ std::vector<Shape> shapes() {
       all.push_back({format, n, k, 0});
     }
   }
-  for (const auto& [n, k, group] : {std::tuple<int64_t, int64_t, int64_t>{5, 32, 32},
-                                    {33, 64, 32},
-                                    {16, 192, 64},
-                                    {100, 384, 128},
-                                    {17, 1280, 128},
-                                    {20, 2112, 1056}}) {
-    all.push_back({WeightFormat::kU4, n, k, group});
+  for (const WeightFormat format : {WeightFormat::kU4, WeightFormat::kU8}) {
+    for (const auto& [n, k, group] : {std::tuple<int64_t, int64_t, int64_t>{5, 32, 32},
+                                      {1, 8, 8},
+                                      {33, 64, 32},
+                                      {18, 72, 24},
+                                      {33, 200, 200},
+                                      {16, 192, 64},
+                                      {100, 384, 128},
+                                      {17, 1280, 128},
+                                      {20, 2112, 1056},
+                                      {17, 1048, 1048}}) {
+      all.push_back({format, n, k, group});
+    }
   }
   return all;
 }
 
 std::vector<float> run(const OpTable& ops, const PackedMatrix& w, const float* x, int64_t rows) {
   std::vector<float> sums;
-  if (w.format == WeightFormat::kU4) {
-    sums.resize(static_cast<size_t>(rows * w.num_groups()));
-    ops.group_sums(x, rows, w.k, w.group_size, sums.data());
+  if (w.has_groups()) {
+    sums.resize(static_cast<size_t>(rows * w.num_blocks()));
+    ops.group_sums(x, rows, w.k, w.block_inputs(), sums.data());
   }
   std::vector<float> y(static_cast<size_t>(rows * w.n));
   ops.gemm(w, x, sums.empty() ? nullptr : sums.data(), rows, 0, w.num_tiles(), y.data(), w.n);
   return y;
 }
 
+TEST_CASE("a long group is cut into even blocks of at most 1024 inputs") {
+  for (const auto& [group, block] : {std::pair<int64_t, int64_t>{8, 8},
+                                     {64, 64},
+                                     {1024, 1024},
+                                     {1032, 344},
+                                     {2048, 1024},
+                                     {5632, 704},
+                                     {11008, 688},
+                                     {1048, 8}}) {
+    PackedMatrix w;
+    w.k = 3 * group;
+    w.group_size = group;
+    CHECK(w.block_inputs() == block);
+    CHECK(w.num_blocks() == 3 * group / block);
+  }
+}
+
 TEST_CASE("gemm agrees with a float64 loop") {
   for (const Isa isa : supported_isas()) {
     for (const Shape& shape : shapes()) {
       for (const bool has_bias : {false, true}) {
-        const TestMatrix w(shape.format, shape.n, shape.k, shape.group, has_bias, 7);
+        const uint32_t seed = has_bias ? 9 : 7;  // scales in f32, and in f16
+        const TestMatrix w(shape.format, shape.n, shape.k, shape.group, has_bias, seed);
         for (const int64_t rows : {1, 2, 3, 4, 5, 8, 9, 11, 14, 16, 17, 33}) {
           const std::vector<float> x = random_floats(rows * shape.k, 11);
           const std::vector<float> y = run(op_table(isa), w.view(), x.data(), rows);
@@ -113,15 +138,16 @@ TEST_CASE("gemm over a range of tiles writes those features, the same bits, and 
     const OpTable& ops = op_table(isa);
     for (const Shape& shape :
          {Shape{WeightFormat::kF32, 150, 96, 0}, Shape{WeightFormat::kF16, 150, 97, 0},
-          Shape{WeightFormat::kBf16, 150, 96, 0}, Shape{WeightFormat::kU4, 150, 128, 32}}) {
+          Shape{WeightFormat::kBf16, 150, 96, 0}, Shape{WeightFormat::kU4, 150, 128, 32},
+          Shape{WeightFormat::kU8, 150, 128, 32}}) {
       const TestMatrix w(shape.format, shape.n, shape.k, shape.group, true, 19);
       for (const int64_t rows : {1, 3, 7}) {
         const std::vector<float> x = random_floats(rows * shape.k, 23);
         const std::vector<float> whole = run(ops, w.view(), x.data(), rows);
         std::vector<float> sums;
         if (shape.group != 0) {
-          sums.resize(static_cast<size_t>(rows * w.view().num_groups()));
-          ops.group_sums(x.data(), rows, shape.k, shape.group, sums.data());
+          sums.resize(static_cast<size_t>(rows * w.view().num_blocks()));
+          ops.group_sums(x.data(), rows, shape.k, w.view().block_inputs(), sums.data());
         }
         const int64_t tiles = w.view().num_tiles();
         for (int64_t begin = 0; begin < tiles; ++begin) {

@@ -9,13 +9,16 @@
 
 #include "kernels/cache_block.h"
 #include "kernels/random_inputs.h"
+#include "quant/kv_layouts.h"
 
 namespace lmrun::kernels::testing {
 namespace {
 
 constexpr int64_t kSlots = 16;
 
-quant::KvLayout one_head(int64_t dim, int bits) { return {1, 1, dim, kSlots, bits}; }
+quant::KvLayout one_head(int64_t dim, int bits) {
+  return quant::kv_layouts({1, dim, kSlots}, std::vector<int64_t>{bits}).front();
+}
 
 // The vectors of one token as the cache gives them back.
 struct Token {
@@ -25,9 +28,10 @@ struct Token {
 
 Token write_and_read(const OpTable& ops, const quant::KvLayout& layout, const std::vector<float>& k,
                      const std::vector<float>& v, int64_t slot) {
-  std::vector<std::byte> block(static_cast<size_t>(layout.block_bytes()), std::byte{0xFF});
+  std::vector<std::byte> block(static_cast<size_t>(layout.block_bytes), std::byte{0xFF});
   ops.kv_write(layout, k.data(), v.data(), block.data(), slot);
-  const CacheBlock read(layout, block.data());
+  const std::vector<quant::KvLayout> layers = {layout};
+  const CacheBlock read(layers, block.data());
   Token token{{}, {}, read.scale(0, 0, kKeys, slot), read.scale(0, 0, kValues, slot)};
   for (int64_t d = 0; d < layout.head_dim; ++d) {
     token.k.push_back(read.value(0, 0, kKeys, slot, d));
@@ -130,7 +134,7 @@ TEST_CASE("every isa writes the same bytes") {
         const std::vector<float> v = random_floats(dim, seed + 1000);
         std::vector<std::byte> expected;
         for (const Isa isa : supported_isas()) {
-          std::vector<std::byte> block(static_cast<size_t>(layout.block_bytes()));
+          std::vector<std::byte> block(static_cast<size_t>(layout.block_bytes));
           op_table(isa).kv_write(layout, k.data(), v.data(), block.data(), 5);
           if (expected.empty()) expected = block;
           CAPTURE(bits);

@@ -38,6 +38,10 @@ inline std::string format_name(WeightFormat format) {
       return "bf16";
     case WeightFormat::kU4:
       return "u4";
+    case WeightFormat::kU8:
+      return "u8";
+    case WeightFormat::kI8:
+      return "i8";
   }
   return "";
 }
@@ -51,7 +55,10 @@ inline double tolerance(WeightFormat format) {
     case WeightFormat::kBf16:
       return 5e-7;
     case WeightFormat::kU4:
+    case WeightFormat::kU8:
       return 5e-7;  // terms count as |x| * scale * (code + zero)
+    case WeightFormat::kI8:
+      return 0;  // exact: compared to the bit
   }
   return 0;
 }
@@ -69,8 +76,10 @@ class TestMatrix {
     view_.n = n;
     view_.k = k;
     tiles_ = (n + 15) / 16;
-    if (format == WeightFormat::kU4) {
-      pack_u4(group, seed);
+    if (format == WeightFormat::kU4 || format == WeightFormat::kU8) {
+      pack_groups(group, seed);
+    } else if (format == WeightFormat::kI8) {
+      pack_rows(seed);
     } else {
       pack_float(seed);
     }
@@ -120,39 +129,74 @@ class TestMatrix {
     }
   }
 
-  void pack_u4(int64_t group, uint32_t seed) {
+  // Codes of `inputs` (8 or 4) a word: the low nibbles of four, then the high ones; or bytes.
+  void put_code(int64_t n, int64_t k, int64_t inputs, uint32_t code) {
+    const int64_t rows = (view_.k + inputs - 1) / inputs;
+    auto* word = reinterpret_cast<uint8_t*>(
+        &words_[static_cast<size_t>((n / 16 * rows + k / inputs) * 16 + n % 16)]);
+    const int64_t input = k % inputs;
+    word[input % 4] |= static_cast<uint8_t>(code << (input < 4 ? 0 : 4));
+  }
+
+  // Every other seed stores its scales as f32.
+  void pack_groups(int64_t group, uint32_t seed) {
+    const bool is_u4 = view_.format == WeightFormat::kU4;
+    const uint32_t codes = is_u4 ? 16 : 256;
     view_.group_size = group;
-    const int64_t rows = view_.k / 8;
     const int64_t groups = view_.k / group;
-    words_.assign(static_cast<size_t>(tiles_ * rows * 16), 0);
+    words_.assign(static_cast<size_t>(tiles_ * view_.k / (is_u4 ? 8 : 4) * 16), 0);
     scales_.assign(static_cast<size_t>(tiles_ * groups * 16), 0);
+    scales32_.assign(scales_.size(), 0);
     zeros_.assign(static_cast<size_t>(tiles_ * groups * 16), 0);
     std::mt19937 generator(seed);
+    const bool is_f32 = seed % 4 == 1;
     for (int64_t n = 0; n < view_.n; ++n) {
       for (int64_t k = 0; k < view_.k; ++k) {
         const size_t params = static_cast<size_t>((n / 16 * groups + k / group) * 16 + n % 16);
         if (k % group == 0) {
-          scales_[params] = reference::f16_from_float(0.01f + generator() % 1000 * 1e-4f);
-          zeros_[params] = static_cast<uint8_t>(generator() % 16);
+          const float scale = (0.01f + generator() % 1000 * 1e-4f) * 16 / codes;
+          scales32_[params] = scale;
+          scales_[params] = reference::f16_from_float(scale);
+          zeros_[params] = static_cast<uint8_t>(generator() % codes);
         }
-        const uint32_t code = generator() % 16;
-        auto* word = reinterpret_cast<uint8_t*>(
-            &words_[static_cast<size_t>((n / 16 * rows + k / 8) * 16 + n % 16)]);
-        const int64_t input = k % 8;
-        word[input % 4] |= static_cast<uint8_t>(code << (input < 4 ? 0 : 4));
-        const double scale = reference::float_from_f16(scales_[params]);
+        const uint32_t code = generator() % codes;
+        put_code(n, k, is_u4 ? 8 : 4, code);
+        const double scale =
+            is_f32 ? scales32_[params] : reference::float_from_f16(scales_[params]);
         values_.push_back((static_cast<double>(code) - zeros_[params]) * scale);
         magnitudes_.push_back((static_cast<double>(code) + zeros_[params]) * scale);
       }
     }
-    view_.scale = scales_.data();
+    if (is_f32) {
+      view_.scale32 = scales32_.data();
+    } else {
+      view_.scale16 = scales_.data();
+    }
     view_.zero = zeros_.data();
+  }
+
+  // Values are the int8 weights without their scales.
+  void pack_rows(uint32_t seed) {
+    words_.assign(static_cast<size_t>(tiles_ * ((view_.k + 3) / 4) * 16), 0);
+    scales32_.assign(static_cast<size_t>(tiles_ * 16), 0);
+    std::mt19937 generator(seed);
+    for (int64_t n = 0; n < view_.n; ++n) {
+      scales32_[static_cast<size_t>(n)] = 0.001f + generator() % 1000 * 1e-5f;
+      for (int64_t k = 0; k < view_.k; ++k) {
+        const uint32_t code = generator() % 256;
+        put_code(n, k, 4, code);
+        values_.push_back(static_cast<double>(code) - 128);
+        magnitudes_.push_back(std::abs(values_.back()));
+      }
+    }
+    view_.scale32 = scales32_.data();
   }
 
   PackedMatrix view_;
   int64_t tiles_ = 0;
   std::vector<uint32_t> words_;
   std::vector<uint16_t> scales_;
+  std::vector<float> scales32_;
   std::vector<uint8_t> zeros_;
   std::vector<float> bias_;
   std::vector<double> values_;
