@@ -60,9 +60,8 @@ def test_folders_of_other_tools_keep_their_perplexity(
     checkpoint = Checkpoint.open(folder)
     convert(checkpoint, tmp_path, "0" * 64)
     quant = stored_quant(checkpoint)
-    model = transformers_model(
-        folder, unpacked(tmp_path, checkpoint.spec), rounds_activations=quant.activation_bits == 8
-    )
+    top = 127.0 if quant.activation_bits == 8 else None
+    model = transformers_model(folder, unpacked(tmp_path, checkpoint.spec), activation_top=top)
 
     text = (test_data / "text" / "stories.valid.txt").read_text()
     tokenizer = Tokenizer.from_folder(test_data / "models" / "tinystories-656k")

@@ -104,11 +104,12 @@ def _dequantized(
 
 
 def transformers_model(
-    folder: Path, tensors: Tensors, *, rounds_activations: bool = False
+    folder: Path, tensors: Tensors, *, activation_top: float | None = None, kept: Sequence[str] = ()
 ) -> LlamaForCausalLM:
     """A Llama of transformers in fp32 on these weights, of the config.json in ``folder``.
 
-    ``rounds_activations``: the decoder's linears see int8 activations, token by token.
+    ``activation_top``: what the largest activation of a token becomes where the decoder's linears
+    see int8: 127 here, 127.5 in compressed-tensors. ``kept`` names linears that see floats.
     """
     config = json.loads((folder / "config.json").read_text())
     config.pop("quantization_config", None)
@@ -117,14 +118,13 @@ def transformers_model(
     if config["tie_word_embeddings"]:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state, strict=True)
-    if rounds_activations:
+    if activation_top is not None:
+
+        def rounded(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            scale = (inputs[0].abs().amax(-1, keepdim=True) / activation_top).clamp(min=1e-30)
+            return ((inputs[0] / scale).round().clamp(-128, 127) * scale,)
+
         for name, module in model.named_modules():
-            if name.endswith("_proj"):
-                module.register_forward_pre_hook(_round_activations)
+            if name.endswith("_proj") and name.removeprefix("model.") not in kept:
+                module.register_forward_pre_hook(rounded)
     return model
-
-
-def _round_activations(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    """absmax / 127 of each token."""
-    scale = (inputs[0].abs().amax(-1, keepdim=True) / 127).clamp(min=1e-30)
-    return ((inputs[0] / scale).round().clamp(-127, 127) * scale,)
