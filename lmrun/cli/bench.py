@@ -1,5 +1,5 @@
 """`lmrun bench`: the speed of a deployment or of a server; `startup`: that of the verbs that only
-look."""
+look; `quantize` and `quality`: our quantizers beside others."""
 
 import json
 import signal
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.bench import startup
-from lmrun.cli import flags, server_flags
+from lmrun.cli import bench_quantizers, flags, server_flags
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy.building import build
 from lmrun.errors import ExitStatus, PlanError, StageError, UsageError
 from lmrun.plan.planner import make_plan
 
-FLAGS = {"--runs": True, "--json": False, **server_flags.FLAGS}
+FLAGS = {"--runs": True, "--json": False, **server_flags.FLAGS, **bench_quantizers.FLAGS}
 STARTUP = "startup"
 DEFAULT_OVERRIDES = ("+recipe=w4a16_kv4_server",)
 DEFAULT_RUNS = 5
@@ -33,11 +33,18 @@ def run(argv: list[str]) -> ExitStatus:
     """
     given, words = flags.split(argv, FLAGS)
     names, overrides = flags.parted(words)
+    if len(names) == 1 and names[0] in bench_quantizers.RUN:
+        others = [one for one in FLAGS if one not in bench_quantizers.TAKEN[names[0]]]
+        _refuse(given, others, "another bench")
+        return bench_quantizers.RUN[names[0]](given, overrides)
+    for name in bench_quantizers.FLAGS:
+        _refuse(given, (name,), f"lmrun bench {bench_quantizers.owner(name)}")
     if not names:
         _refuse(given, ("--runs",), "lmrun bench startup")
         return _serving(given, overrides)
     if names != [STARTUP]:
-        raise PlanError(f"bench {' '.join(names)}: not built yet. lmrun bench startup is.")
+        legal = ", ".join((STARTUP, *bench_quantizers.RUN))
+        raise PlanError(f"bench {' '.join(names)}: not built yet. Of these words, {legal} are.")
     _refuse(given, server_flags.FLAGS, "lmrun bench without that word")
     return _startup(given, overrides)
 

@@ -150,6 +150,8 @@ Status 6 where one is not kept. A recipe that asks for nothing gets evaluate=qui
 usage: lmrun bench [KEY=VALUE ...] [--json]
        lmrun bench --url URL [--api-key '${oc.env:NAME}'] [bench.KEY=VALUE ...] [--json]
        lmrun bench startup [KEY=VALUE ...] [--runs N] [--json]
+       lmrun bench quantize [--methods awq,gptq,...] [--peers NAME=VENV,...] [--json]
+       lmrun bench quality [--models PATH,...] [--methods ...] [--text FILE] [--json]
 
 Builds what is missing, starts engine and server as `up` does, on a free port, and measures them
 over HTTP as clients do: time to the first token, inter-token latency, tokens/s, requests/s, errors
@@ -162,12 +164,35 @@ sent stands in bench.*: bench=quick (under a minute on the demo model), bench=fu
                             and goodput within .max_ttft_ms and .max_itl_ms
 
 `startup` prints the CPU time of --help, list, explain, plan and diff, and their heaviest imports.
+`quantize` times our quantizers on a random model, a layer or more, and counts their error on tokens
+held out; --peers puts other tools beside them, each in a virtual environment of its own:
+llm-compressor, gptqmodel, auto-round. `quality` builds and evaluates every way to quantize some
+models, beside the figures that other tools reach.
 
   -m            a sweep over KEY=A,B ...: see lmrun sweep --help
   --url URL     a server of any OpenAI-compatible kind that runs already
   --api-key R   a reference to its key
   --json        that document alone
   --runs N      of startup: the least of N runs counts (default: 5)
+
+of quantize and quality
+  --methods A,B      quantize: awq,gptq,autoround (default), rtn, awq_gptq; quality: float,rtn,awq,
+                     gptq,awq_gptq,autoround,rotated_gptq,best,w8a8,w8a16 (default: all)
+  --samples N        sequences of calibration (default: 128)
+  --seq-len N        tokens of each (default: 512, of quality 256)
+of quantize
+  --shape NAME       random-llama-1b (the shape of TinyLlama, default) or random-llama
+  --layers N         how many of its layers (default: 1)
+  --group-size N     default: 128
+  --rounds N         every tool once a round, in turn (default: 1)
+  --keep DIR         keep checkpoints and logs
+of quality
+  --models A,B       folders, or builtin:NAME (default: builtin:demo)
+  --group-sizes A,B  of 4 bits (default: 128,64,32)
+  --text FILE        held out (default: builtin:stories)
+  --calibration FILE   default: builtin:sample
+  --preset NAME      of autoround and best: light (default) or best
+  --max-tokens N, --kl-tokens N   of the text (default: 65535 each)
 """,
     "sweep": """\
 usage: lmrun [up|build|eval|bench] -m KEY=A,B [KEY=VALUE ...] [--overlap] [--FLAG ...]

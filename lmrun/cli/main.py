@@ -70,6 +70,21 @@ TAKE_A_VALUE = (
     "--html",
     "--choose",
     "--write-recipe",
+    "--methods",
+    "--peers",
+    "--shape",
+    "--layers",
+    "--samples",
+    "--seq-len",
+    "--group-size",
+    "--rounds",
+    "--keep",
+    "--models",
+    "--group-sizes",
+    "--text",
+    "--calibration",
+    "--preset",
+    "--kl-tokens",
 )
 """Flags whose value must not be taken for the verb."""
 
