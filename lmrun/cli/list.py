@@ -19,6 +19,7 @@ from lmrun.errors import ExitStatus, UsageError
 from lmrun.models import builtin
 from lmrun.models.chat_template import NAMED_TEMPLATES
 from lmrun.plan.stage_specs import STAGES
+from lmrun.quant.combinations import METHODS
 
 TEMPLATES = Path(deploy.__file__).parent / "templates"
 SCHEMA_VERSION = 1
@@ -67,7 +68,7 @@ def run(argv: list[str]) -> ExitStatus:
 def _table(kind: str, rows: list[Row]) -> str:
     lines = [kind]
     for row in rows:
-        note = row.description if row.is_built else "not built yet"
+        note = row.description if row.is_built or row.description else "not built yet"
         lines.append(f"  {row.name:<{_NAME_WIDTH}} {note}".rstrip())
         if row.path is not None:
             lines.append(f"  {'':<{_NAME_WIDTH}} {row.path}")
@@ -99,9 +100,11 @@ def _models() -> Iterable[Row]:
 
 def _quantizers() -> Iterable[Row]:
     yield from _options("quant")
-    for method in QuantMethod:
+    for method, words in METHODS.items():
         built = is_built(RunConfig(quant=QuantConfig(method=method)))
-        yield Row(f"quant.method={method}", "", is_built=built)
+        is_offered = method is not QuantMethod.llm_int8
+        yield Row(f"quant.method={method}", words, is_built=built and is_offered)
+    yield from _options("prune")
 
 
 def _backends() -> Iterable[Row]:

@@ -30,6 +30,18 @@ from lmrun.config.suggest import listed
 from lmrun.models.spec import LinearSpec, ModelSpec
 from lmrun.quant.layout import GROUP_MULTIPLE, GROUP_SIZES, MATRICES, MOST_I8_INPUTS
 
+METHODS: Mapping[QuantMethod, str] = {
+    QuantMethod.none: "weights stay in the type of the checkpoint",
+    QuantMethod.rtn: "round to nearest; needs no calibration",
+    QuantMethod.awq: "searched scales of input channels and ranges of groups",
+    QuantMethod.gptq: "each weight makes up for the rounding of those before it",
+    QuantMethod.awq_gptq: "the scales of awq, then the rounding of gptq",
+    QuantMethod.autoround: "rounding learned layer by layer",
+    QuantMethod.smoothquant: "int8 weights and activations; ranges move from these to those",
+    QuantMethod.best: "the combination that loses least; takes longest",
+    QuantMethod.llm_int8: "not offered: quant=w8a8 and quant=w8a16 do without outliers apart",
+}
+"""Method → what it is, in a line."""
 SCHEME = ("bits", "group_size", "symmetric", "activation_bits", "skip")
 """Keys that say how weights are stored, whatever the method."""
 _ALL = (*SCHEME, "format")
@@ -148,6 +160,8 @@ def _auto_format(quant: QuantConfig) -> QuantFormat:
 
 def skipped(patterns: list[str], spec: ModelSpec) -> frozenset[str]:
     """Names of the linears that `quant.skip` names or matches; patterns as `*.down_proj`."""
+    if not patterns:
+        return frozenset()
     return frozenset(
         linear.name
         for linear in spec.linears

@@ -34,10 +34,15 @@ def test_what_is_not_built_is_marked(capfd: pytest.CaptureFixture[str]) -> None:
     document = _json(capfd, "quantizers", "backends")
     built = {row["name"] for rows in document.values() for row in rows if row["is_built"]}
     assert {"quant.method=awq", "quant.method=rtn", "backend.name=native"} <= built
-    assert not {"quant.method=gptq", "backend.name=vllm"} & built
-    assert main.run(["list", "quantizers"]) is ExitStatus.OK
-    line = f"  {'quant.method=gptq':<34} not built yet\n"
-    assert line in capfd.readouterr().out
+    assert {"quant.method=best", "quant=w8a8", "prune=none"} <= built
+    assert not {"quant.method=llm_int8", "backend.name=vllm"} & built
+    assert main.run(["list", "quantizers", "backends"]) is ExitStatus.OK
+    out = capfd.readouterr().out
+    assert f"  {'backend.name=vllm':<34} not built yet\n" in out
+    assert (
+        f"  {'quant.method=llm_int8':<34} not offered: quant=w8a8 and quant=w8a16 do without"
+        " outliers apart\n"
+    ) in out
 
 
 def test_a_recipe_that_cannot_be_read_hides_no_other(capfd: pytest.CaptureFixture[str]) -> None:

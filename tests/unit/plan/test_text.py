@@ -21,9 +21,9 @@ stages
   quantize  run      {short[2]}  no entry yet
   convert   run      {short[3]}  no entry yet
   calibrate needs about 568 MiB of memory and 283 KiB of disk, 8 MiB more while it runs
-  quantize needs about 697 MiB of memory and 236 KiB of disk
+  quantize needs about 596 MiB of memory and 236 KiB of disk, 64 MiB more while it runs
   convert needs about 514 MiB of memory and 2 MiB of disk
-  one after the other: 697 MiB of memory (quantize), 2.51 MiB of disk together
+  one after the other: 596 MiB of memory (quantize), 66.5 MiB of disk together
 
 memory
         8 GiB  cpu, installed memory
