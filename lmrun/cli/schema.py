@@ -28,6 +28,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "store-verify": ("lmrun.cli.report_schemas:STORE_VERIFY", "`lmrun store verify --json`"),
     "store-gc": ("lmrun.cli.report_schemas:STORE_GC", "`lmrun store gc --json`"),
     "store-key": ("lmrun.cli.report_schemas:STORE_KEY", "`lmrun store key --json`"),
+    "quantize": ("lmrun.stages.quantize_report:SCHEMA", "report.json of the quantize stage"),
     "quality": ("lmrun.evals.report:SCHEMA", "report.json of the evaluate stage"),
     "baseline": ("lmrun.evals.baseline:SCHEMA", "scores.json of the baseline stage"),
     "eval": ("lmrun.cli.eval:SCHEMA", "what `lmrun eval --json` prints"),

@@ -106,10 +106,15 @@ def load_tensor(checkpoint: Checkpoint, name: str) -> Tensor:
 def check_finite(tensor: Tensor, entry: TensorEntry) -> None:
     """Refuse NaN and infinity with the name of the checkpoint's tensor that they come from."""
     if not bool(torch.isfinite(tensor).all()):
-        raise StageError(
-            f"{entry.file}: {entry.name}: expected finite numbers, got NaN or infinity."
-            " The checkpoint is damaged: copy it again."
-        )
+        raise not_finite(entry)
+
+
+def not_finite(entry: TensorEntry) -> StageError:
+    """The refusal of a tensor that holds NaN or infinity."""
+    return StageError(
+        f"{entry.file}: {entry.name}: expected finite numbers, got NaN or infinity."
+        " The checkpoint is damaged: copy it again."
+    )
 
 
 def load_layer(checkpoint: Checkpoint, index: int) -> LayerWeights:

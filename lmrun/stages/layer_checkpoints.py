@@ -28,7 +28,7 @@ class LayerCheckpoints:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def num_done(self, kinds: Collection[str] = (), num_layers: int = 0) -> int:
         """Layers 0 … n - 1 are finished; unreadable files count as absent.

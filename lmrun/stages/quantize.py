@@ -6,8 +6,9 @@ folder, so that a killed run goes on where it was and ends with the same bytes.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,12 +29,19 @@ from lmrun.progress import progress_bar
 from lmrun.quant import combinations
 from lmrun.quant.formats import registry
 from lmrun.quant.weight import Scheme
-from lmrun.stages import calibrate, quantize_report, tensor_files
+from lmrun.stages import calibrate, quantize_report, rehearsal, tensor_files
 from lmrun.stages.collectors import Magnitudes, SecondMoments, TokenSample
 from lmrun.stages.computing import peak_rss_bytes, stream_settings
 from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.layer_source import CheckpointSource, LayerSource
-from lmrun.stages.layer_stream import Collector, LayerStream, Propagate, StreamLayer, StreamSettings
+from lmrun.stages.layer_stream import (
+    BATCH_TOKENS,
+    Collector,
+    LayerStream,
+    Propagate,
+    StreamLayer,
+    StreamSettings,
+)
 from lmrun.stages.methods import METHODS
 from lmrun.stages.quantized_folder import PRIVATE, folder_config, layer_tensors, write_folder
 from lmrun.stages.quantizing import (
@@ -79,6 +87,8 @@ def run(context: StageContext) -> StageResult:
     with torch.no_grad():
         stream = LayerStream(job.source, job.token_ids, job.stream, context.resume)
         num_layers = job.spec.num_layers
+        if stream.num_done == 0:
+            _rehearse(context, job)
         wall, cpu = time.monotonic(), time.process_time()
         with progress_bar("quantize", num_layers, stream.num_done, unit="layers") as advance:
             for layer in stream.layers():
@@ -92,6 +102,42 @@ def run(context: StageContext) -> StageResult:
         write_folder(context.partial, job.source, stream, config, job.checkpoint.path)
     result = _report(context, job, stream)
     return replace(result, metrics={**result.metrics, **spent})
+
+
+def _rehearse(context: StageContext, job: Job) -> None:
+    """Every step once, on real weights and text (`rehearsal.py`)."""
+    start = time.monotonic()
+    rehearsal.scan(job.checkpoint)
+    spec = job.spec
+    in_all = [frozenset(spec_roles) - frozenset(roles) for spec_roles, roles in _roles(job)]
+    kept = frozenset.intersection(*in_all)
+    settings = replace(
+        job.settings,
+        skip=frozenset(one.name for one in spec.layer(0) if one.role in kept),
+        is_rehearsal=True,
+    )
+    token_ids = job.token_ids
+    if token_ids is not None:
+        batch = job.stream.batch_size or max(1, BATCH_TOKENS // token_ids.shape[1])
+        token_ids = token_ids[:batch]
+    rehearsed = replace(
+        job,
+        source=rehearsal.FirstLayer(job.source),
+        settings=settings,
+        token_ids=token_ids,
+        stream=replace(job.stream, name="rehearsal"),
+    )
+    with rehearsal.folder(context.partial) as folder:
+        stream = LayerStream(rehearsed.source, token_ids, rehearsed.stream, Path(folder) / "layers")
+        quantize_layer(rehearsed, next(stream.layers()))
+    _log.info("rehearsal: every step works, in %.1f s", time.monotonic() - start)
+
+
+def _roles(job: Job) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Roles of each layer, and those that become codes."""
+    for index in range(job.spec.num_layers):
+        every = tuple(one.role for one in job.spec.layer(index))
+        yield every, job.settings.roles(job.spec, index)
 
 
 def quantize_layer(job: Job, layer: StreamLayer) -> None:
