@@ -39,8 +39,6 @@ _TABLE = (
         "checkpoint is",
     ),
     _Row("prune.method", lambda run: run.prune.method is PruneMethod.none, "none is"),
-    _Row("kv.keep", lambda run: run.kv.keep == 0, "0 is"),
-    _Row("kv.keep_layers", lambda run: not run.kv.keep_layers, "[] is"),
     _Row("parallel.tp", lambda run: run.parallel.tp == 1, "1 is"),
     _Row("parallel.replicas", lambda run: run.parallel.replicas == 1, "1 is"),
     _Row(

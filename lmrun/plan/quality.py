@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lmrun.artifacts.store import Store
-from lmrun.config.schema import EvaluateConfig
+from lmrun.config.schema import EvaluateConfig, RunConfig
 from lmrun.plan import gate
 from lmrun.plan.gate import Gate
 from lmrun.plan.plan import Plan, StagePlan
+from lmrun.plan.stage_seconds import ELSEWHERE
 from lmrun.plan.stage_specs import EVALUATE
+from lmrun.quant import combinations
 
 REPORT = "report.json"
 """File of the evaluate artifact."""
@@ -20,12 +24,11 @@ MODEL = "model"
 """Metric of the evaluate manifest: `model_of` its plan."""
 SETTINGS = "settings"
 """Metric of the evaluate manifest: what the deployment was built and launched with, dotted."""
-_DESCRIBING = {
-    "quant": ("method", "bits", "group_size", "symmetric", "skip"),
-    "kv": ("bits",),
-    "backend": ("activation_bits",),
-    "calibration": ("data", "samples", "seq_len", "seed"),
-}
+_GROUPS = ("prune", "quant", "kv", "backend", "calibration")
+"""Groups whose keys move quality, in the order they are told."""
+_ALWAYS = ("backend.activation_bits",)
+_NOT_TOLD = ("calibration.batch_size", "calibration.statistics_samples")
+"""Keys that move bytes, and quality by nothing that means anything."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,15 @@ def read(store: Store, fingerprint: str) -> dict[str, Any] | None:
 def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What of a resolved run config (`Plan.config`) moves quality, by dotted key.
 
-    Keys of a quantizer that is not used are left out.
+    Keys that nothing reads are left out: those of another quantizer, for example.
     """
-    groups = dict(_DESCRIBING)
-    if config["quant"]["method"] == "none":
-        groups["quant"] = ("method",)
-    if config["quant"]["method"] in ("none", "rtn"):
-        del groups["calibration"]
+    used = combinations.reads(msgspec.convert(config, RunConfig))
+    told = (used | set(_ALWAYS)) - set(_NOT_TOLD)
     return {
         f"{group}.{leaf}": config[group][leaf]
-        for group, leaves in groups.items()
-        for leaf in leaves
+        for group in _GROUPS
+        for leaf in config[group]
+        if f"{group}.{leaf}" in told
     }
 
 
@@ -135,7 +136,7 @@ def _comparable(
 
 def _data(inputs: Mapping[str, str | None]) -> dict[str, str | None]:
     """Of the inputs of an evaluate stage, what its figures are measured on."""
-    return {name: value for name, value in inputs.items() if name not in ("convert", "template")}
+    return {name: value for name, value in inputs.items() if name not in ELSEWHERE}
 
 
 def model_of(plan: Plan) -> str | None:
@@ -146,7 +147,14 @@ def model_of(plan: Plan) -> str | None:
 
 
 def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {key: (now.get(key), value) for key, value in then.items() if now.get(key) != value}
+    """What has to be set otherwise; keys that are not read any more go back to their default."""
+    found = {key: (now.get(key), value) for key, value in then.items() if now.get(key) != value}
+    default = RunConfig()
+    for key, value in now.items():
+        group, _, leaf = key.partition(".")
+        if key not in then and value != getattr(getattr(default, group), leaf):
+            found[key] = (value, getattr(getattr(default, group), leaf))
+    return found
 
 
 def _distance(changes: Mapping[str, tuple[Any, Any]]) -> float:
@@ -163,6 +171,8 @@ def _distance(changes: Mapping[str, tuple[Any, Any]]) -> float:
 def _shown(value: Any) -> str:  # noqa: ANN401 - a configuration value
     if isinstance(value, bool):
         return str(value).lower()
+    if value is None:
+        return "null"
     if isinstance(value, list):
         return f"[{','.join(map(str, value))}]"
     return str(value)

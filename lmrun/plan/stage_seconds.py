@@ -7,6 +7,8 @@ from lmrun.artifacts.manifest import Manifest
 from lmrun.plan.plan import StagePlan
 from lmrun.plan.stage_specs import JUDGING
 
+ELSEWHERE = ("convert", "template", "calibrate")
+"""Inputs of an evaluation that are not the data it is measured on."""
 SAME = ("quant.method", "quant.preset", "quant.rotate", "prune.method")
 """Keys that must be equal: another method is another amount of work."""
 AMOUNTS = ("calibration.statistics_samples", "calibration.seq_len")
@@ -64,7 +66,7 @@ def _asked(config: Mapping[str, Any]) -> list[str]:
 
 def _judged_on(inputs: Mapping[str, str | None]) -> dict[str, str | None]:
     """Model and data; of an evaluation all but the workspace, which takes about as long."""
-    return {name: value for name, value in inputs.items() if name not in ("convert", "template")}
+    return {name: value for name, value in inputs.items() if name not in ELSEWHERE}
 
 
 def _shared_inputs(stage: StagePlan, entry: Manifest) -> int:

@@ -61,7 +61,7 @@ QUANTIZE = StageSpec(
 )
 CONVERT = StageSpec(
     "convert",
-    1,
+    2,
     ("backend.rope_scaling", "parallel.tp"),
     ("resolve", "prune", "quantize"),
     computes=False,

@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from lmrun import log
+from lmrun.config.schema import KvConfig
 from lmrun.engine.llm import LLM
 from lmrun.errors import ArtifactError
 from lmrun.evals import report
 from lmrun.evals import run as evals
 from lmrun.evals.report import Quality
 from lmrun.evals.run import Evaluation
+from lmrun.plan import kv_layers
 from lmrun.plan import quality as qualities
 from lmrun.stages import evaluating
 from lmrun.stages.context import StageContext, StageResult
@@ -40,7 +44,13 @@ def run(context: StageContext) -> StageResult:
     plan = context.plan
     workspace = context.inputs.get("convert") or plan.workspace
     assert workspace is not None
-    llm = LLM(replace(plan.engine, workspace=str(workspace)), template=plan.chat_template)
+    # the plan was made before calibrate ran, perhaps, by which `kv.keep` chooses layers
+    kv = msgspec.convert(plan.config["kv"], KvConfig)
+    kept = kv_layers.kept_layers(kv, context.inputs.get("calibrate"))
+    assert kept is not None
+    kv_bits = kv_layers.layer_bits(kv, kept, plan.spec.num_layers)
+    settings = replace(plan.engine, workspace=str(workspace), kv_bits=kv_bits)
+    llm = LLM(settings, template=plan.chat_template)
     everything, remarks = evaluating.offered(plan, evaluating.asked(plan), llm.template)
     found = [_evaluated(part, llm, context) for part in _parts(everything)]
     quality = _joined(found)
