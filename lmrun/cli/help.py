@@ -24,6 +24,7 @@ verbs
   diff    what differs between two deployments, and what follows from it
   eval    perplexity, KL, tasks and tool calls, held against the bounds of the recipe
   bench   TTFT, inter-token latency, tokens/s and memory, beside what the machine can do
+  report  what quantizing did to each layer, and what it cost: text, JSON, a page with plots
   sweep   what sweeps found: table, CSV, HTML report; choose a point, write its recipe
   chat    talk to a running server in the terminal
   export  the quantized folder or the engine workspace, as a folder of yours
@@ -194,6 +195,16 @@ of quality
   --preset NAME      of autoround and best: light (default) or best
   --max-tokens N, --kl-tokens N   of the text (default: 65535 each)
 """,
+    "report": """\
+usage: lmrun report [KEY=VALUE ...] [--json] [--html FILE]
+
+What the store has on a deployment that was built: the error of each linear, the scales and alphas
+that were chosen, the time of each layer, the expected error of the KV cache at 8 and 4 bits, and
+before and after: size, perplexity, KL, top-1 (where it was evaluated). Builds nothing.
+
+  --html FILE   write the page, too: one file with plots, which needs no network
+  --json        one JSON document on stdout
+""",
     "sweep": """\
 usage: lmrun [up|build|eval|bench] -m KEY=A,B [KEY=VALUE ...] [--overlap] [--FLAG ...]
        lmrun plan -m KEY=A,B [KEY=VALUE ...] [--json]
@@ -257,10 +268,11 @@ change: stages that run again, or the launch only. A group shows its options and
   --json    one JSON document on stdout
 """,
     "export": """\
-usage: lmrun export quantize|convert DIR [KEY=VALUE ...] [--link] [--no-build]
+usage: lmrun export prune|quantize|convert DIR [KEY=VALUE ...] [--link] [--no-build]
 
 Puts the artifact of a stage into DIR, with its manifest, building what is missing first: the
-quantized checkpoint (a Hugging Face AWQ folder), or the engine workspace. Both serve as model.path.
+pruned checkpoint (a float Hugging Face folder), the quantized one (in the format of quant.format),
+or the engine workspace. Each serves as model.path.
 DIR must be new, empty, or an earlier export of the same stage, which is replaced as a whole.
 
   --link        hard links in place of copies: no bytes, and not to be written to

@@ -24,6 +24,7 @@ VERBS = {
     "diff": "lmrun.cli.diff:run",
     "eval": "lmrun.cli.eval:run",
     "bench": "lmrun.cli.bench:run",
+    "report": "lmrun.cli.report:run",
     "sweep": "lmrun.cli.sweep:run",
     "chat": "lmrun.cli.chat:run",
     "new": "lmrun.cli.new:run",
