@@ -39,7 +39,7 @@ ARGUMENTS: dict[str, Sequence[str]] = {
     "completion": ("bash", "zsh", "install", "uninstall"),
     "bench": ("startup",),
     "store": ("ls", "verify", "gc", "rm", "export", "import", "key"),
-    "export": ("quantize", "convert"),
+    "export": ("prune", "quantize", "convert"),
     "sweep": ("ls", "show", "rm"),
 }
 """Verb → the words that can follow it."""

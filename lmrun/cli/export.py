@@ -17,9 +17,9 @@ from lmrun.plan.plan import check_runnable
 from lmrun.plan.planner import make_plan
 from lmrun.plan.sizes import things
 
-STAGES = ("quantize", "convert")
+STAGES = ("prune", "quantize", "convert")
 FLAGS = {"--link": False, "--no-build": False}
-USAGE = "Write: lmrun export quantize|convert DIR +recipe=NAME."
+USAGE = "Write: lmrun export prune|quantize|convert DIR +recipe=NAME."
 
 
 def run(argv: list[str]) -> ExitStatus:
@@ -32,7 +32,7 @@ def run(argv: list[str]) -> ExitStatus:
         )
     stage, folder = bare[0], Path(bare[1]).expanduser()
     if stage not in STAGES:
-        raise UsageError(f"export: {stage}: expected quantize or convert. {USAGE}")
+        raise UsageError(f"export: {stage}: expected prune, quantize or convert. {USAGE}")
     check_target(folder, stage)
     store = Store(env.home())
     composed = compose(overrides)

@@ -2,6 +2,7 @@
 
 from lmrun.errors import ArtifactError, PlanError
 from lmrun.plan.plan import ModelKind, Plan
+from lmrun.plan.stage_specs import PRUNE
 
 
 def check_has(plan: Plan, stage: str) -> None:
@@ -13,6 +14,11 @@ def check_has(plan: Plan, stage: str) -> None:
     if plan.model_kind is ModelKind.quantized:
         raise PlanError(
             f"{stage}: {plan.model_path} is quantized already; only convert runs for it."
+        )
+    if stage == PRUNE.name:
+        raise PlanError(
+            f"{stage}: this deployment prunes nothing (prune.method=none)."
+            " Choose a method, such as prune=wanda."
         )
     raise PlanError(
         f"{stage}: this deployment quantizes nothing (quant.method=none)."

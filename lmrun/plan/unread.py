@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 from lmrun.config import Composed
 from lmrun.config.composed import COMMAND_LINE
-from lmrun.config.schema import BenchConfig, EvaluateConfig
+from lmrun.config.schema import BenchConfig, EvaluateConfig, QuantMethod, RunConfig
 from lmrun.plan import gate
 from lmrun.plan.plan import ModelKind, Plan
+from lmrun.plan.stage_specs import CALIBRATE, PRUNE, QUANTIZE
+from lmrun.quant.combinations import SCHEME
 
 _NOTHING = "nothing is evaluated"
 _OF_TEXT = ("window", "max_tokens", "kl_tokens", "baseline")
@@ -30,11 +32,7 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
     """Key, or group with its dot, that nothing reads, and why."""
     run = composed.run
     if plan.model_kind in (ModelKind.checkpoint, ModelKind.builtin, ModelKind.config):
-        if run.quant.method == "none":
-            for leaf in ("bits", "group_size", "skip"):
-                yield f"quant.{leaf}", "the weights are not quantized (quant.method=none)"
-        if all(stage.name != "calibrate" for stage in plan.stages):
-            yield "calibration.", f"quant.method={run.quant.method.value} needs no calibration"
+        yield from _of_stages(run, plan)
     if run.model.hub_id is None:
         yield "model.hub_offline", "the model is a folder here"
     if run.kv.memory != "auto":
@@ -48,6 +46,20 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "frontend.ui_port", "there is no page (frontend.ui=none)"
     yield from ((f"evaluate.{leaf}", reason) for leaf, reason in _of_evaluation(run.evaluate))
     yield from ((f"bench.{leaf}", reason) for leaf, reason in _of_bench(run.bench))
+
+
+def _of_stages(run: RunConfig, plan: Plan) -> Iterator[tuple[str, str]]:
+    if run.quant.method is QuantMethod.none:
+        for leaf in SCHEME:
+            yield f"quant.{leaf}", "the weights are not quantized (quant.method=none)"
+    names = [stage.name for stage in plan.stages]
+    if not {PRUNE.name, CALIBRATE.name, QUANTIZE.name} & set(names):
+        for leaf in ("device", "activation_memory"):
+            yield f"quant.{leaf}", "nothing is pruned, calibrated or quantized"
+    if not any("text" in stage.inputs for stage in plan.stages):
+        yield "calibration.", f"quant.method={run.quant.method.value} needs no calibration"
+    elif CALIBRATE.name not in names:
+        yield "calibration.statistics_samples", "pruning alone looks at the text"
 
 
 def _of_evaluation(evaluate: EvaluateConfig) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ def test_a_quantized_folder_is_a_checkpoint_for_others_and_for_lmrun(
     assert config["quantization_config"]["quant_method"] == "awq"
     tensors = load_file("out/model.safetensors")
     assert "model.layers.0.mlp.down_proj.qweight" in tensors
-    assert Checkpoint.open(Path("out").absolute()).awq is not None
+    assert Checkpoint.open(Path("out").absolute()).code_format is not None
     plan = _plan("model.path=out")
     assert (plan.model_kind, plan.served_name) == (ModelKind.quantized, "random-llama")
 
@@ -121,7 +121,17 @@ def test_a_folder_that_holds_something_else_is_refused_before_anything_is_built(
     ("words", "status", "said"),
     [
         (["convert"], ExitStatus.USAGE, "export: expected a stage and a folder, got 1 word."),
-        (["resolve", "out"], ExitStatus.USAGE, "export: resolve: expected quantize or convert."),
+        (
+            ["prune", "out"],
+            ExitStatus.REFUSED,
+            "prune: this deployment prunes nothing (prune.method=none). Choose a method, such as"
+            " prune=wanda.",
+        ),
+        (
+            ["resolve", "out"],
+            ExitStatus.USAGE,
+            "export: resolve: expected prune, quantize or convert.",
+        ),
         (
             ["quantize", "out", "model=random_llama", "quant=none"],
             ExitStatus.REFUSED,

@@ -204,7 +204,17 @@ def test_cfg_job_prints_the_composed_settings(capfd: pytest.CaptureFixture[str])
         "bits": 4,
         "group_size": 128,
         "symmetric": False,
+        "activation_bits": 16,
+        "range": "auto",
+        "act_order": True,
+        "damping": 0.01,
+        "alpha": None,
+        "rotate": False,
+        "preset": "light",
         "skip": [],
+        "format": "auto",
+        "device": "auto",
+        "activation_memory": "auto",
     }
     assert document["kv"]["bits"] == 8
 

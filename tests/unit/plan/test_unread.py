@@ -9,6 +9,22 @@ UNUSED = {
         "quant.group_size: not used, the weights are not quantized (quant.method=none)",
         "calibration.data: not used, quant.method=none needs no calibration",
     ),
+    ("quant=none", "quant.symmetric=true", "quant.activation_bits=8"): (
+        "quant.symmetric: not used, the weights are not quantized (quant.method=none)",
+        "quant.activation_bits: not used, the weights are not quantized (quant.method=none)",
+        "calibration.data: not used, quant.method=none needs no calibration",
+    ),
+    ("quant=none", "quant.device=cpu", "quant.activation_memory=1GiB"): (
+        "quant.device: not used, nothing is pruned, calibrated or quantized",
+        "quant.activation_memory: not used, nothing is pruned, calibrated or quantized",
+        "calibration.data: not used, quant.method=none needs no calibration",
+    ),
+    ("quant=none", "prune=wanda", "quant.device=cpu", "calibration.statistics_samples=3"): (
+        "calibration.statistics_samples: not used, pruning alone looks at the text",
+    ),
+    ("quant=none", "prune=magnitude"): (
+        "calibration.data: not used, quant.method=none needs no calibration",
+    ),
     ("quant=rtn",): ("calibration.data: not used, quant.method=rtn needs no calibration",),
     ("kv.memory=64MiB", "kv.memory_ratio=0.5"): (
         "kv.memory_ratio: not used, kv.memory=64MiB is the size",
