@@ -26,14 +26,16 @@ def html(report: Report) -> str:
     )
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     drawn = plots(report)
+    rows = list(_rows(report))
+    used = [number for number in range(len(HEADS)) if any(cells[number] for *_, cells in rows)]
     return template.render(
         report=report,
         facts=list(facts(report)),
         plots=drawn,
         plots_json=_script_json({plot.id: plot.figure for plot in drawn}),
         plotly=get_plotlyjs(),
-        heads=HEADS,
-        rows=list(_rows(report)),
+        heads=[HEADS[number] for number in used],
+        rows=[(layer, role, [cells[number] for number in used]) for layer, role, cells in rows],
         kv_rows=list(_kv_rows(report)),
         versions=f"lmrun {__version__}",
     )
@@ -43,7 +45,7 @@ HEADS = (
     ("output error", "relative squared error of the outputs on the calibration text"),
     ("weight error", "relative squared error of the weights"),
     ("clipped", "share of the weights more than half a step outside the range of their codes"),
-    ("scales", "least, median and largest scale of the input's channels"),
+    ("scales", "of the input's channels: least / median / largest"),
     ("alpha", "how much of the activations' range the weights take over"),
     ("outliers", "input channels over six times the median magnitude"),
 )

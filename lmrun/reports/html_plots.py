@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lmrun.reports.report import Report
@@ -18,6 +19,13 @@ INPUTS = {
 """The first linear of each input stands for the scales of its channels."""
 STEPS = {"observe": "observe", "quantize": "choose codes", "pack": "pack"}
 _DARK, _GREY = "#222222", "#999999"
+_APART = 0.1
+"""Of a layer: how far traces with bars stand from each other."""
+_TICKS: Mapping[str, Any] = {
+    "tickvals": [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)],
+    "ticktext": [f"{digit * 10.0**power:g}" for power in range(-4, 5) for digit in (1, 2, 5)],
+}
+"""Plain numbers."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
@@ -65,6 +73,9 @@ def _scales(report: Report) -> Iterator[Plot]:
         if not any(found):
             continue
         trace = _line(title, [None if one is None else one["median"] for one in found], number)
+        # beside each other, so that the bars can be told apart
+        trace["x"] = [layer + (number - 1.5) * _APART for layer in trace["x"]]
+        trace["hovertemplate"] = "%{y:.3g}<extra>" + title + "</extra>"
         trace["error_y"] = {
             "type": "data",
             "symmetric": False,
@@ -80,7 +91,7 @@ def _scales(report: Report) -> Iterator[Plot]:
             "scales",
             "Scales of input channels",
             "Median of the channels of each input; bars from the least to the largest.",
-            {"data": traces, "layout": _layout("scale", log=True)},
+            {"data": traces, "layout": _layout("scale", log=True, ticks=_TICKS)},
         )
 
 
@@ -152,7 +163,10 @@ def _line(name: str, values: Sequence[float | None], number: int) -> dict[str, A
     }
 
 
-def _layout(title: str, log: bool = False) -> dict[str, Any]:
+def _layout(
+    title: str, log: bool = False, ticks: Mapping[str, Any] = MappingProxyType({"dtick": 1})
+) -> dict[str, Any]:
+    """``ticks`` are those of a logarithmic axis; by default powers of ten."""
     axis = {
         "gridcolor": "#e6e6e6",
         "linecolor": _GREY,
@@ -161,7 +175,7 @@ def _layout(title: str, log: bool = False) -> dict[str, Any]:
         "zeroline": False,
         "automargin": True,
     }
-    up: Mapping[str, Any] = {"type": "log", "exponentformat": "power", "dtick": 1} if log else {}
+    up: Mapping[str, Any] = {"type": "log", "exponentformat": "power", **ticks} if log else {}
     return {
         "xaxis": {**axis, "title": {"text": "layer", "standoff": 8}, "tickformat": "d"},
         "yaxis": {

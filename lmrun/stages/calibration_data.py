@@ -37,7 +37,7 @@ class CalibrationText:
     kind: str = "text"
     """`text`, or `chat` where conversations were rendered through the model's template."""
     documents: int = 1
-    """How many the source has."""
+    """How many the source has: of a plain text one, or the blocks of one that is read in part."""
     documents_read: int = 1
     """How many of them make up the text."""
 
@@ -87,13 +87,15 @@ def read_text(
         found = documents.read(path, field, most_bytes=most, order=order)
     except LmrunError as error:
         raise StageError(str(error)) from error
+    total, count = found.total, len(found.found)
     if found.is_chat:
-        text = "".join(_rendered(path, found, chats))
-    else:
-        is_plain = documents.suffix_of(path) == documents.PLAIN
-        text = ("" if is_plain else "\n").join(found.found)
-    kind = "chat" if found.is_chat else "text"
-    return CalibrationText(text, str(path), kind, found.total, len(found.found))
+        return CalibrationText(
+            "".join(_rendered(path, found, chats)), str(path), "chat", total, count
+        )
+    if documents.suffix_of(path) != documents.PLAIN:
+        return CalibrationText("\n".join(found.found), str(path), "text", total, count)
+    text = "".join(found.found)
+    return CalibrationText(text, str(path), "text", *((1, 1) if total == count else (total, count)))
 
 
 def _rendered(path: Path, found: Documents, chats: Chats | None) -> list[str]:
