@@ -42,14 +42,14 @@ def _kept(scores: Tensor, sparsity: float, pattern: str) -> Tensor:
     if pattern == TWO_OF_FOUR:
         if scores.shape[1] % 4:
             raise ValueError(f"pattern 2:4: 4 must divide {scores.shape[1]} input features.")
-        grouped = scores.view(len(scores), -1, 4)
+        grouped = scores.reshape(len(scores), -1, 4)
         num_lost = 2
     else:
         grouped = scores
         num_lost = int(sparsity * scores.shape[1])
     lost = torch.argsort(grouped, dim=-1, stable=True)[..., :num_lost]
     kept = torch.ones_like(grouped, dtype=torch.bool).scatter_(-1, lost, False)
-    return kept.view(scores.shape)
+    return kept.reshape(scores.shape)
 
 
 def sparsegpt(
@@ -71,17 +71,32 @@ def sparsegpt(
         target = wanted[start:end].clone()
         if end < k:
             target.addmm_(hessian.feedback[end:, start:end].T, change[end:], alpha=-1)
+        feedback = hessian.feedback[start:end, start:end]
         cost = hessian.weight[start:end, None]
         kept = torch.ones_like(target, dtype=torch.bool)
         if pattern == UNSTRUCTURED:
-            kept = _kept((target.square() * cost).view(1, -1), sparsity, pattern).view(kept.shape)
+            ahead = _moved(wanted[start:end], target, feedback)
+            kept = _kept((ahead.square() * cost).reshape(1, -1), sparsity, pattern).view(kept.shape)
         for i in range(end - start - 1, -1, -1):
             if pattern == TWO_OF_FOUR and (end - start - 1 - i) % 4 == 0:
                 four = slice(i - 3, i + 1)
-                kept[four] = _kept((target[four].square() * cost[four]).T, 0.5, pattern).T
+                known = wanted[start:end][four]
+                ahead = _moved(known, target[four], feedback[four, four])
+                kept[four] = _kept((ahead.square() * cost[four]).T, 0.5, pattern).T
             torch.sub(target[i] * kept[i], wanted[start + i], out=change[start + i])
-            feedback = hessian.feedback[start + i, start : start + i]
-            target[:i].addr_(feedback, change[start + i], alpha=-1)
+            target[:i].addr_(feedback[i, :i], change[start + i], alpha=-1)
     pruned = torch.empty_like(change)
     pruned[hessian.order] = change.add_(wanted)
     return pruned.T.contiguous()
+
+
+def _moved(wanted: Tensor, target: Tensor, feedback: Tensor) -> Tensor:
+    """What features [features, N] become to make up for those before them, were none lost.
+
+    The target of a feature is that once all before it are fixed; here those of the same matrix are
+    not fixed yet, but move along.
+    """
+    change: Tensor = torch.linalg.solve_triangular(
+        feedback.T, target - wanted, upper=True, unitriangular=True
+    )
+    return change.add_(wanted)
