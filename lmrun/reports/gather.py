@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from lmrun.artifacts.store import Artifact, Store
@@ -70,33 +69,29 @@ def _missing(plan: Plan, artifacts: Mapping[str, Artifact]) -> Iterator[str]:
 
 
 def _document(artifact: Artifact) -> dict[str, Any]:
+    """The report of quantize; the store has checked the file's stamp."""
     path = artifact.path / REPORT_FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: expected a report, got {error}. Build again.") from error
-    if not isinstance(found, dict) or not isinstance(found.get("layers"), list):
-        raise ArtifactError(f"{path}: expected a report of quantize, got another document.")
     return found
 
 
 def _quantization(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> Quantization:
-    try:
-        return Quantization(
-            method=found["method"],
-            bits=found["bits"],
-            group_size=found["group_size"],
-            symmetric=found["symmetric"],
-            activation_bits=found["activation_bits"],
-            format=found["format"],
-            settings=found["settings"],
-            skipped=tuple(found["skipped"]),
-            tokens=found["tokens"],
-            mean_output_error=found["mean_relative_output_error"],
-            peak_rss_bytes=metrics.get("peak_rss_bytes"),
-        )
-    except KeyError as error:
-        raise ArtifactError(f"report of quantize: expected {error}, got none.") from error
+    return Quantization(
+        method=found["method"],
+        bits=found["bits"],
+        group_size=found["group_size"],
+        symmetric=found["symmetric"],
+        activation_bits=found["activation_bits"],
+        format=found["format"],
+        settings=found["settings"],
+        skipped=tuple(found["skipped"]),
+        tokens=found["tokens"],
+        mean_output_error=found["mean_relative_output_error"],
+        peak_rss_bytes=metrics.get("peak_rss_bytes"),
+    )
 
 
 def _calibration(artifact: Artifact) -> dict[str, Any]:
@@ -114,7 +109,7 @@ def _layers(
     metrics: Mapping[str, Any],
     calibrate: Artifact | None,
 ) -> Iterator[Layer]:
-    errors = None if calibrate is None else _kv_errors(calibrate.path / CALIBRATION_FILE)
+    errors = None if calibrate is None else kv.read_errors(calibrate.path / CALIBRATION_FILE)
     rows = [] if found is None else found["layers"]
     seconds = metrics.get("seconds_by_layer") or []
     for index in range(plan.spec.num_layers):
@@ -127,12 +122,10 @@ def _layers(
         )
 
 
-def _kv_errors(path: Path) -> dict[int, tuple[kv.KvError, ...]]:
-    return kv.read_errors(path)
-
-
 def _sizes(plan: Plan, found: Mapping[str, Any] | None) -> Sizes:
-    width = _DTYPE_BYTES.get(plan.weight_dtype, 2)
+    # of a quantized model the plan's type is that of the result
+    linears = sum(one.in_features * one.out_features for one in plan.spec.linears)
+    width = _DTYPE_BYTES[plan.weight_dtype] if found is None else found["float_bytes"] // linears
     return Sizes(
         float_linears=None if found is None else found["float_bytes"],
         quantized_linears=None if found is None else found["quantized_bytes"],
