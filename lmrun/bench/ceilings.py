@@ -19,7 +19,7 @@ from lmrun.bench.probe import measure_overheads
 from lmrun.config.schema import BackendConfig
 from lmrun.engine.observing import build_name
 
-SCHEMES = ("u4", "F16", "BF16", "F32")
+SCHEMES = ("u4", "u8", "i8", "F16", "BF16", "F32")
 KV_BITS = (4, 8, 16, 32)
 GROUP_SIZE = 128
 INPUTS, OUTPUTS = 2048, 4096
@@ -32,7 +32,7 @@ DECODE_CONTEXT, PREFILL_CONTEXT = 1024, 256
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to look. The default takes about 15 s."""
+    """How long to look. The default takes about 20 s."""
 
     rounds: int = 2
     """Over all figures, a while apart: a busy machine has its quiet moments."""

@@ -335,7 +335,7 @@ usage: lmrun doctor [--measure] [--json]
 Looks at CPU, memory, huge pages, GPUs, versions, disks and ports, and says what to do about what
 is wrong. Status 5 where something that lmrun needs is missing, 0 with warnings.
 
-  --measure    measure the ceilings of this machine (15 s): plans then estimate speed. Measured
+  --measure    measure the ceilings of this machine (20 s): plans then estimate speed. Measured
                again, the better figure stays
   --json       one JSON document on stdout
 """,

@@ -49,7 +49,7 @@ def test_the_last_level_cache_is_the_largest_that_the_system_tells(tmp_path: Pat
 
 
 def test_a_case_that_is_not_legal_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"^format=u2: expected u4, F16, BF16 or F32\.$"):
+    with pytest.raises(ValueError, match=r"^format=u2: expected u4, u8, i8, F16, BF16 or F32\.$"):
         _engine.measure_gemm(
             isa="auto",
             format="u2",
