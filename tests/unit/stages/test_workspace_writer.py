@@ -64,7 +64,7 @@ def test_the_model_document_carries_format_version_and_layout(tmp_path: Path) ->
     write_workspace(tmp_path, {"hidden_size": 3}, _tensors())
     assert json.loads((tmp_path / "model.json").read_text()) == {
         "format": "lmrun-workspace",
-        "schema_version": 1,
+        "schema_version": 2,
         "layout": "cpu-tile16",
         "tp": 1,
         "hidden_size": 3,
