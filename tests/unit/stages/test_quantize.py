@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -19,7 +18,6 @@ from transformers import AutoModelForCausalLM
 
 from lmrun.artifacts.store import Store
 from lmrun.errors import StageError
-from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from unit.stages.projects import TEXT, Project
 
 Write = Callable[..., Path]
@@ -144,20 +142,6 @@ def test_the_manifest_tells_the_error_of_each_linear(project: Project) -> None:
     assert all(0 < value < 0.02 for value in errors.values())
 
 
-def test_layer_checkpoints_count_only_whole_layers(tmp_path: Path) -> None:
-    kept = LayerCheckpoints(tmp_path / "resume")
-    hidden = torch.arange(6.0).view(1, 2, 3)
-    kept.save(0, {"a": np.ones(3, np.float32)}, hidden)
-    assert kept.num_done() == 1
-    found = LayerCheckpoints(tmp_path / "resume").hidden(1)
-    assert found is not None
-    assert torch.equal(found, hidden)
-    (tmp_path / "resume" / "layer-1.safetensors.part").write_bytes(b"half")
-    assert LayerCheckpoints(tmp_path / "resume").num_done() == 1
-    kept.save(1, {"a": np.zeros(3, np.float32)}, None)
-    assert kept.hidden(1) is None, "the input of a finished layer is dropped"
-
-
 @pytest.mark.parametrize("stage", ["calibrate", "quantize"])
 def test_garbage_in_a_partial_folder_costs_only_time(
     project: Project, tmp_path: Path, stage: str
@@ -176,12 +160,6 @@ def test_garbage_in_a_partial_folder_costs_only_time(
         assert {file: record.sha256 for file, record in one.files.items()} == {
             file: record.sha256 for file, record in two.files.items()
         }
-
-
-def test_a_finished_layer_without_the_input_of_the_next_does_not_count(tmp_path: Path) -> None:
-    kept = LayerCheckpoints(tmp_path / "resume")
-    kept.save(0, {"a": np.ones(3, np.float32)}, None)
-    assert (kept.num_done(), kept.num_done(2), kept.num_done(1)) == (1, 0, 1)
 
 
 LAYERS = 16
