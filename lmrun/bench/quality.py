@@ -13,7 +13,17 @@ from typing import Any
 
 from lmrun import log
 from lmrun.bench.quality_rows import FLOAT, Row, Settings, measure, ways
-from lmrun.json_schema import COUNT, TEXT, TEXTS, Schema, document, or_null, record, records
+from lmrun.json_schema import (
+    BOOLEAN,
+    COUNT,
+    TEXT,
+    TEXTS,
+    Schema,
+    document,
+    or_null,
+    record,
+    records,
+)
 
 SCHEMA_VERSION = 1
 FIGURES = Path(__file__).with_name("peers") / "figures.json"
@@ -107,6 +117,11 @@ class Report:
         compared = (one for one in self.entries if one.row.method == ALL_METHODS)
         return tuple(one for one in compared if one.ratio is not None and one.ratio >= 1)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a row that is not refused has no figures."""
+        return any(one.row.problem and not one.row.is_refused for one in self.entries)
+
     def to_json(self) -> dict[str, Any]:
         """The document, which fits `SCHEMA`."""
         return {
@@ -184,6 +199,7 @@ SCHEMA: Schema = document(
         tokens=or_null(COUNT),
         shape=or_null({"type": "array", "items": COUNT}),
         problem=or_null(TEXT),
+        is_refused=BOOLEAN,
         peer=or_null(_PEER),
         ratio=_NUMBER,
     ),

@@ -91,6 +91,8 @@ class Row:
     """Hidden size, layers, vocabulary."""
     problem: str | None = None
     """Why there are no figures."""
+    is_refused: bool = False
+    """It is: the model cannot be quantized so."""
 
 
 def ways(settings: Settings) -> Iterator[Way]:
@@ -147,7 +149,9 @@ def measure(way: Way, settings: Settings) -> Row:
             _build(plan)
             plan = make_plan(composed, store)
     except LmrunError as error:
-        return Row(name, way.method, way.group_size, problem=_short(str(error)))
+        is_refused = isinstance(error, PlanError)
+        problem = _short(str(error))
+        return Row(name, way.method, way.group_size, problem=problem, is_refused=is_refused)
     return _row(way, composed, plan, store)
 
 

@@ -15,7 +15,9 @@ def report_text(report: Report) -> str:
     for model in dict.fromkeys(one.row.model for one in report.entries):
         found = [one for one in report.entries if one.row.model == model]
         good = [one for one in found if one.row.problem is None]
-        lines += [model, *(f"  {line}" for line in columns([HEAD, *(_row(one) for one in good)]))]
+        lines.append(model)
+        if good:
+            lines += [f"  {line}" for line in columns([HEAD, *(_row(one) for one in good)])]
         lines += [f"  {_title(one)}: {one.row.problem}" for one in found if one.row.problem]
         lines.append("")
     lines += _conclusion(report)

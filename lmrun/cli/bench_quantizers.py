@@ -86,7 +86,7 @@ def _quality(given: Mapping[str, str], overrides: list[str]) -> ExitStatus:
     if "--json" not in given:
         sys.stdout.write(quality_text(report) + "\n\n")
     sys.stdout.write(json.dumps(report.to_json()) + "\n")
-    return ExitStatus.OK
+    return ExitStatus.STAGE_FAILED if report.has_failed else ExitStatus.OK
 
 
 def _refuse_overrides(bench: str, overrides: list[str]) -> None:
