@@ -1,24 +1,26 @@
-"""Learned rounding of a layer: which codes it starts from, and what it is learned on.
+"""Learned rounding of a layer: where it starts, and what it is learned on.
 
 The layer reads what the quantized layers before it give, and learns to give what the float model's
 layer gives (`Propagate.BOTH`), all its linears together. Channel scales, if any, are searched and
-folded in first; the start are codes of another method.
+folded in first; the start is GPTQ.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from lmrun.errors import StageError
-from lmrun.quant import autoround
+from lmrun.quant import autoround, gptq
 from lmrun.quant.autoround import Examples, Learning, Preset, Start
+from lmrun.quant.gptq import Factor
 from lmrun.quant.weight import QuantizedWeight
 from lmrun.stages import layer_quantizer
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
-from lmrun.stages.layer_quantizer import InputScales, Rounding, Scales
+from lmrun.stages.layer_quantizer import PART_ROWS, InputScales, Scales
 from lmrun.stages.layer_stream import Propagate
-from lmrun.stages.quantize_report import RowFacts, role_row
+from lmrun.stages.quantize_report import ERROR_ROWS, RowFacts, role_row
 from lmrun.stages.quantizing import LayerTask, Needs, QuantizedLayer, QuantSettings
 
 TASK_TOKENS = 1024
@@ -27,10 +29,9 @@ TASK_TOKENS = 1024
 
 @dataclass(frozen=True)
 class LearnedRounding:
-    """A `LayerMethod`: scales, a start, then signed gradients."""
+    """A `LayerMethod`: scales, GPTQ, then signed gradients."""
 
     scales: Scales
-    start: Rounding
     presets: Mapping[str, Preset]
     """By `quant.preset`."""
 
@@ -51,37 +52,30 @@ class LearnedRounding:
         weights = layer_quantizer.fold_scales(task.spec, weights, scales)
         for name, one in scales.items():
             layer_quantizer.scale_moment(task.observed, name, one)
-        started, dampings = self._start(task, weights)
-        learned = self._learn(task, weights, started)
-        return _reported(task, weights, learned, found, dampings)
-
-    def _start(
-        self, task: LayerTask, weights: LayerWeights
-    ) -> tuple[dict[str, QuantizedWeight], dict[str, float | None]]:
-        """Codes by role, and the damping that the Hessian of each input got."""
-        codes: dict[str, QuantizedWeight] = {}
-        dampings: dict[str, float | None] = {}
-        settings = replace(task.settings, mse=True)
+        linears = dict(weights.linears)
+        some = {role: linears[role][:: _step(linears[role])].clone() for role in task.roles}
+        dampings: dict[str, float] = {}
+        starts: dict[str, Start] = {}
         for name in INPUTS:
-            linears = {r: weights.linears[r] for r in READERS[name] if r in task.roles}
-            if not linears:
-                continue
-            moment = task.observed.moments[name]
-            with layer_quantizer.named(task, name):
-                found, dampings[name] = layer_quantizer.codes_of(
-                    self.start, replace(task, settings=settings), linears, moment
-                )
-            codes |= found
-        return codes, dampings
+            roles = [role for role in READERS[name] if role in some]
+            if roles:
+                readers = {role: linears.pop(role) for role in roles}
+                with layer_quantizer.named(task, name):
+                    found_starts, dampings[name] = _starts(task, name, readers)
+                starts |= found_starts
+        weights = LayerWeights(weights.index, linears, weights.biases, weights.norms)
+        codes = self._learn(task, weights, starts)
+        report = _report(task, some, codes, found, dampings)
+        return QuantizedLayer(codes, weights, report)
 
     def _learn(
-        self, task: LayerTask, weights: LayerWeights, started: Mapping[str, QuantizedWeight]
+        self, task: LayerTask, weights: LayerWeights, starts: Mapping[str, Start]
     ) -> dict[str, QuantizedWeight]:
+        """``weights`` holds the linears that stay as they are."""
         layer, settings = task.layer, task.settings
         preset = self.presets[settings.preset]
         if settings.is_rehearsal:
             preset = replace(preset, iterations=1)
-        starts = {role: Start.of(weights.linears[role], one) for role, one in started.items()}
 
         def forward(linears: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
             all_ = {**weights.linears, **linears}
@@ -90,7 +84,7 @@ class LearnedRounding:
             )
 
         learning = Learning(
-            settings.scheme,
+            settings.scheme.bits,
             preset,
             settings.seed + layer.index,
             layer.compute,
@@ -106,13 +100,52 @@ class LearnedRounding:
         return learned.codes
 
 
-def _reported(
+def _starts(
+    task: LayerTask, name: str, weights: dict[str, Tensor]
+) -> tuple[dict[str, Start], float]:
+    """Places of linears that share an input, by GPTQ, and the damping that its Hessian got;
+    ``weights`` is emptied."""
+    settings = task.settings
+    factor: Factor = gptq.factor(
+        task.observed.moments[name], act_order=settings.act_order, damping=settings.damping
+    )
+
+    def part(place: tuple[str, int]) -> Start:
+        role, start = place
+        rows = weights[role][start : start + PART_ROWS]
+        codes = gptq.quantize(rows, factor, settings.scheme)
+        if not bool(torch.isfinite(codes.scales).all()):
+            raise ValueError(f"{role}: expected finite scales, got NaN or infinity.")
+        return Start.gptq(rows, codes, factor)
+
+    places = [
+        (role, start)
+        for role, weight in weights.items()
+        for start in range(0, len(weight), PART_ROWS)
+    ]
+    parts: dict[str, list[Start]] = {}
+    for (role, _), one in zip(places, task.workers.map(part, places), strict=True):
+        parts.setdefault(role, []).append(one)
+    found = {}
+    for role in list(weights):
+        del weights[role]
+        found[role] = Start.joined(parts.pop(role))
+    return found, factor.damping
+
+
+def _step(weight: Tensor) -> int:
+    """The report's errors are of every so manieth output feature."""
+    return -(-len(weight) // ERROR_ROWS)
+
+
+def _report(
     task: LayerTask,
-    weights: LayerWeights,
+    some: Mapping[str, Tensor],
     codes: Mapping[str, QuantizedWeight],
     found: Mapping[str, InputScales],
-    dampings: Mapping[str, float | None],
-) -> QuantizedLayer:
+    dampings: Mapping[str, float],
+) -> dict[str, dict[str, object]]:
+    """Rows of the report from ``some`` output features of each linear."""
     rows: dict[str, dict[str, object]] = {}
     for name, damping in dampings.items():
         scales = found.get(name)
@@ -121,9 +154,13 @@ def _reported(
             channel_scales=scales.scales if scales else None,
             damping=damping,
         )
+
+        def row(role: str, facts: RowFacts = facts) -> dict[str, object]:
+            every = slice(None, None, -(-len(codes[role].codes) // ERROR_ROWS))
+            one = codes[role]
+            part = QuantizedWeight(one.codes[every], one.scales[every], one.zeros[every], one.bits)
+            return role_row(some[role], part, facts)
+
         roles = [role for role in READERS[name] if role in codes]
-        places = [(weights.linears[role], codes[role], facts) for role in roles]
-        rows |= dict(zip(roles, task.workers.map(lambda one: role_row(*one), places), strict=True))
-    kept = {role: one for role, one in weights.linears.items() if role not in codes}
-    weights = LayerWeights(weights.index, kept, weights.biases, weights.norms)
-    return QuantizedLayer(codes, weights, rows)
+        rows |= dict(zip(roles, task.workers.map(row, roles), strict=True))
+    return rows
