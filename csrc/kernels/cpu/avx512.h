@@ -20,6 +20,8 @@ void group_sums(const float* x, int64_t rows, int64_t k, int64_t group, float* s
 void gather(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y);
 void gemm(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
           int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+void gemm_vnni(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
+               int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
 void quantize_rows(const float* x, int64_t rows, int64_t k, const quant::QuantizedRows& y);
 void gemm_i8_vnni(const quant::PackedMatrix& w, const quant::QuantizedRows& x, int64_t rows,
                   int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);

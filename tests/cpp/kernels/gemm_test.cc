@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "base/cpu_features.h"
+#include "kernels/cpu/avx512.h"
 #include "kernels/random_inputs.h"
 
 namespace lmrun::kernels::testing {
@@ -45,6 +48,24 @@ std::vector<Shape> shapes() {
   return all;
 }
 
+struct Table {
+  const char* name;
+  const OpTable* ops;
+};
+
+// Each table that this machine can run: products of codes as integers and as floats.
+std::vector<Table> tables() {
+  std::vector<Table> all = {{"generic", &op_table(Isa::kGeneric)}};
+#if defined(__x86_64__)
+  const base::CpuFeatures cpu = base::detect_cpu_features();
+  if (cpu.missing_for_avx512().empty()) {
+    all.push_back({"avx512 without vnni", &avx512::ops(false)});
+    if (cpu.avx512vnni) all.push_back({"avx512", &avx512::ops(true)});
+  }
+#endif
+  return all;
+}
+
 std::vector<float> run(const OpTable& ops, const PackedMatrix& w, const float* x, int64_t rows) {
   std::vector<float> sums;
   if (w.has_groups()) {
@@ -74,14 +95,14 @@ TEST_CASE("a long group is cut into even blocks of at most 1024 inputs") {
 }
 
 TEST_CASE("gemm agrees with a float64 loop") {
-  for (const Isa isa : supported_isas()) {
+  for (const Table& table : tables()) {
     for (const Shape& shape : shapes()) {
       for (const bool has_bias : {false, true}) {
         const uint32_t seed = has_bias ? 9 : 7;  // scales in f32, and in f16
         const TestMatrix w(shape.format, shape.n, shape.k, shape.group, has_bias, seed);
         for (const int64_t rows : {1, 2, 3, 4, 5, 8, 9, 11, 14, 16, 17, 33}) {
           const std::vector<float> x = random_floats(rows * shape.k, 11);
-          const std::vector<float> y = run(op_table(isa), w.view(), x.data(), rows);
+          const std::vector<float> y = run(*table.ops, w.view(), x.data(), rows);
           double worst = 0;
           for (int64_t r = 0; r < rows; ++r) {
             for (int64_t n = 0; n < shape.n; ++n) {
@@ -96,7 +117,7 @@ TEST_CASE("gemm agrees with a float64 loop") {
               worst = std::max(worst, error / size);
             }
           }
-          CAPTURE(isa_name(isa));
+          CAPTURE(table.name);
           CAPTURE(format_name(shape.format));
           CAPTURE(shape.n);
           CAPTURE(shape.k);
@@ -108,21 +129,73 @@ TEST_CASE("gemm agrees with a float64 loop") {
   }
 }
 
+TEST_CASE("inputs of any size beside large ones lose no more than 2^-23 of the largest") {
+  const float tiny = std::numeric_limits<float>::min();
+  for (const Table& table : tables()) {
+    for (const WeightFormat format : {WeightFormat::kU4, WeightFormat::kU8}) {
+      const TestMatrix w(format, 20, 256, 64, false, 29);
+      for (const float outlier : {1e4f, 1e30f, 1e-30f, 8355711.5f, 8388607.0f, tiny, 0.0f}) {
+        std::vector<float> x = random_floats(256, 31);
+        for (size_t k = 0; k < x.size(); k += 64) x[k + 5] = k == 128 ? -outlier : outlier;
+        if (outlier < 1) {  // nothing large beside it
+          for (float& value : x) value *= outlier;
+        }
+        const std::vector<float> y = run(*table.ops, w.view(), x.data(), 1);
+        for (int64_t n = 0; n < 20; ++n) {
+          double expected = 0;
+          double bound = 0;
+          for (int64_t k = 0; k < 256; ++k) {
+            const double value = x[static_cast<size_t>(k)];
+            double largest = 0;
+            for (int64_t j = k / 64 * 64; j < k / 64 * 64 + 64; ++j) {
+              largest = std::max<double>(largest, std::abs(x[static_cast<size_t>(j)]));
+            }
+            expected += value * w.value(n, k);
+            bound += (largest * 0x1p-23 + std::abs(value) * 5e-7 + 0x1p-122) * w.magnitude(n, k);
+          }
+          CAPTURE(table.name);
+          CAPTURE(outlier);
+          CHECK(std::abs(y[static_cast<size_t>(n)] - expected) <= bound);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a row with an input that is not finite gives numbers that are not, and no other does") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const Table& table : tables()) {
+    for (const WeightFormat format : {WeightFormat::kU4, WeightFormat::kU8, WeightFormat::kF16}) {
+      const TestMatrix w(format, 20, 256, 64, false, 29);
+      for (const float bad : {nan, infinity, -infinity}) {
+        std::vector<float> x = random_floats(3 * 256, 31);
+        x[256 + 100] = bad;
+        const std::vector<float> y = run(*table.ops, w.view(), x.data(), 3);
+        for (size_t i = 0; i < y.size(); ++i) {
+          CAPTURE(table.name);
+          CHECK(std::isfinite(y[i]) == (i / 20 != 1));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("a row of gemm has the same bits alone as among any number of rows") {
   constexpr int64_t kRows = 35;
-  for (const Isa isa : supported_isas()) {
+  for (const Table& table : tables()) {
     for (const Shape& shape : shapes()) {
       const TestMatrix w(shape.format, shape.n, shape.k, shape.group, true, 13);
       const std::vector<float> x = random_floats(kRows * shape.k, 17);
       std::vector<float> one_by_one;
       for (int64_t r = 0; r < kRows; ++r) {
-        const std::vector<float> row = run(op_table(isa), w.view(), x.data() + r * shape.k, 1);
+        const std::vector<float> row = run(*table.ops, w.view(), x.data() + r * shape.k, 1);
         one_by_one.insert(one_by_one.end(), row.begin(), row.end());
       }
       for (int64_t rows = 2; rows <= kRows; ++rows) {
-        const std::vector<float> y = run(op_table(isa), w.view(), x.data(), rows);
+        const std::vector<float> y = run(*table.ops, w.view(), x.data(), rows);
         const std::vector<float> expected(one_by_one.begin(), one_by_one.begin() + rows * shape.n);
-        CAPTURE(isa_name(isa));
+        CAPTURE(table.name);
         CAPTURE(format_name(shape.format));
         CAPTURE(shape.k);
         CAPTURE(rows);
@@ -134,8 +207,8 @@ TEST_CASE("a row of gemm has the same bits alone as among any number of rows") {
 
 TEST_CASE("gemm over a range of tiles writes those features, the same bits, and nothing else") {
   constexpr float kUntouched = 12345.0f;
-  for (const Isa isa : supported_isas()) {
-    const OpTable& ops = op_table(isa);
+  for (const Table& table : tables()) {
+    const OpTable& ops = *table.ops;
     for (const Shape& shape :
          {Shape{WeightFormat::kF32, 150, 96, 0}, Shape{WeightFormat::kF16, 150, 97, 0},
           Shape{WeightFormat::kBf16, 150, 96, 0}, Shape{WeightFormat::kU4, 150, 128, 32},
@@ -163,7 +236,7 @@ TEST_CASE("gemm over a range of tiles writes those features, the same bits, and 
                     whole[static_cast<size_t>(r * shape.n + n)];
               }
             }
-            CAPTURE(isa_name(isa));
+            CAPTURE(table.name);
             CAPTURE(format_name(shape.format));
             CAPTURE(begin);
             CAPTURE(end);
