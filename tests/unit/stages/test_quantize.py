@@ -1,11 +1,6 @@
 """The AWQ folder: what it says, what it computes, and how it comes about after a crash."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,60 +154,4 @@ def test_garbage_in_a_partial_folder_costs_only_time(
         one, two = project.artifact(name).manifest, other.artifact(name).manifest
         assert {file: record.sha256 for file, record in one.files.items()} == {
             file: record.sha256 for file, record in two.files.items()
-        }
-
-
-LAYERS = 16
-
-
-def _run_child(plan: Any, home: Path) -> "subprocess.Popen[bytes]":
-    child = subprocess.Popen(
-        [sys.executable, "-m", "lmrun.stages.runner"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LMRUN_HOME": str(home)},
-    )
-    assert child.stdin is not None
-    child.stdin.write(json.dumps(plan.to_json()).encode())
-    child.stdin.close()
-    child.stdin = None
-    return child
-
-
-def _kill_after_layer(child: "subprocess.Popen[bytes]", home: Path, stage: str) -> None:
-    """`kill -9` when the stage has finished a layer and has more to do."""
-    deadline = time.monotonic() + 120
-    while not list((home / "partial").glob(f"{stage}-*/.resume/layer-2.sha256")):
-        assert child.poll() is None, child.communicate()[1].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    child.send_signal(signal.SIGKILL)
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-
-
-def test_killed_stages_go_on_and_end_with_the_same_bytes(
-    project: Project, write_checkpoint: Write, tmp_path: Path
-) -> None:
-    where = f"model.path={write_checkpoint('deep', num_hidden_layers=LAYERS)}"
-    project.build(where)
-    home = tmp_path / "home of the killed"
-    killed = Project(project.model, project.text, Store(home))
-    for stage in ("calibrate", "quantize"):
-        _kill_after_layer(_run_child(killed.plan(where), home), home, stage)
-        assert killed.store.manifests(stage) == []
-    child = _run_child(killed.plan(where), home)
-    out, err = child.communicate(timeout=240)
-    assert child.returncode == 0, err.decode()
-    workspace = killed.plan(where).workspace
-    assert json.loads(out) == {"workspace": str(workspace)}
-    log = err.decode()
-    done = [line for line in log.splitlines() if line.endswith(f"of {LAYERS} layers are finished")]
-    assert len(done) == 1
-    assert int(done[0].split()[-6]) >= 3, "finished layers are not done again"
-    for stage in ("calibrate", "quantize", "convert"):
-        whole, resumed = project.artifact(stage, where), killed.artifact(stage, where)
-        assert {name: file.sha256 for name, file in whole.manifest.files.items()} == {
-            name: file.sha256 for name, file in resumed.manifest.files.items()
         }
