@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun.artifacts.manifest import model_name
-from lmrun.config.schema import RunConfig
+from lmrun.config.schema import PruneMethod, QuantMethod, RunConfig
 from lmrun.errors import PlanError
 from lmrun.models import builtin
 from lmrun.models.checkpoint import Checkpoint, find_model, is_workspace
@@ -19,6 +19,8 @@ from lmrun.plan.source_quant import unused, weight_dtype, workspace_quant
 from lmrun.quant.layout import WeightQuant
 from lmrun.quant.stored import stored_quant
 
+MOVES_ZEROS = (QuantMethod.gptq, QuantMethod.awq_gptq, QuantMethod.best)
+"""Methods whose codes of a weight that is zero need not be zero."""
 HALF_BYTES = 2
 """Of a float16 number, the type that quantize writes."""
 HAVE_FLOATS = (ModelKind.checkpoint, ModelKind.builtin, ModelKind.config)
@@ -122,7 +124,7 @@ def _builtin_source(name: str, run: RunConfig) -> Source:
         quant=planned,
         notes=(
             f"{name}: {model.description}. What it writes is nonsense.",
-            *_of_rotation(run, spec),
+            *_of_changes(run, spec),
         ),
     )
 
@@ -151,8 +153,28 @@ def _checkpoint_source(checkpoint: Checkpoint, run: RunConfig) -> Source:
         weight_dtype=weight_dtype(checkpoint.weight_dtype, planned),
         quant=planned,
         files=checkpoint.files,
-        notes=_of_rotation(run, checkpoint.spec),
+        notes=_of_changes(run, checkpoint.spec),
     )
+
+
+def _of_changes(run: RunConfig, spec: ModelSpec) -> tuple[str, ...]:
+    """What a person should know before weights are pruned or rotated."""
+    return (*_of_rotation(run, spec), *_of_pruning(run))
+
+
+def _of_pruning(run: RunConfig) -> tuple[str, ...]:
+    if run.prune.method is PruneMethod.none:
+        return ()
+    found: tuple[str, ...] = (
+        f"prune.method={run.prune.method}: the engine computes with zeros as with other weights: a"
+        " pruned model is neither faster nor smaller",
+    )
+    if run.quant.method in MOVES_ZEROS:
+        found += (
+            f"prune.method={run.prune.method}: quant.method={run.quant.method} moves weights to"
+            " make up for rounding, so that many of the zeros are gone",
+        )
+    return found
 
 
 def _of_rotation(run: RunConfig, spec: ModelSpec) -> tuple[str, ...]:
@@ -178,7 +200,7 @@ def _config_source(folder: Path, priced: ConfigOnly, run: RunConfig) -> Source:
         spec=spec if priced.stored else served_spec(run, spec),
         weight_dtype=weight_dtype(spec.dtype, stored),
         quant=stored,
-        notes=unused(run.quant, stored) if priced.stored else _of_rotation(run, spec),
+        notes=unused(run.quant, stored) if priced.stored else _of_changes(run, spec),
         refusals=priced.refusals,
     )
 

@@ -116,7 +116,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (24, "none", 8, 131072),
         (16, "awq_w4_g128", 8, 131072),
         (10, "awq_w4_g128", 4, 131072),
-        (6, "rtn", 4, 65536),
+        (6, "awq_w4_g128", 4, 65536),
     ],
 )
 def test_the_best_quality_that_fits_is_taken(

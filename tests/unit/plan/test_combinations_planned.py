@@ -1,7 +1,9 @@
 """What the table of combinations lets pass is planned: stages, sizes, formats."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,3 +102,34 @@ def test_what_is_quantized_already_is_neither_pruned_nor_measured(bench: Bench) 
         with pytest.raises(PlanError) as caught:
             check_settled(replace(run, **change), spec, "a workspace")
         assert str(caught.value) == text
+
+
+def test_what_pruning_gives_is_said(bench: Bench) -> None:
+    gain = (
+        "prune.method=wanda: the engine computes with zeros as with other weights: a pruned model"
+        " is neither faster nor smaller"
+    )
+    moved = (
+        "prune.method=wanda: quant.method=gptq moves weights to make up for rounding, so that many"
+        " of the zeros are gone"
+    )
+    assert bench.plan("prune=wanda").notes == (gain,)
+    assert bench.plan("prune=wanda", "quant=gptq_w4_g128").notes == (gain, moved)
+
+
+def test_a_rotation_says_what_an_untied_head_costs(
+    bench: Bench, write_checkpoint: Callable[..., Path]
+) -> None:
+    tied = write_checkpoint("tied", tie_word_embeddings=True)
+    words = (f"model.path={tied}", "quant=gptq_w4_g128")
+    plain, turned = bench.plan(*words), bench.plan(*words, "quant.rotate=true")
+    assert turned.notes == (
+        "quant.rotate: the head was the embedding and becomes a matrix of its own: 16,384 bytes"
+        " more (64 x 128 in 16 bits)",
+    )
+    heads = [
+        sum(row.num_bytes for row in plan.budget.weights if row.kind == "head")
+        for plan in (plain, turned)
+    ]
+    assert heads == [0, 16384]
+    assert bench.plan("quant=rotated_gptq_w4_g128").notes == ()
