@@ -10,7 +10,6 @@ from lmrun.config.schema import (
     BackendName,
     IsaName,
     PlacementName,
-    PruneMethod,
     RopeScalingName,
     RunConfig,
 )
@@ -38,7 +37,6 @@ _TABLE = (
         lambda run: run.backend.rope_scaling is RopeScalingName.checkpoint,
         "checkpoint is",
     ),
-    _Row("prune.method", lambda run: run.prune.method is PruneMethod.none, "none is"),
     _Row("parallel.tp", lambda run: run.parallel.tp == 1, "1 is"),
     _Row("parallel.replicas", lambda run: run.parallel.replicas == 1, "1 is"),
     _Row(

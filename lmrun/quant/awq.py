@@ -20,10 +20,9 @@ from lmrun.quant.weight import Scheme
 
 STEPS = 20
 """Steps of an exponent: a twentieth each."""
-STAGES = ((64, 4), (256, 2), (1024, 1))
+STAGES = ((64, 8), (256, 3), (1024, 1))
 """Output features of each linear, evenly spread, that a stage of the search for scales looks at,
-and how many exponents it leaves over. The first tries every second step; those left over get their
-neighbours."""
+and how many exponents it leaves over."""
 COARSE_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6)
 """Shares of a range's ends tried first: all pairs. Both ends at once, since one after the other
 gives stories3m g64 a perplexity of 5.600 instead of 5.554."""
@@ -107,29 +106,17 @@ def search_scales(
         return _normalized(activation**alpha / magnitude**beta)
 
     plain = (0, False)
-    candidates = [(step, ratio) for ratio in (False, True) for step in range(0, STEPS + 1, 2)]
-    for stage, (rows, num_left) in enumerate(STAGES):
+    candidates = [(step, False) for step in range(STEPS + 1)]
+    candidates += [(step, True) for step in range(1, STEPS)]
+    for rows, num_left in STAGES:
+        if plain not in candidates:
+            candidates.append(plain)
         sample = [weight[:: -(-len(weight) // rows)] for weight in weights]
-        if stage == 1:
-            candidates = _with_neighbours(candidates)
         errors = {
             one: _scaled_error(sample, statistics, scales_of(one), scheme) for one in candidates
         }
         candidates = sorted(candidates, key=errors.__getitem__)[:num_left]
-        is_last = stage == len(STAGES) - 1
-        if not is_last and plain not in candidates:
-            candidates.append(plain)
     return scales_of(candidates[0])
-
-
-def _with_neighbours(candidates: Sequence[tuple[int, bool]]) -> list[tuple[int, bool]]:
-    around = [
-        (step + by, ratio)
-        for step, ratio in candidates
-        for by in (0, -1, 1)
-        if 0 <= step + by <= STEPS
-    ]
-    return list(dict.fromkeys(around))
 
 
 def _shared(values: Tensor, share: Tensor | None) -> Tensor:

@@ -27,7 +27,14 @@ SMALL_BLOCK = 16
 """Features whose sums over the rest of their block are one product."""
 ROWS = 2048
 """Output features solved at a time on a CPU: their block of errors stays in a core's cache."""
+DAMPING = 0.01
+"""Share of the mean of the diagonal that is added to it."""
 LARGEST_DAMPING = 1.0
+REFITS = 1
+"""Solves with scales fitted to the solve before."""
+NEAREST_FIT = 0.5
+"""A fitted scale below this share of the one before, or above its inverse, is not taken: a group
+of few codes other than zero says little."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Factor:
     Cholesky factorization failed with that."""
 
 
-def factor(hessian: Tensor, *, act_order: bool = True, damping: float = 0.01) -> Factor:
+def factor(hessian: Tensor, *, act_order: bool = True, damping: float = DAMPING) -> Factor:
     """Prepare the second moment H [K, K] (float32, symmetric; only sums of x xᵀ are meant).
 
     ``act_order``: features are rounded from the largest diagonal of H to the smallest. A feature
@@ -100,62 +107,100 @@ def quantize(
 
     Linears that share an input may be stacked; output features do not depend on each other, so a
     matrix may as well be solved in parts. Groups are those of the file whatever the order of the
-    solve, and their ranges are fixed before it: ``clip`` (two tensors [N, groups]), or the searched
-    ranges of `rtn.search_range` (``mse``), or the full ones.
+    solve, and their ranges are fixed before it: ``clip`` (two tensors [N, groups]), or the full
+    ones; with ``mse`` the searched ranges of `rtn.search_range`, whose scales are then fitted to
+    what the solve had to round, and solved with again, `REFITS` times. Of all solves each output
+    feature keeps the one with the least output error.
 
     Raises `ValueError` where the group size does not divide K, or a weight is not finite.
     """
     rtn.check_finite(weight)
+    refits = REFITS if mse and clip is None else 0
     if clip is None:
         clip = rtn.search_range(weight, scheme) if mse else rtn.group_range(weight, scheme)
     grid = rtn.covering_grid(*clip, scheme)
     codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
-    step = ROWS if weight.device.type == "cpu" else len(weight)
-    for start in range(0, len(weight), max(1, step)):
+    step = max(1, ROWS if weight.device.type == "cpu" else len(weight))
+    for start in range(0, len(weight), step):
         rows = slice(start, start + step)
         part = Grid(grid.step[rows], grid.scale[rows], grid.zero[rows], grid.top)
-        codes[rows] = _solve(weight[rows], hessian, part)
+        codes[rows], grid.scale[rows] = _best_of(weight[rows], hessian, part, refits)
     return QuantizedWeight(codes, grid.scale.half(), grid.zero.to(torch.uint8), scheme.bits)
 
 
-def _solve(weight: Tensor, factor: Factor, grid: Grid) -> Tensor:
-    """uint8 codes [N, K]. Inside, a feature of all rows is one contiguous vector: [K, N]."""
+def _best_of(weight: Tensor, factor: Factor, grid: Grid, refits: int) -> tuple[Tensor, Tensor]:
+    """Codes [N, K] and scales [N, groups]: of each row the best of 1 + ``refits`` solves."""
+    first = _solve(weight, factor, grid)
+    codes, scale, error = first.codes, grid.scale, first.error
+    fitted = first.fitted
+    for _ in range(refits):
+        is_near = (fitted > scale * NEAREST_FIT) & (fitted < scale / NEAREST_FIT)
+        refit = torch.where(is_near, fitted, scale).half().float()
+        again = _solve(weight, factor, Grid(refit, refit, grid.zero, grid.top))
+        better = (again.error < error)[:, None]
+        codes = torch.where(better, again.codes, codes)
+        scale = torch.where(better, refit, scale)
+        error = torch.minimum(again.error, error)
+        fitted = again.fitted
+    return codes, scale
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """What a solve found."""
+
+    codes: Tensor
+    """uint8 [N, K]."""
+    error: Tensor
+    """float32 [N]: output error of each row, by the damped Hessian."""
+    fitted: Tensor
+    """float32 [N, groups]: scales with which these codes would have met their targets best."""
+
+
+def _solve(weight: Tensor, factor: Factor, grid: Grid) -> _Solved:
+    """Inside, a feature of all rows is one contiguous vector: [K, N]."""
     n, k = weight.shape
-    group_of = (factor.order // (k // grid.scale.shape[1])).tolist()
+    group_index = factor.order // (k // grid.scale.shape[1])
+    group_of = group_index.tolist()
     scale = grid.scale.T.contiguous()
     inverse = scale.reciprocal()
     zero = grid.zero.T.contiguous()
     low, high = -zero, grid.top - zero
     rest = weight.T.index_select(0, factor.order)
     change = torch.empty_like(rest)
-    target = torch.empty(SMALL_BLOCK, n, device=weight.device)
+    found = torch.empty(rest.shape, dtype=torch.uint8, device=weight.device)
+    targets = torch.empty(BLOCK, n, device=weight.device)
+    value = torch.empty(n, device=weight.device)
+    error = torch.zeros_like(value)
+    products, squares = torch.zeros_like(scale), torch.zeros_like(scale)
     for block_end in range(k, 0, -BLOCK):
-        block = max(0, block_end - BLOCK)
-        known = rest[block:block_end]
+        block = slice(max(0, block_end - BLOCK), block_end)
+        wanted = targets[: block_end - block.start]
+        wanted.copy_(rest[block])
         if block_end < k:
-            feedback = factor.feedback[block_end:, block:block_end]
-            known = torch.addmm(known, feedback.T, change[block_end:], alpha=-1)
-        for end in range(block_end, block, -SMALL_BLOCK):
-            start = max(block, end - SMALL_BLOCK)
-            wanted = target[: end - start]
-            wanted.copy_(known[start - block : end - block])
+            wanted.addmm_(factor.feedback[block_end:, block].T, change[block_end:], alpha=-1)
+        for end in range(block_end, block.start, -SMALL_BLOCK):
+            start = max(block.start, end - SMALL_BLOCK)
             if end < block_end:
+                part = wanted[start - block.start : end - block.start]
                 feedback = factor.feedback[end:block_end, start:end]
-                wanted.addmm_(feedback.T, change[end:block_end], alpha=-1)
+                part.addmm_(feedback.T, change[end:block_end], alpha=-1)
             for i in range(end - 1, start - 1, -1):
-                value, group = wanted[i - start], group_of[i]
+                target, group = wanted[i - block.start], group_of[i]
                 if i + 1 < end:
-                    value.addmv_(change[i + 1 : end].T, factor.feedback[i + 1 : end, i], alpha=-1)
-                value.mul_(inverse[group]).round_()
+                    feedback = factor.feedback[i + 1 : end, i]
+                    target.addmv_(change[i + 1 : end].T, feedback, alpha=-1)
+                torch.mul(target, inverse[group], out=value).round_()
                 torch.clamp(value, low[group], high[group], out=value)
-                torch.addcmul(rest[i], value, scale[group], value=-1, out=change[i]).neg_()
-    values = change.add_(rest)
-    found = torch.empty(k, n, dtype=torch.uint8, device=weight.device)
-    index = torch.tensor(group_of, device=weight.device)
-    for start in range(0, k, BLOCK):
-        part = index[start : start + BLOCK]
-        block_values = values[start : start + BLOCK].mul_(inverse[part]).add_(zero[part]).round_()
-        found[start : start + BLOCK] = block_values.to(torch.uint8)
+                torch.mul(value, scale[group], out=change[i]).sub_(rest[i])
+        groups = group_index[block]
+        rounded = (change[block] + rest[block]).mul_(inverse[groups]).round_()
+        found[block] = rounded.add(zero[groups]).to(torch.uint8)
+        cost = factor.weight[block, None]
+        error += (rounded * scale[groups]).sub_(wanted).square_().mul_(cost).sum(0)
+        products.index_add_(0, groups, (rounded * wanted).mul_(cost))
+        squares.index_add_(0, groups, rounded.square_().mul_(cost))
     codes = torch.empty_like(found)
     codes[factor.order] = found
-    return codes.T
+    fitted = torch.where(squares > 0, products / squares, scale)
+    return _Solved(codes.T, error, fitted.T)

@@ -4,7 +4,9 @@ Nothing here knows bits or groups of weights. The artifact is one file, `FILE_NA
 `lmrun/stages/README.md` lists its tensors.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +30,19 @@ FILE_NAME = "calibration.safetensors"
 TOKEN_IDS = "token_ids"
 
 
-def run(context: StageContext) -> StageResult:
-    """Fill the partial folder with `FILE_NAME`."""
-    checkpoint = Checkpoint.open(context.checkpoint)
+@dataclass(frozen=True)
+class Sequences:
+    """The calibration text in tokens."""
+
+    token_ids: NDArray[np.int32]
+    """[samples, seq_len]."""
+    record: dict[str, Any]
+    """Where they are from, for the manifest."""
+    fallbacks: tuple[str, ...]
+
+
+def sequences(context: StageContext, checkpoint: Checkpoint) -> Sequences:
+    """Those of `calibration.*`, which the stage must have declared."""
     samples = int(context.value("calibration.samples"))
     seq_len = int(context.value("calibration.seq_len"))
     seed = int(context.value("calibration.seed"))
@@ -47,18 +59,26 @@ def run(context: StageContext) -> StageResult:
             f"{context.checkpoint}: expected token ids below {checkpoint.spec.vocab_size}, got"
             f" {int(token_ids.max())}. The tokenizer is not that of the model."
         )
-    count = int(context.value("calibration.statistics_samples"))
-    observed = token_ids[calibration_data.evenly_spread(samples, count)]
-    _observe(context, checkpoint, token_ids, observed)
     fallbacks: tuple[str, ...] = ()
     if tokenizer.bos_token_id is None:
         fallbacks = ("the tokenizer has no BOS token: sequences start without one",)
+    return Sequences(token_ids, calibration_data.record(text, token_ids), fallbacks)
+
+
+def run(context: StageContext) -> StageResult:
+    """Fill the partial folder with `FILE_NAME`."""
+    checkpoint = Checkpoint.open(context.checkpoint)
+    taken = sequences(context, checkpoint)
+    token_ids = taken.token_ids
+    count = int(context.value("calibration.statistics_samples"))
+    observed = token_ids[calibration_data.evenly_spread(len(token_ids), count)]
+    _observe(context, checkpoint, token_ids, observed)
     metrics = {
         "tokens": int(token_ids.size),
         "statistics_tokens": int(observed.size),
-        "data": calibration_data.record(text, token_ids),
+        "data": taken.record,
     }
-    return StageResult(metrics=metrics, fallbacks=fallbacks)
+    return StageResult(metrics=metrics, fallbacks=taken.fallbacks)
 
 
 def _observe(

@@ -40,8 +40,8 @@ class LazyTensor:
 
     @classmethod
     def of(cls, name: str, array: Array, dtype: str | None = None) -> "LazyTensor":
-        """A tensor already in memory; ``dtype`` is needed for BF16 alone."""
-        names = {"float32": "F32", "float16": "F16", "uint8": "U8", "int8": "I8"}
+        """A tensor already in memory; uint16 carries the bits of BF16."""
+        names = {"float32": "F32", "float16": "F16", "uint16": "BF16", "uint8": "U8", "int8": "I8"}
         names |= {"int32": "I32", "int64": "I64"}
         return cls(name, dtype or names[array.dtype.name], array.shape, lambda: array)
 
