@@ -131,7 +131,6 @@ def overrides(way: Way, settings: Settings) -> list[str]:
         f"evaluate.window={settings.window}",
         f"evaluate.max_tokens={settings.max_tokens}",
         f"evaluate.kl_tokens={settings.kl_tokens}",
-        f"backend.context_length={settings.window}",
     ]
 
 

@@ -15,7 +15,7 @@ TAKEN: Mapping[str, tuple[str, ...]] = {
     ),
     QUALITY: (
         *("--json", "--methods", "--models", "--group-sizes", "--text", "--calibration"),
-        *("--samples", "--seq-len", "--preset", "--max-tokens", "--kl-tokens"),
+        *("--samples", "--seq-len", "--preset", "--window", "--max-tokens", "--kl-tokens"),
     ),
 }
 """Bench → the flags it takes."""
@@ -79,6 +79,7 @@ def _quality(given: Mapping[str, str], overrides: list[str]) -> ExitStatus:
         samples=_number(given, "--samples", plain.samples),
         seq_len=_number(given, "--seq-len", plain.seq_len, least=8),
         preset=_words(given, "--preset", (plain.preset,), ("light", "best"))[0],
+        window=_number(given, "--window", plain.window, least=8),
         max_tokens=_number(given, "--max-tokens", plain.max_tokens),
         kl_tokens=_number(given, "--kl-tokens", plain.kl_tokens, least=0),
     )

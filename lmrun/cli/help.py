@@ -193,7 +193,7 @@ of quality
   --text FILE        held out (default: builtin:stories)
   --calibration FILE   default: builtin:sample
   --preset NAME      of autoround and best: light (default) or best
-  --max-tokens N, --kl-tokens N   of the text (default: 65535 each)
+  --max-tokens N, --kl-tokens N   of the text (default: 65535 each), in windows of --window N (256)
 """,
     "report": """\
 usage: lmrun report [KEY=VALUE ...] [--json] [--html FILE]

@@ -85,6 +85,7 @@ TAKE_A_VALUE = (
     "--text",
     "--calibration",
     "--preset",
+    "--window",
     "--kl-tokens",
 )
 """Flags whose value must not be taken for the verb."""
