@@ -13,7 +13,7 @@ from lmrun.config import RunConfig
 from lmrun.config.schema import PruneMethod
 from lmrun.models import builtin
 from lmrun.models.hub_files import HubModel
-from lmrun.plan import compute_device
+from lmrun.plan import compute_device, told_digests
 from lmrun.plan.calibration_data import calibration_text, holds_chats
 from lmrun.plan.compute_device import Gpu
 from lmrun.plan.evaluation import Evaluation, template_input, workspace_files
@@ -244,7 +244,9 @@ class Stages:
         if self._source.kind is ModelKind.builtin:
             return {"builtin": builtin_digest(builtin.get(self._source.path))}
         hub = self._source.hub
-        told = {file.name: file.sha256 for file in hub.files} if hub else {}
+        told: Mapping[str, str | None] = told_digests.of_folder(Path(self._source.path))
+        if hub is not None:
+            told = {file.name: file.sha256 for file in hub.files}
         missing = hub.missing if hub else ()
         return {
             path.name: told[path.name]
