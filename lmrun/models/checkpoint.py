@@ -37,6 +37,7 @@ SIDE_FILES = (
 """Read beside config.json and the weights, where the folder has them."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth")
 MATRIX_DTYPES = FLOATS
+CODE_SUFFIXES = (".qweight", ".weight_packed")
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,13 @@ class Checkpoint:
                 for suffix, tensor in self.code_format.tensors(linear).items():
                     (optional if tensor.is_optional else expected).add(f"{linear.prefix}.{suffix}")
                 optional.add(f"{linear.prefix}.bias")
+        elsewhere = next((name for name in self.tensors if name.endswith(CODE_SUFFIXES)), None)
+        if self.code_format is None and elsewhere is not None:
+            raise PlanError(
+                f"{self.path}: {elsewhere} holds codes, and {CONFIG_FILE} has no"
+                " quantization_config. Copy into it what quantize_config.json or quant_config.json"
+                " says, with quant_method."
+            )
         missing = sorted(expected - set(self.tensors))
         if missing:
             raise PlanError(

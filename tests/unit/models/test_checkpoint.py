@@ -274,6 +274,17 @@ def test_tensors_of_codes_that_do_not_fit_are_refused(
     assert refusal(folder) == text.format(file=folder / WEIGHTS, folder=folder, name=name)
 
 
+def test_codes_that_config_json_says_nothing_of_are_refused(folder: Path) -> None:
+    quantized(folder)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "quantize_config.json").write_text(json.dumps({"bits": 4}))
+    assert refusal(folder) == (
+        f"{folder}: model.layers.0.mlp.down_proj.qweight holds codes, and config.json has no"
+        " quantization_config. Copy into it what quantize_config.json or quant_config.json says,"
+        " with quant_method."
+    )
+
+
 def test_groups_that_do_not_divide_a_linear_are_refused(folder: Path) -> None:
     quantized(folder)
     fields = {"quant_method": "gptq", "bits": 4, "group_size": 48}
