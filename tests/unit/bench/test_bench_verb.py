@@ -72,7 +72,7 @@ def test_a_recipe_beside_a_url_says_what_is_sent(capfd: pytest.CaptureFixture[st
         (
             ["engine"],
             ExitStatus.REFUSED,
-            "bench engine: not built yet. lmrun bench startup is.",
+            "bench engine: not built yet. Of these words, startup, quantize, quality are.",
         ),
         (
             ["--url", "http://127.0.0.1:1", "kv.bits=8"],
