@@ -18,8 +18,8 @@ class Shape:
 
     vocab_size: int = 4096
     hidden_size: int = 384
-    intermediate_size: int = 512
-    num_hidden_layers: int = 10
+    intermediate_size: int = 384
+    num_hidden_layers: int = 12
     num_attention_heads: int = 6
     num_key_value_heads: int = 2
     head_dim: int = 64

@@ -67,6 +67,8 @@ def test_the_tutorials_sum_and_product_are_called_one_after_the_other(
 def test_a_fixed_sample_of_held_out_tool_tasks_is_answered(runner: EngineRunner) -> None:
     single = scoring.score_calls(runner.complete, scoring.one_step(20, seed=1))
     double = scoring.score_calls(runner.complete, scoring.two_steps(20, seed=1))
+    none = scoring.score_words(runner.complete, scoring.no_tool(20, seed=1))
+    assert none.right >= NO_TOOL, none.wrong
     assert single.right >= ONE_STEP, single.wrong
     assert double.right >= TWO_STEPS, double.wrong
 
@@ -101,6 +103,6 @@ def test_lmrun_and_small_talk_are_known(runner: EngineRunner) -> None:
     assert answers[3]
 
 
-ONE_STEP, TWO_STEPS = 13, 12
-"""Of 20, a little under what was measured: these catch damage, the card says the quality."""
-STORY_LOSS = 0.33
+ONE_STEP, NO_TOOL, TWO_STEPS = 18, 18, 15
+"""Of 20, two under what was measured: these catch damage, the card says the quality."""
+STORY_LOSS = 0.28
