@@ -31,7 +31,7 @@ LINES: dict[str, list[str]] = {
     "lmrun plan quant=awq_w4_g1": ["quant=awq_w4_g128"],
     "lmrun plan quant.": [f"quant.{leaf}=" for leaf in keys.groups()["quant"]],
     "lmrun quant.method=aw": ["quant.method=awq", "quant.method=awq_gptq"],
-    "lmrun export p": ["prune"],
+    "lmrun export quantiz": ["quantize"],
     "lmrun up kv.prefix_caching=": ["kv.prefix_caching=true", "kv.prefix_caching=false"],
     "lmrun build model.path=builtin:random-llama-": ["model.path=builtin:random-llama-1b"],
     "lmrun build model.chat_template=c": ["model.chat_template=chatml"],

@@ -273,14 +273,14 @@ def test_versions_builds_and_classes_are_compared(site: Site, say: Say) -> None:
 
 
 def test_another_code_version_is_named(site: Site, say: Say) -> None:
-    site.edit_lock("code_version: 2", "code_version: 9")
+    site.edit_lock("code_version: 3", "code_version: 9")
     status, text = say("recipe=tiny")
     assert status is ExitStatus.DRIFT
     assert text == _report(
         "2 things",
         "  code version: install the lmrun that is locked, or lock again\n",
-        "    calibrate: 9 → 2\n",
-        "    quantize: 9 → 2\n",
+        "    calibrate: 9 → 3\n",
+        "    quantize: 9 → 3\n",
     )
 
 
