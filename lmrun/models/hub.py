@@ -67,7 +67,9 @@ class Hub(HubCache):
         """Ask the hub what a revision stands for and which files it has."""
         with self._explained():
             try:
-                info = self._api().model_info(self.hub_id, revision=revision, files_metadata=True)
+                api = self._api()
+                ask = api.dataset_info if self.kind == "dataset" else api.model_info
+                info = ask(self.hub_id, revision=revision, files_metadata=True)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise self._nonsense("a commit and its files") from error
         if not isinstance(info.sha, str) or not is_commit(info.sha) or info.siblings is None:
@@ -75,7 +77,7 @@ class Hub(HubCache):
         files = {}
         for sibling in info.siblings:
             name = sibling.rfilename
-            if "/" in name or sibling.size is None:
+            if not self._is_read(name) or sibling.size is None:
                 continue
             if not isinstance(sibling.size, int) or sibling.size < 0:
                 raise self._nonsense(f"the size of {name}")
@@ -84,6 +86,10 @@ class Hub(HubCache):
                 raise self._nonsense(f"a SHA-256 of {name}")
             files[name] = HubFile(name, sibling.size, sha256, is_large=sha256 is not None)
         return Listing(info.sha, files)
+
+    def _is_read(self, name: str) -> bool:
+        """Of a model the files at the top."""
+        return "/" not in name
 
     def _nonsense(self, expected: str) -> StageError:
         """Names of the cache are made of what the hub says: it is not trusted to be harmless."""
@@ -131,7 +137,12 @@ class Hub(HubCache):
         """Put a file into its commit's folder of the cache, downloading it unless it is there."""
         with self._explained():
             found = hf_hub_download(
-                self.hub_id, file.name, revision=commit, token=self._token(), library_name=_NAME
+                self.hub_id,
+                file.name,
+                repo_type=self.kind,
+                revision=commit,
+                token=self._token(),
+                library_name=_NAME,
             )
         return Path(found)
 
@@ -221,7 +232,7 @@ class Hub(HubCache):
         )
 
     def _url(self, commit: str, file: HubFile) -> str:
-        return hf_hub_url(self.hub_id, file.name, revision=commit)
+        return hf_hub_url(self.hub_id, file.name, repo_type=self.kind, revision=commit)
 
     def _api(self) -> HfApi:
         return HfApi(token=self._token(), library_name=_NAME)
@@ -231,6 +242,10 @@ class Hub(HubCache):
 
     def _token(self) -> str | None:
         return None if self.token is None else resolve(self.token)
+
+    @property
+    def _revision_where(self) -> str:
+        return f"model.revision={self.revision}"
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -251,7 +266,7 @@ class Hub(HubCache):
             )
         if isinstance(error, RevisionNotFoundError):
             return PlanError(
-                f"model.revision={self.revision}: no such revision of {self.hub_id}."
+                f"{self._revision_where}: no such revision of {self.hub_id}."
                 " Name a commit, a branch or a tag."
             )
         if isinstance(error, OfflineModeIsEnabled):
@@ -280,8 +295,8 @@ class Hub(HubCache):
         status = error.response.status_code if error.response is not None else 0
         if isinstance(error, RepositoryNotFoundError) or status == 404:
             return PlanError(
-                f"{self.where}: no such model on {constants.ENDPOINT}, or a private one. Check the"
-                f" name; if it is private, {how}."
+                f"{self.where}: no such {self.kind} on {constants.ENDPOINT}, or a private one."
+                f" Check the name; if it is private, {how}."
             )
         if status in (401, 403):
             return PlanError(

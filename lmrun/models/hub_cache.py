@@ -27,6 +27,11 @@ class HubCache:
         return self.offline or bool(constants.HF_HUB_OFFLINE)
 
     @property
+    def kind(self) -> str:
+        """What the hub calls such a repository."""
+        return "model"
+
+    @property
     def where(self) -> str:
         """How messages name it."""
         return f"model.hub_id={self.hub_id}"
@@ -34,7 +39,7 @@ class HubCache:
     @property
     def folder(self) -> Path:
         """The repository's folder in the cache, there or not."""
-        name = "--".join(["models", *self.hub_id.split("/")])
+        name = "--".join([f"{self.kind}s", *self.hub_id.split("/")])
         return Path(constants.HF_HUB_CACHE).absolute() / name
 
     def snapshot(self, commit: str) -> Path:

@@ -1,7 +1,8 @@
-"""A model on the Hugging Face hub, as a plan names it: one commit, and the files that count."""
+"""Models and texts on the Hugging Face hub, as a plan names them: one commit, and its files."""
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -48,6 +49,21 @@ class HubModel:
     def is_floating(self) -> bool:
         """Whether the revision may mean another commit tomorrow: a lock refuses it."""
         return not is_commit(self.revision)
+
+
+@dataclass(frozen=True)
+class DatasetFile:
+    """A file of a dataset that calibrate reads: of one commit, in the hub's cache or not yet."""
+
+    hub_id: str
+    revision: str
+    commit: str
+    file: HubFile
+    field: str | None
+    """Of each document, in place of `text` or `messages`."""
+    path: Path
+    """In the cache."""
+    is_missing: bool
 
 
 def is_commit(revision: str) -> bool:

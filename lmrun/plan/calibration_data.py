@@ -4,18 +4,27 @@ from pathlib import Path
 
 from lmrun.config.schema import RunConfig
 from lmrun.errors import PlanError
+from lmrun.models.hub_files import DatasetFile
 
 SAMPLE_TEXT = "builtin:sample"
 _HUB = "hub:"
 
 
+def calibration_dataset(run: RunConfig) -> DatasetFile | None:
+    """The file of a dataset on the hub that `calibration.data` names; None for other texts."""
+    if not run.calibration.data.startswith(_HUB):
+        return None
+    # huggingface_hub is imported where a text comes from the hub alone
+    from lmrun.models import hub_dataset  # noqa: PLC0415
+
+    return hub_dataset.find(run.calibration.data, run.model.hub_token, run.model.hub_offline)
+
+
 def calibration_text(run: RunConfig) -> Path | None:
-    """The text file, or None for the built-in sample."""
+    """The local text file, or None for the built-in sample."""
     value = run.calibration.data
     if value == SAMPLE_TEXT:
         return None
-    if value.startswith(_HUB):
-        raise PlanError(f"calibration.data={value}: not built yet; files and {SAMPLE_TEXT} are.")
     # it brings NumPy, which the built-in text does without
     from lmrun.models import documents  # noqa: PLC0415
 
@@ -35,8 +44,8 @@ def calibration_text(run: RunConfig) -> Path | None:
     return path
 
 
-def holds_chats(path: Path) -> bool:
+def holds_chats(path: Path, field: str | None) -> bool:
     """Whether the file has chats, which the model's chat template makes text of."""
     from lmrun.models import documents  # noqa: PLC0415 - see above
 
-    return documents.holds_chats(path)
+    return documents.holds_chats(path, field)

@@ -11,7 +11,7 @@ import msgspec
 from lmrun.artifacts.manifest import check
 from lmrun.errors import ArtifactError, PlanError
 from lmrun.json_schema import TEXT, closed
-from lmrun.models.hub_files import HubModel
+from lmrun.models.hub_files import DatasetFile, HubModel
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.costs import Budget, Device
 from lmrun.plan.engine_settings import EngineSettings
@@ -134,6 +134,9 @@ class Plan:
     """The quality report (`lmrun.evals.report`) where the evaluation is cached."""
     gates: tuple[Gate, ...] = ()
     """The bounds of the recipe, and how the cached report keeps them."""
+    calibration_dataset: DatasetFile | None = None
+    """Where the calibration text comes from the hub: ``calibration_text`` is then that file in the
+    hub's cache, there or not yet."""
     hub: HubModel | None = None
     """The model's repository, commit and files where it comes from the hub; `model_path` is then
     the folder of that commit in the hub's cache, there or not yet."""

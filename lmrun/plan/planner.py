@@ -100,6 +100,7 @@ def plan_run(
         stages=stage_plans,
         unhashed=stages.unhashed,
         calibration_text=stages.text,
+        calibration_dataset=stages.dataset,
         workspace=workspace,
         device=device,
         budget=budget,

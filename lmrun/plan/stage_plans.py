@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lmrun.artifacts import canonical
 from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.files import stamp
 from lmrun.artifacts.manifest import ManifestFields
@@ -14,7 +15,7 @@ from lmrun.config.schema import PruneMethod
 from lmrun.models import builtin
 from lmrun.models.hub_files import HubModel
 from lmrun.plan import compute_device, told_digests
-from lmrun.plan.calibration_data import calibration_text, holds_chats
+from lmrun.plan.calibration_data import calibration_dataset, calibration_text, holds_chats
 from lmrun.plan.compute_device import Gpu
 from lmrun.plan.evaluation import Evaluation, template_input, workspace_files
 from lmrun.plan.fingerprint import (
@@ -85,7 +86,10 @@ class Stages:
         self._store = store
         self._digests = DigestCache(store.home)
         self._unhashed: list[Path] = []
-        self.text = calibration_text(run) if self._reads_text else None
+        self.dataset = calibration_dataset(run) if self._reads_text else None
+        self.text = calibration_text(run) if self._reads_text and not self.dataset else None
+        if self.dataset is not None:
+            self.text = self.dataset.path
         if machine.is_here and any(self._needs(stage.name) for stage in COMPUTED):
             self._gpu = compute_device.chosen(run.quant.device)
         self._class = numeric_class(machine, self._gpu)
@@ -207,8 +211,7 @@ class Stages:
         if name == "text":
             return {name: self._text_digest()}
         if name == "calibration_template":
-            is_read = self.text is not None and holds_chats(self.text)
-            return {name: template_input(self._run, self._lookup)} if is_read else {}
+            return self._calibration_template()
         if name == "workspace":
             is_given = self._source.kind is ModelKind.workspace
             return self._digests_of(workspace_files(self._source)) if is_given else {}
@@ -255,8 +258,23 @@ class Stages:
             for path in self._source.files
         }
 
+    def _calibration_template(self) -> dict[str, str | None]:
+        """Where the text is chats: the template, which makes text of them."""
+        if self.text is None or (self.dataset is not None and self.dataset.is_missing):
+            return {}
+        if not holds_chats(self.text, self.dataset.field if self.dataset else None):
+            return {}
+        return {"calibration_template": template_input(self._run, self._lookup)}
+
     def _text_digest(self) -> str | None:
-        return sample_text_digest() if self.text is None else self._lookup(self.text)
+        if self.text is None:
+            return sample_text_digest()
+        if self.dataset is None:
+            return self._lookup(self.text)
+        found = None if self.dataset.is_missing else self._lookup(self.text)
+        if found is None or self.dataset.field is None:
+            return found
+        return canonical.digest({"text": found, "field": self.dataset.field})
 
     def _lookup(self, path: Path) -> str | None:
         found = self._digests.lookup(path)
@@ -290,6 +308,8 @@ class Stages:
             return Action.run, self._not_hashed()
         if is_external:
             return Action.cached, "digests known"
+        if draft.fingerprint is None and self.dataset is not None and self.dataset.is_missing:
+            return Action.unknown, f"download {show_bytes(self.dataset.file.size)} of text first"
         if draft.fingerprint is None:
             return Action.unknown, self._not_hashed() if self._unhashed else NOT_KNOWN_BEFORE
         look = self._store.look(name, draft.fingerprint)

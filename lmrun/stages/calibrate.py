@@ -47,9 +47,11 @@ def sequences(context: StageContext, checkpoint: Checkpoint) -> Sequences:
     seq_len = int(context.value("calibration.seq_len"))
     seed = int(context.value("calibration.seed"))
     tokenizer = Tokenizer.from_folder(context.checkpoint)
+    dataset = context.plan.calibration_dataset
     text = calibration_data.read_text(
         context.plan.calibration_text,
         samples * seq_len,
+        field=None if dataset is None else dataset.field,
         chats=Chats(context.checkpoint, context.plan.chat_template, tokenizer.special_tokens),
         seed=seed,
     )

@@ -1,4 +1,4 @@
-"""resolve for a model of the hub: what is missing comes into the hub's own cache, and is hashed."""
+"""resolve for what is on the hub: what is missing comes into the hub's own cache, and is hashed."""
 
 import time
 from pathlib import Path
@@ -11,8 +11,9 @@ from lmrun.artifacts.digests import DigestCache
 from lmrun.artifacts.files import sha256
 from lmrun.config.schema import ModelConfig
 from lmrun.errors import StageError
+from lmrun.models import hub_dataset
 from lmrun.models.hub import Hub
-from lmrun.models.hub_files import HubFile, HubModel
+from lmrun.models.hub_files import HubFile, HubModel, is_commit
 from lmrun.models.text_files import check_text_files
 from lmrun.plan.hub_source import hub_of
 from lmrun.plan.plan import Plan
@@ -46,7 +47,7 @@ def download(plan: Plan, home: Path) -> None:
         with progress_bar(f"download {model.hub_id}", model.download_bytes, unit="bytes") as bar:
             said = _Said(model.download_bytes, bar)
             for file in missing:
-                _fetch(hub, model, file, digests, said.advance)
+                _fetch(hub, model.commit, file, digests, said.advance)
     files = _checked(hub, model, digests)
     if not hub.is_offline and all(file.sha256 is not None for file in model.files):
         if model.is_floating:
@@ -56,9 +57,28 @@ def download(plan: Plan, home: Path) -> None:
         check_text_files(hub.snapshot(model.commit), plan.chat_template)
 
 
-def _fetch(
-    hub: Hub, model: HubModel, file: HubFile, digests: DigestCache, advance: Advance
-) -> None:
+def download_text(plan: Plan, home: Path) -> None:
+    """Download the file of the calibration text, as `download` does those of a model."""
+    dataset = plan.calibration_dataset
+    assert dataset is not None
+    model = msgspec.convert(plan.config["model"], ModelConfig)
+    hub = hub_dataset.hub_of(dataset, model.hub_token, model.hub_offline)
+    digests = DigestCache(home)
+    size = hub.bytes_left(dataset.file)
+    _log.info(
+        "download %s@%s: %s, %s",
+        dataset.hub_id,
+        dataset.commit[:12],
+        dataset.file.name,
+        show_bytes(size),
+    )
+    with progress_bar(f"download {dataset.hub_id}", size, unit="bytes") as bar:
+        _fetch(hub, dataset.commit, dataset.file, digests, _Said(size, bar).advance)
+    if not is_commit(dataset.revision):
+        hub.remember_commit(dataset.commit)
+
+
+def _fetch(hub: Hub, commit: str, file: HubFile, digests: DigestCache, advance: Advance) -> None:
     found: list[str] = []
 
     def check(partial: Path) -> str:
@@ -66,8 +86,8 @@ def _fetch(
         return found[-1]
 
     if file.is_large:
-        hub.fetch_large(model.commit, file, advance, check)
-    path = hub.place(model.commit, file)
+        hub.fetch_large(commit, file, advance, check)
+    path = hub.place(commit, file)
     if found:
         digests.remember(path, found[-1])
     if not file.is_large:

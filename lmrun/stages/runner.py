@@ -95,14 +95,24 @@ def build(plan: Plan, store: Store, threads: int | None = None, goal: str = GOAL
         assert plan.workspace is not None
         return plan.workspace
     commit = plan.hub.commit if plan.hub else None
-    if plan.unhashed or (plan.hub and plan.hub.missing):
+    dataset = plan.calibration_dataset
+    lacks_text = dataset is not None and dataset.is_missing
+    if plan.unhashed or (plan.hub and plan.hub.missing) or lacks_text:
         if plan.hub:
             # huggingface_hub is imported where a model comes from the hub alone
             from_hub = import_module("lmrun.stages.from_hub")
             from_hub.download(plan, store.home)
+        if lacks_text:
+            import_module("lmrun.stages.from_hub").download_text(plan, store.home)
         resolve.hash_inputs(store.home, plan.unhashed)
         run = msgspec.convert(plan.config, RunConfig)
         plan = plan_run(run, store, plan.recipe, commit=commit)
+        moved = plan.calibration_dataset
+        if moved is not None and moved.is_missing:
+            raise StageError(
+                f"{moved.hub_id}: {moved.revision} became another commit meanwhile. Run the command"
+                " again."
+            )
         if plan.unhashed:
             raise StageError(
                 f"{plan.unhashed[0]}: it changes while it is read. Wait until it is complete."
