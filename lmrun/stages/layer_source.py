@@ -7,6 +7,7 @@ another one (`lmrun/stages/rotating.py`).
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,10 @@ class LayerSource(Protocol):
 
     def outer(self, name: str) -> Tensor:
         """`model.embed_tokens.weight`, `model.norm.weight`, or `lm_head.weight` (untied only)."""
+        ...
+
+    def outer_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Some rows of `outer`, for matrices that need not be in memory whole."""
         ...
 
 
@@ -66,3 +71,13 @@ class CheckpointSource:
         if name == "model.embed_tokens.weight":
             name = self.checkpoint.embedding_name
         return decoder.load_tensor(self.checkpoint, name)
+
+    def outer_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Read alone."""
+        if name == "model.embed_tokens.weight":
+            name = self.checkpoint.embedding_name
+        entry = self.checkpoint.tensors[name]
+        rows = tensor_files.read_rows(entry, np.arange(start, min(stop, entry.shape[0])))
+        found = torch.from_numpy(tensor_files.to_float32(rows, entry.dtype))
+        decoder.check_finite(found, entry)
+        return found

@@ -25,6 +25,8 @@ from lmrun.stages.tensor_files import Array, LazyTensor
 
 PRIVATE = "__report__"
 """Tensor of a layer's checkpoint that stays out of the folder."""
+CHUNK_ROWS = 4096
+"""Rows of the embedding or the head in float32 at a time."""
 _EMBEDDING, _NORM, _HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 
 
@@ -100,7 +102,16 @@ def folder_config(
 
 
 def _outer(source: LayerSource, name: str, shape: tuple[int, ...]) -> LazyTensor:
-    return LazyTensor(name, "F16", shape, lambda: half(name, source.outer(name).numpy()))
+    def load() -> NDArray[np.float16]:
+        if len(shape) == 1:
+            return half(name, source.outer(name).numpy())
+        whole = np.empty(shape, np.float16)
+        for start in range(0, shape[0], CHUNK_ROWS):
+            rows = source.outer_rows(name, start, start + CHUNK_ROWS)
+            whole[start : start + CHUNK_ROWS] = half(name, rows.numpy())
+        return whole
+
+    return LazyTensor(name, "F16", shape, load)
 
 
 def _stored(entry: TensorEntry) -> LazyTensor:

@@ -1,8 +1,8 @@
 """A rehearsal: what would fail after hours fails in the first minute.
 
-Before the layers, every weight is looked at for NaN and infinity, what goes into the folder beside
-the layers is tried in float16, and one layer passes through every step of the stage with one batch
-of the text: observed, quantized (whatever iterates does so once), packed, kept, run on.
+Before the layers, every weight is looked at for NaN and infinity, and one layer passes through
+every step of the stage with one batch of the text: observed, quantized (whatever iterates does so
+once), packed, kept, run on.
 """
 
 import tempfile
@@ -59,6 +59,10 @@ class FirstLayer:
     def outer(self, name: str) -> Tensor:
         """As of the model."""
         return self.source.outer(name)
+
+    def outer_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """As of the model."""
+        return self.source.outer_rows(name, start, stop)
 
 
 def scan(checkpoint: Checkpoint, seconds: float = SCAN_S) -> int:

@@ -85,18 +85,19 @@ class RotatedSource:
         last norm folded in: always there, also where the model's own head is tied."""
         if name == "model.norm.weight":
             return torch.ones(self.source.spec.hidden_size)
+        vocab_size = self.source.spec.vocab_size
+        parts = range(0, vocab_size, _CHUNK_ROWS)
+        return torch.cat([self.outer_rows(name, one, one + _CHUNK_ROWS) for one in parts])
+
+    def outer_rows(self, name: str, start: int, stop: int) -> Tensor:
+        """Rows of the embedding or of the head."""
+        norm = None
         if name == "lm_head.weight":
+            norm = self.source.outer("model.norm.weight")
             if self.source.spec.tie_word_embeddings:
                 name = "model.embed_tokens.weight"
-            return self._turned(name, self.source.outer("model.norm.weight"))
-        return self._turned(name, None)
-
-    def _turned(self, name: str, norm: Tensor | None) -> Tensor:
-        matrix = self.source.outer(name)
-        for start in range(0, len(matrix), _CHUNK_ROWS):
-            rows = matrix[start : start + _CHUNK_ROWS]
-            rows.copy_((rows if norm is None else rows * norm) @ self.rotations.residual)
-        return matrix
+        rows = self.source.outer_rows(name, start, stop)
+        return (rows if norm is None else rows * norm) @ self.rotations.residual
 
 
 def rotate_layer(spec: ModelSpec, weights: LayerWeights, rotations: Rotations) -> LayerWeights:

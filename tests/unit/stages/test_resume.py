@@ -137,7 +137,7 @@ def test_calibrate_goes_on_after_a_kill(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("method", ["rtn", "awq", "gptq", "autoround"])
+@pytest.mark.parametrize("method", ["awq", "gptq", "autoround"])
 def test_twenty_kills_change_no_byte(
     project: Project, write_checkpoint: Write, tmp_path: Path, method: str
 ) -> None:
@@ -152,4 +152,4 @@ def test_twenty_kills_change_no_byte(
         kills += more
         if kills >= 20 or more == 0:
             break
-    assert kills >= 20 or method == "rtn", "layers of rtn are done sooner than they can be killed"
+    assert kills >= 20
