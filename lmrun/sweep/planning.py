@@ -22,6 +22,7 @@ from lmrun.plan import gate
 from lmrun.plan.plan import Plan
 from lmrun.plan.planner import make_plan
 from lmrun.plan.sizes import things
+from lmrun.quant.layout import CUDA
 from lmrun.sweep.conclusion import settings_text
 from lmrun.sweep.expansion import Candidate
 from lmrun.sweep.rows import Memory, Point, Row, Status
@@ -247,6 +248,8 @@ def deployed(run: RunConfig, plan: Plan, verb: str) -> str:
     document = _settings(run, plan, verb)
     for group in ("kv", "parallel"):
         del document[group]
+    if run.kv.keep:  # which layers is not known before calibrate
+        document["kept"] = {"layers": run.kv.keep, "bits": run.kv.keep_bits}
     document["backend"] = {
         "engine": _settings_of_engine(plan),
         "name": run.backend.name,
@@ -282,6 +285,8 @@ def _settings(run: RunConfig, plan: Plan, verb: str) -> dict[str, Any]:
     }
     offline = [stage for stage in plan.stages if stage.name != EVALUATE]
     document["stages"] = {stage.name: stage.config for stage in offline}
+    if any((stage.numeric_class or {}).get("device") == CUDA for stage in offline):
+        document["computed"] = CUDA
     return document
 
 

@@ -55,6 +55,8 @@ def test_a_seed_tells_points_apart_only_where_something_is_calibrated() -> None:
             "quant.skip=[layers.0.mlp.down_proj,layers.1.mlp.down_proj],"
             "[layers.1.mlp.down_proj,layers.0.mlp.down_proj]",
         ),
+        ("quant.method=rtn", "quant.range=auto,full"),
+        ("quant.method=gptq", "quant.format=auto,awq"),
     ],
     ids=" ".join,
 )
@@ -74,10 +76,15 @@ def test_two_spellings_of_one_deployment_are_one_point(words: tuple[str, ...]) -
         "model.served_name=a,b",
         "kv.memory=64MiB,32MiB",
         "kv.prefix_caching=true,false",
+        "kv.bits=4 kv.keep=0,1",
+        "kv.bits=4 kv.keep=1 kv.keep_bits=8,16",
+        "kv.bits=4 kv.keep_layers=[0],[1]",
+        "quant=gptq_w4_g64 quant.damping=0.01,0.02",
+        "prune=none,magnitude",
     ],
 )
 def test_what_is_deployed_or_measured_otherwise_is_another_point(word: str) -> None:
-    assert len(planned(word).points) == 2
+    assert len(planned(*word.split()).points) == 2
 
 
 def test_the_load_of_the_bench_tells_points_apart_only_where_they_are_timed() -> None:
