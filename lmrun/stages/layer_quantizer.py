@@ -90,13 +90,12 @@ class Composed:
         return round_layer(self.rounding, task, weights, found)
 
 
-# gptq reads the outputs of the layers before as their codes give them: stories3m g64, see README.
 METHODS: Mapping[str, LayerMethod] = {
     "rtn": Composed(Scales.NONE, Rounding.NEAREST),
     "awq": Composed(Scales.AWQ, Rounding.CLIPPED),
     "gptq": Composed(Scales.NONE, Rounding.GPTQ),
     "awq_gptq": Composed(Scales.AWQ, Rounding.GPTQ),
-    "smoothquant": Composed(Scales.SMOOTHQUANT, Rounding.NEAREST),
+    "smoothquant": Composed(Scales.SMOOTHQUANT, Rounding.GPTQ),
 }
 """`quant.method` → how it quantizes a layer, without those that learn (`methods.py`)."""
 
