@@ -74,6 +74,7 @@ def download_text(plan: Plan, home: Path) -> None:
     )
     with progress_bar(f"download {dataset.hub_id}", size, unit="bytes") as bar:
         _fetch(hub, dataset.commit, dataset.file, digests, _Said(size, bar).advance)
+    digests.hash_files([dataset.path])
     if not is_commit(dataset.revision):
         hub.remember_commit(dataset.commit)
 

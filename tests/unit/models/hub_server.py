@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-LARGE = (".safetensors", ".bin")
+LARGE = (".safetensors", ".bin", ".gz", ".parquet")
 CHUNK = 1 << 16
 
 
@@ -35,7 +35,7 @@ class Digests:
 
 @dataclass
 class Repository:
-    """One model: a folder, the names of its one commit, and who may read it."""
+    """One model or dataset: a folder, the names of its one commit, and who may read it."""
 
     folder: Path
     revisions: set[str] = field(default_factory=lambda: {"main"})
@@ -55,17 +55,20 @@ class Repository:
         """Made from names and contents, so that a changed folder is another commit."""
         digest = hashlib.sha1()
         for path in self.files():
-            digest.update(path.name.encode() + self.digests(path).git_sha1.encode())
+            digest.update(self.name_of(path).encode() + self.digests(path).git_sha1.encode())
         return digest.hexdigest()
 
     def files(self) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.is_file())
+        return sorted(path for path in self.folder.rglob("*") if path.is_file())
+
+    def name_of(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
     def siblings(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for path in self.files():
             digests = self.digests(path)
-            one: dict[str, Any] = {"rfilename": path.name, "size": digests.size}
+            one: dict[str, Any] = {"rfilename": self.name_of(path), "size": digests.size}
             one["blobId"] = digests.git_sha1
             if path.suffix in LARGE:
                 one["lfs"] = {"sha256": digests.sha256, "size": digests.size, "pointerSize": 130}
@@ -104,6 +107,7 @@ class HubServer:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def add(self, hub_id: str, folder: Path, **more: Any) -> Repository:
+        """A model; a dataset is `datasets/ORG/NAME`."""
         self.repositories[hub_id] = Repository(folder, **more)
         return self.repositories[hub_id]
 
@@ -159,6 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(self.state.status, "")
         elif path.startswith("/storage/"):
             self._storage(path)
+        elif path.startswith("/api/datasets/"):
+            self._api(path.removeprefix("/api/"))
         elif path.startswith("/api/models/"):
             self._api(path.removeprefix("/api/models/"))
         else:
@@ -225,7 +231,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(file.read_bytes(), headers, name)
 
     def _storage(self, path: str) -> None:
-        hub_id, _, name = path.removeprefix("/storage/").rpartition("/")
+        rest = path.removeprefix("/storage/")
+        hub_id = next(one for one in self.state.repositories if rest.startswith(f"{one}/"))
+        name = rest.removeprefix(f"{hub_id}/")
         if self.headers.get("Authorization"):
             self.state.authorized_storage.append(path)
         content = (self.state.repositories[hub_id].folder / name).read_bytes()
