@@ -172,18 +172,25 @@ def codes_of(
             return rtn.quantize(rows, scheme, clip=awq.search_clip(rows, statistics, scheme))
         return rtn.quantize(rows, scheme, mse=settings.mse)
 
-    places = [
-        (role, start)
-        for role, weight in weights.items()
-        for start in range(0, len(weight), PART_ROWS)
-    ]
-    parts: dict[str, list[QuantizedWeight]] = {}
-    for (role, _), one in zip(places, task.workers.map(part, places), strict=True):
+    if factor is not None and factor.order.device.type != "cpu":
+        # a GPU waits for each input feature in turn: all output features at once
+        stacked = gptq.quantize(torch.cat(list(weights.values())), factor, scheme, mse=settings.mse)
+        split = stacked.split([len(weight) for weight in weights.values()])
+        codes = dict(zip(weights, split, strict=True))
+    else:
+        places = [
+            (role, start)
+            for role, weight in weights.items()
+            for start in range(0, len(weight), PART_ROWS)
+        ]
+        parts: dict[str, list[QuantizedWeight]] = {}
+        for (role, _), one in zip(places, task.workers.map(part, places), strict=True):
+            parts.setdefault(role, []).append(one)
+        codes = {role: joined(all_) for role, all_ in parts.items()}
+    for role, one in codes.items():
         if not bool(torch.isfinite(one.scales).all()):
             raise ValueError(f"{role}: expected finite scales, got NaN or infinity.")
-        parts.setdefault(role, []).append(one)
-    damping = factor.damping if factor else None
-    return {role: joined(all_) for role, all_ in parts.items()}, damping
+    return codes, factor.damping if factor else None
 
 
 def joined(parts: list[QuantizedWeight]) -> QuantizedWeight:

@@ -30,7 +30,7 @@ FILE_NAME = "report.json"
 OUTLIER_RATIO = 6.0
 """An input feature counts as an outlier where its root mean square is over this times the median
 one."""
-ERROR_ROWS = 1024
+ERROR_ROWS = 256
 """Output features, evenly spread, that the output error of a linear is measured on."""
 DIGITS = 6
 

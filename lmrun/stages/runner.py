@@ -58,6 +58,7 @@ ALL = "evaluate"
 """The goal of a deployment: the workspace, and its quality where the recipe asks for that."""
 MATH_SWITCHES = (
     "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
     "DNNL_MAX_CPU_ISA",
     "MKL_CBWR",
     "MKL_DEBUG_CPU_TYPE",
@@ -69,6 +70,7 @@ MATH_SWITCHES = (
 """Environment variables by which torch's libraries choose other arithmetic than that of the
 numeric class; the child forgets them."""
 
+CUBLAS_SWITCH = "CUBLAS_WORKSPACE_CONFIG"
 MALLOC_OPTIONS = {
     "M_MMAP_THRESHOLD": (-3, 1 << 25),
     "M_TRIM_THRESHOLD": (-1, (1 << 31) - 1),
@@ -271,6 +273,7 @@ def _arithmetic(stage: StagePlan) -> Iterator[None]:
     if stage.numeric_class is None or BY_NAME[stage.name].is_by_engine:
         yield
         return
+    os.environ.setdefault(CUBLAS_SWITCH, ":4096:8")  # or cuBLAS is not deterministic
     torch = import_module("torch")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
@@ -312,7 +315,6 @@ def main() -> int:
     for name in MATH_SWITCHES:
         os.environ.pop(name, None)
     os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # or cuBLAS is not deterministic
     _keep_freed_memory()
     log.setup()
     try:
