@@ -170,7 +170,7 @@ class _Reader:
 
     def _compressed_tensors(self) -> CodeFormat:
         fields = self._fields
-        self._must_be("quantization_status", "compressed")
+        self._must_be("quantization_status", "compressed", "frozen")
         self._must_be("kv_cache_scheme", {})
         self._must_be("transform_config", {})
         sparsity = fields.get("sparsity_config")

@@ -213,8 +213,8 @@ def test_the_first_name_that_compressed_tensors_used_is_read() -> None:
             "compressed-tensors with format sparse-24",
         ),
         (
-            compressed("pack-quantized", group(W4), quantization_status="frozen"),
-            "compressed-tensors with quantization_status frozen",
+            compressed("pack-quantized", group(W4), quantization_status="calibration"),
+            "compressed-tensors with quantization_status calibration",
         ),
     ],
 )
