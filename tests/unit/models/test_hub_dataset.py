@@ -123,8 +123,8 @@ def test_a_dataset_that_is_not_there_is_refused(desk: Desk) -> None:
     message = desk.refused(*_words(desk, "hub:org/nothing"))
     assert message == (
         f"calibration.data=hub:org/nothing (command line): no such dataset on {desk.hub.url}, or a"
-        " private one. Check the name; if it is private, set model.hub_token='${oc.env:NAME}' to a token that"
-        " may read it."
+        " private one. Check the name; if it is private, set model.hub_token='${oc.env:NAME}' to a"
+        " token that may read it."
     )
 
 
