@@ -1,22 +1,21 @@
-"""Learned rounding: signed gradients on which way each weight rounds.
+"""Learned rounding: gradients decide which way each weight rounds.
 
 Cheng et al., "Optimize Weight Rounding via Signed Gradient Descent for the Quantization of LLMs",
 arXiv 2309.05516 (AutoRound): every weight has a place on its group's grid, w / s + z + v, which is
 rounded to a code, and the offset v is learned so that a decoder layer's output comes close to a
-target, all linears of the layer together. Rounding passes gradients straight through; a step is the
-gradient's sign times a rate that falls linearly to zero.
+target, all linears of the layer together. Rounding passes gradients straight through.
 
-Three things differ from the paper, each because it was better (`lmrun/quant/README.md`). Places
-begin where GPTQ put the weights when it rounded them, so that a quarter of the steps, of a quarter
-of the size, on half as much text, reach a lower error. The ranges are searched, not learned: steps
-of equal size for all groups are noise for most. And the best iterate is chosen on sequences that
-are not learned on.
+Four things differ from the paper, each because it was better (`lmrun/quant/README.md`). Places
+begin where GPTQ put the weights when it rounded them, so that a quarter of the text reaches a lower
+error. A step is the mean of the last gradients over their root mean square (Adam: Kingma and Ba,
+arXiv 1412.6980), not their sign: a weight whose code only swings to and fro stands still. Ranges
+are searched, not learned: steps of one size for all groups are noise for most. And the best iterate
+is chosen on sequences that are not learned on.
 
-The gradient of the codes is written out by hand: its sign is that of the gradient of the rounded
-weight (scales are positive) where the code may move, so that a step is one pass over the places, a
-few rows at a time. autograd sees the layer's own operations alone. Everything is drawn from the
-seed and summed in a fixed order: the same inputs give the same codes on the same numeric class,
-however many tasks run at once.
+The gradient of a place is that of the rounded weight, up to the scale of its group, which the step
+does not depend on: so a step is one pass over the places, a few rows at a time, and autograd sees
+the layer's own operations alone. Everything is drawn from the seed and summed in a fixed order: the
+same inputs give the same codes on the same numeric class, however many tasks run at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +34,9 @@ CHECK_EVERY = 16
 """One of so many sequences is not learned on: it says which iterate is the best."""
 CHECKS = (0.5, 1.0)
 """Shares of the iterations after which an iterate is compared with the start."""
+MEAN_DECAY, SQUARE_DECAY = 0.8, 0.95
+"""What is left of the means of gradients and of their squares after a step."""
+SMALLEST_SQUARE = 1e-30
 MARGIN = 0.49
 """Of a step: how far beyond the first or the last code a place may lie."""
 
@@ -58,12 +60,13 @@ class Preset:
     sequences: int
     """Sequences that a step looks at."""
     rate: float
-    """Of the first step in code units, times the iterations: a place moves at most half of it."""
+    """Of the first step in code units, times the iterations; it falls linearly to zero. A place
+    moves by about half of it at most."""
 
 
 PRESETS = {
     "light": Preset(iterations=25, sequences=4, rate=0.5),
-    "best": Preset(iterations=200, sequences=4, rate=0.5),
+    "best": Preset(iterations=100, sequences=4, rate=0.5),
 }
 
 
@@ -212,7 +215,7 @@ class _Learner:
         return {role: one.quantized() for role, one in self._linears.items()}
 
     def step(self, number: int) -> None:
-        """One step along the signs of the gradient of a batch."""
+        """One step along the gradient of a batch."""
         preset = self._preset
         chosen = self._order.take(min(preset.sequences, len(self._order)))
         tasks = [chosen[i : i + self._task] for i in range(0, len(chosen), self._task)]
@@ -228,7 +231,7 @@ class _Learner:
 
         def move(part: tuple[_Linear, slice]) -> None:
             linear, rows = part
-            linear.move(rows, gradients[linear][rows], rate)
+            linear.move(rows, gradients[linear][rows], number + 1, rate)
             linear.round(rows)
 
         for _ in self._run(move, self._parts):
@@ -268,6 +271,8 @@ class _Linear:
     def __init__(self, start: Start, bits: int, compute: torch.dtype) -> None:
         self._start, self._bits = start, bits
         self._top = 2**bits - 1
+        self._mean = torch.zeros_like(start.places, dtype=torch.bfloat16)
+        self._square = torch.zeros_like(self._mean)
         self.leaf = torch.empty_like(start.places, dtype=compute)
 
     def chunks(self) -> list[slice]:
@@ -283,10 +288,16 @@ class _Linear:
         codes -= self._start.zeros[rows].float()[:, :, None]
         self.leaf.data[rows] = codes.mul_(scale).flatten(1)
 
-    def move(self, rows: slice, gradient: Tensor, rate: float) -> None:
-        """One step of some rows; ``gradient`` is that of their rounded weights."""
+    def move(self, rows: slice, gradient: Tensor, number: int, rate: float) -> None:
+        """Step ``number`` (from 1) of some rows; ``gradient`` is that of their rounded weights."""
+        gradient = gradient.float()
+        mean = self._mean[rows].float().lerp_(gradient, 1 - MEAN_DECAY)
+        square = self._square[rows].float().lerp_(gradient.square_(), 1 - SQUARE_DECAY)
+        self._mean[rows], self._square[rows] = mean, square
+        size = rate * (1 - SQUARE_DECAY**number) ** 0.5 / (1 - MEAN_DECAY**number)
         places = self._start.places[rows]
-        places.add_(gradient.sign(), alpha=-rate).clamp_(-MARGIN, self._top + MARGIN)
+        places.addcdiv_(mean, square.add_(SMALLEST_SQUARE).sqrt_(), value=-size)
+        places.clamp_(-MARGIN, self._top + MARGIN)
 
     def quantized(self) -> QuantizedWeight:
         """What is stored."""

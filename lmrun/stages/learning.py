@@ -29,7 +29,7 @@ TASK_TOKENS = 1024
 
 @dataclass(frozen=True)
 class LearnedRounding:
-    """A `LayerMethod`: scales, GPTQ, then signed gradients."""
+    """A `LayerMethod`: scales, GPTQ, then gradients."""
 
     scales: Scales
     presets: Mapping[str, Preset]

@@ -13,7 +13,7 @@ from lmrun.quant.weight import QuantizedWeight, Scheme
 
 FEATURES = 64
 SCHEME = Scheme(4, 32)
-PRESET = Preset(iterations=40, sequences=16, rate=0.25)
+PRESET = Preset(iterations=40, sequences=16, rate=0.5)
 
 
 def _normal(*shape: int, seed: int) -> Tensor:
