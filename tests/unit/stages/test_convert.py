@@ -84,6 +84,7 @@ def test_the_model_document_says_what_the_engine_checks(project: Project) -> Non
         "bits": 4,
         "group_size": 32,
         "symmetric": False,
+        "activation_bits": 16,
     }
     assert document["num_kv_heads"] == 2
     assert document["attention_scale"] == 0.25
