@@ -1,7 +1,7 @@
 """Where and in which arithmetic a stage computes over a text: what its plan says, as a stream has
 it."""
 
-import os
+import ctypes
 import resource
 import sys
 
@@ -79,10 +79,10 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def rss_bytes() -> int:
-    """Resident memory of this process now; 0 where /proc does not say."""
+def release_memory() -> None:
+    """Have glibc give back what was freed and is kept (`runner`): between the steps of a layer,
+    which need other sizes."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # another C library
+        return

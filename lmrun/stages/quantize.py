@@ -31,7 +31,7 @@ from lmrun.quant.formats import registry
 from lmrun.quant.weight import Scheme
 from lmrun.stages import calibrate, quantize_report, rehearsal, tensor_files
 from lmrun.stages.collectors import Magnitudes, SecondMoments, TokenSample
-from lmrun.stages.computing import peak_rss_bytes, stream_settings
+from lmrun.stages.computing import peak_rss_bytes, release_memory, stream_settings
 from lmrun.stages.context import StageContext, StageResult
 from lmrun.stages.layer_source import CheckpointSource, LayerSource
 from lmrun.stages.layer_stream import (
@@ -55,6 +55,8 @@ from lmrun.stages.quantizing import (
 from lmrun.stages.rotating import RotatedSource
 
 ROTATION_SEED = 0
+SHORT_TEXT = 8 * BATCH_TOKENS
+"""Tokens up to which second moments are added up in float32."""
 
 _log = log.get(__name__)
 
@@ -144,10 +146,12 @@ def quantize_layer(job: Job, layer: StreamLayer) -> None:
     """One layer of a stream: observe, choose codes, keep them."""
     start = time.monotonic()
     observed = observe(job, layer)
+    release_memory()
     seen = time.monotonic()
     task = LayerTask(job.spec, layer, observed, job.settings, job.stream.workers)
     quantized = job.method.quantize(task)
     del observed, task
+    release_memory()
     chosen = time.monotonic()
     _finish(job, layer, quantized, {"observe": seen - start, "quantize": chosen - seen})
     errors = [row["relative_output_error"] for row in quantized.report.values()]
@@ -168,7 +172,10 @@ def observe(job: Job, layer: StreamLayer) -> Observed:
     if needs.is_blind:
         return Observed()
     assert job.token_ids is not None
-    moments = SecondMoments(job.stream.workers) if needs.moments else None
+    moments = None
+    if needs.moments:
+        is_short = job.token_ids.numel() <= SHORT_TEXT
+        moments = SecondMoments(job.stream.workers, is_exact=is_short)
     magnitudes = Magnitudes() if needs.magnitudes else None
     sample = None
     if needs.sample_tokens:

@@ -22,7 +22,7 @@ from lmrun.stages import decoder
 from lmrun.stages.decoder import LayerWeights
 from lmrun.stages.layer_source import LayerSource
 
-CHUNK = 1 << 24
+CHUNK = 1 << 22
 """Elements looked at at a time."""
 SCAN_S = 30.0
 """Seconds after which no further tensor is looked at: 60 GB, where the files are in memory."""

@@ -29,8 +29,8 @@ def _rows(traces: list[LayerTrace]) -> np.ndarray:
     return rows.double().numpy()
 
 
-def _moments(traces: list[LayerTrace], threads: int) -> torch.Tensor:
-    collector = SecondMoments(Workers(threads), ["qkv"])
+def _moments(traces: list[LayerTrace], threads: int, is_exact: bool = False) -> torch.Tensor:
+    collector = SecondMoments(Workers(threads), ["qkv"], is_exact)
     for trace in traces:
         collector.add(collector.of(trace))
     return collector.result()["qkv"]
@@ -58,6 +58,13 @@ def test_second_moments_of_bfloat16_lose_little_to_the_rounding_of_products() ->
     damped = torch.from_numpy(found).float()
     damped += 0.01 * damped.diagonal().mean() * torch.eye(K)
     assert int(torch.linalg.cholesky_ex(damped)[1]) == 0
+
+
+def test_second_moments_of_a_short_text_are_exact() -> None:
+    traces = _traces(torch.bfloat16)
+    rows = _rows(traces)
+    found = _moments(traces, 2, is_exact=True)
+    np.testing.assert_allclose(found.numpy(), rows.T @ rows / len(rows), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
