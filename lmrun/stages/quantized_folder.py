@@ -94,10 +94,9 @@ def folder_config(
     config: Mapping[str, Any], spec: ModelSpec, settings: QuantSettings, form: CodeFormat
 ) -> dict[str, Any]:
     """config.json of the folder, from that of the float model."""
-    kept = [linear.prefix for linear in spec.linears if linear.name in settings.skip]
     found = {key: value for key, value in config.items() if key != "dtype"}
     found["torch_dtype"] = "float16"
-    found["quantization_config"] = registry.quantization_config(form, ["lm_head", *kept])
+    found["quantization_config"] = registry.quantization_config(form, spec.linears, settings.skip)
     return found
 
 

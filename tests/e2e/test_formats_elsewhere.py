@@ -91,8 +91,11 @@ IN_VLLM_CASES = {
     "gptq": Case((*W4, SYMMETRIC, "quant.format=gptq"), "gptq"),
     "gptq_v2": Case((*W4, SYMMETRIC, "quant.format=gptq_v2"), "gptq"),
 }
+KEPT = "quant.skip=[layers.1.mlp.down_proj,layers.2.self_attn.o_proj]"
 IN_TRANSFORMERS_CASES = {
     "awq": Case(W4, "awq", "float16"),
+    "awq, linears kept": Case((*W4, KEPT), "awq", "float16"),
+    "gptq_v2, linears kept": Case((*W4, KEPT, "quant.format=gptq_v2"), "gptq", "float32"),
     "gptq": Case((*W4, "quant.format=gptq"), "gptq", "float32"),
     "gptq_v2": Case((*W4, "quant.format=gptq_v2"), "gptq", "float32"),
     "gptq-8-bits": Case(

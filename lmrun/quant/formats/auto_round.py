@@ -1,12 +1,11 @@
 """AutoRound's own folders: GPTQ or AWQ tensors under a `quantization_config` of their own."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from lmrun.models.code_format import CodeFormat, Packing
 from lmrun.models.spec import LinearSpec
 from lmrun.quant.formats import awq, gptq
-from lmrun.quant.formats.codes import Array, LinearCodes, Load
+from lmrun.quant.formats.codes import Array, LinearCodes, Load, Modules
 
 KEPT_BITS = 16
 
@@ -27,8 +26,8 @@ def read(load: Load, linear: LinearSpec, form: CodeFormat) -> LinearCodes:
     return gptq.read(load, linear, form)
 
 
-def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
-    """`quantization_config`; ``kept`` names the linears that stay floats."""
+def config(form: CodeFormat, modules: Modules) -> dict[str, Any]:
+    """`quantization_config` of a folder."""
     if form.packing is Packing.awq:
         packing = "auto_round:auto_awq"
     else:
@@ -40,5 +39,5 @@ def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
         "group_size": form.group_size or -1,
         "sym": form.is_symmetric,
         "data_type": "int",
-        "extra_config": {name: {"bits": KEPT_BITS} for name in kept},
+        "extra_config": {name: {"bits": KEPT_BITS} for name in modules.kept},
     }

@@ -1,6 +1,5 @@
 """AWQ "gemm" (AutoAWQ, GPTQModel, AutoRound, LMDeploy): 4-bit words along the output features."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from lmrun.models.code_format import CodeFormat
 from lmrun.models.spec import LinearSpec
 from lmrun.quant import packing
-from lmrun.quant.formats.codes import Array, LinearCodes, Load
+from lmrun.quant.formats.codes import Array, LinearCodes, Load, Modules
 
 
 def write(prefix: str, weight: LinearCodes, form: CodeFormat) -> dict[str, Array]:
@@ -30,13 +29,13 @@ def read(load: Load, linear: LinearSpec, form: CodeFormat) -> LinearCodes:
     )
 
 
-def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
-    """`quantization_config`; ``kept`` names the linears that stay floats."""
+def config(form: CodeFormat, modules: Modules) -> dict[str, Any]:
+    """`quantization_config` of a folder."""
     return {
         "quant_method": "awq",
         "version": "gemm",
         "bits": form.bits,
         "group_size": form.group_size or -1,
         "zero_point": True,
-        "modules_to_not_convert": list(kept),
+        "modules_to_not_convert": list(modules.kept),
     }

@@ -15,6 +15,18 @@ Load = Callable[[str], Array]
 """Tensor name → data; bfloat16 arrives as float32. `KeyError` where there is none of that name."""
 
 
+HEAD = "lm_head"
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Which modules of a folder hold codes, by their names in the checkpoint."""
+
+    kept: tuple[str, ...]
+    """Those that stay floats: the head and linears."""
+    packed: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class LinearCodes:
     """A weight matrix [N, K]: weight[n, k] = (code[n, k] - zero[n, g]) · scale[n, g].

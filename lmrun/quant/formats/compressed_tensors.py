@@ -1,6 +1,5 @@
 """compressed-tensors (llm-compressor): pack-quantized words and int-quantized bytes."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from lmrun.models.code_format import CodeFormat, Packing
 from lmrun.models.spec import LinearSpec
 from lmrun.quant import packing
-from lmrun.quant.formats.codes import Array, LinearCodes, Load, consecutive_groups
+from lmrun.quant.formats.codes import Array, LinearCodes, Load, Modules, consecutive_groups
 
 
 def write(prefix: str, weight: LinearCodes, form: CodeFormat) -> dict[str, Array]:
@@ -50,8 +49,8 @@ def read(load: Load, linear: LinearSpec, form: CodeFormat) -> LinearCodes:
     return LinearCodes(codes, scales, zeros, form.bits, index)
 
 
-def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
-    """`quantization_config`; ``kept`` names the linears that stay floats."""
+def config(form: CodeFormat, modules: Modules) -> dict[str, Any]:
+    """`quantization_config` of a folder."""
     weights: dict[str, Any] = {
         "num_bits": form.bits,
         "type": "int",
@@ -82,7 +81,7 @@ def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
                 "output_activations": None,
             }
         },
-        "ignore": list(kept),
+        "ignore": list(modules.kept),
         "kv_cache_scheme": None,
     }
 

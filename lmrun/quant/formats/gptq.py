@@ -1,7 +1,6 @@
 """GPTQ, v1 and v2 (AutoGPTQ, GPTQModel, AutoRound): words along the input features."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from lmrun.models.code_format import CodeFormat
 from lmrun.models.spec import LinearSpec
 from lmrun.quant import packing
-from lmrun.quant.formats.codes import Array, LinearCodes, Load, consecutive_groups
+from lmrun.quant.formats.codes import HEAD, Array, LinearCodes, Load, Modules, consecutive_groups
 
 ONES = {4: 0x11111111, 8: 0x01010101}
 """A word of zero points that are all one."""
@@ -50,11 +49,11 @@ def read(load: Load, linear: LinearSpec, form: CodeFormat) -> LinearCodes:
     )
 
 
-def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
-    """`quantization_config`; ``kept`` names the linears that stay floats."""
+def config(form: CodeFormat, modules: Modules) -> dict[str, Any]:
+    """`quantization_config` of a folder."""
     name = "gptq" if form.zeros_less_one else "gptq_v2"
-    linears = [one for one in kept if one != "lm_head"]
-    return {
+    kept = [one for one in modules.kept if one != HEAD]
+    found = {
         "quant_method": "gptq",
         "bits": form.bits,
         "group_size": form.group_size or -1,
@@ -64,9 +63,12 @@ def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
         "format": name,
         "pack_dtype": "int32",
         "lm_head": False,
-        "modules_to_not_convert": list(kept),
-        "dynamic": {f"-:^{re.escape(one)}$": {} for one in linears},
+        "modules_to_not_convert": list(modules.kept),
+        "dynamic": {f"-:^{re.escape(one)}$": {} for one in kept},
     }
+    if kept:  # transformers knows no list of what is left out
+        found["modules_in_block_to_quantize"] = [list(modules.packed)]
+    return found
 
 
 def _plus(words: Array, number: int) -> NDArray[np.int32]:

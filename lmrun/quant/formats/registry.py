@@ -1,13 +1,13 @@
 """The formats by name (`quant.format`) and by `quantization_config`; the one door to them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from lmrun.models.code_format import CodeFormat, Packing
 from lmrun.models.spec import LinearSpec
 from lmrun.quant.formats import auto_round, awq, compressed_tensors, gptq, smooth_quant
-from lmrun.quant.formats.codes import Array, LinearCodes, Load
+from lmrun.quant.formats.codes import HEAD, Array, LinearCodes, Load, Modules
 
 AUTO = "auto"
 WRITTEN = ("awq", "gptq", "gptq_v2", "compressed_tensors")
@@ -18,7 +18,7 @@ WRITTEN = ("awq", "gptq", "gptq_v2", "compressed_tensors")
 class _Functions:
     write: Callable[[str, LinearCodes, CodeFormat], dict[str, Array]]
     read: Callable[[Load, LinearSpec, CodeFormat], LinearCodes]
-    config: Callable[[CodeFormat, Sequence[str]], dict[str, Any]]
+    config: Callable[[CodeFormat, Modules], dict[str, Any]]
 
 
 _METHODS = {
@@ -74,10 +74,16 @@ def read(load: Load, linear: LinearSpec, form: CodeFormat) -> LinearCodes:
     return _METHODS[form.method].read(load, linear, form)
 
 
-def quantization_config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
-    """The `quantization_config` of a folder. ``kept`` names the linears that stay floats, as their
-    prefixes in the checkpoint, and the head: `lm_head`."""
-    return _METHODS[form.method].config(form, kept)
+def quantization_config(
+    form: CodeFormat, linears: Iterable[LinearSpec], kept: Container[str]
+) -> dict[str, Any]:
+    """The `quantization_config` of a folder; ``kept`` holds the names (`LinearSpec.name`) of the
+    linears that stay floats. So do the embedding and the head."""
+    stays: dict[bool, list[str]] = {True: [HEAD], False: []}
+    for linear in linears:
+        stays[linear.name in kept].append(linear.prefix)
+    modules = Modules(tuple(stays[True]), tuple(stays[False]))
+    return _METHODS[form.method].config(form, modules)
 
 
 def _check(weight: LinearCodes, form: CodeFormat) -> None:

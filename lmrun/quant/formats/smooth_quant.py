@@ -1,13 +1,12 @@
 """smooth_quant of LMDeploy: int8 weights, a float32 scale a row, activations per token."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lmrun.models.code_format import CodeFormat
 from lmrun.models.spec import LinearSpec
-from lmrun.quant.formats.codes import Array, LinearCodes, Load
+from lmrun.quant.formats.codes import Array, LinearCodes, Load, Modules
 from lmrun.quant.formats.compressed_tensors import signed, unsigned
 
 
@@ -27,10 +26,10 @@ def read(load: Load, linear: LinearSpec, form: CodeFormat) -> LinearCodes:
     return LinearCodes(codes, scales, zeros, form.bits)
 
 
-def config(form: CodeFormat, kept: Sequence[str]) -> dict[str, Any]:
-    """`quantization_config`; ``kept`` names the linears that stay floats."""
+def config(form: CodeFormat, modules: Modules) -> dict[str, Any]:
+    """`quantization_config` of a folder."""
     return {
         "quant_method": "smooth_quant",
         "quant_dtype": "int8",
-        "modules_to_not_convert": list(kept),
+        "modules_to_not_convert": list(modules.kept),
     }

@@ -42,8 +42,8 @@ def write_quantized(
         floats[f"{linear.prefix}.weight"] = codes.dequantize()
     save_file(tensors, path, metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    prefixes = ["lm_head", *(f"model.{name}" for name in kept)]
-    config["quantization_config"] = registry.quantization_config(form, prefixes)
+    linears = checkpoint.spec.linears
+    config["quantization_config"] = registry.quantization_config(form, linears, kept)
     (folder / "config.json").write_text(json.dumps(config))
     return floats
 

@@ -134,12 +134,28 @@ def test_the_tensors_written_are_those_a_checkpoint_is_checked_for(form: CodeFor
 
 @pytest.mark.parametrize("form", FORMS, ids=IDS)
 def test_the_config_written_is_read_as_the_format_it_was_written_for(form: CodeFormat) -> None:
-    kept = ["lm_head", "model.layers.1.mlp.down_proj"]
-    fields = registry.quantization_config(form, kept)
+    other = LinearSpec("layers.0.mlp.down_proj", 0, "down_proj", K, N, False)
+    fields = registry.quantization_config(form, [LINEAR, other], {other.name})
     found = code_format({"quantization_config": fields}, "config.json")
     if form.packing is Packing.awq and form.method == "awq":  # zero points are stored all the same
         form = CodeFormat("awq", Packing.awq, 4, form.group_size, False)
     assert found == form
+
+
+def test_what_stays_floats_is_named_as_each_program_looks_for_it() -> None:
+    other = LinearSpec("layers.0.mlp.down_proj", 0, "down_proj", K, N, False)
+
+    def fields(name: str) -> dict[str, Any]:
+        form = registry.choose(name, 4, 32, symmetric=False)
+        return registry.quantization_config(form, [LINEAR, other], {other.name})
+
+    kept = ["lm_head", "model.layers.0.mlp.down_proj"]
+    assert fields("awq")["modules_to_not_convert"] == kept
+    assert fields("compressed_tensors")["ignore"] == kept
+    gptq_fields = fields("gptq_v2")
+    assert gptq_fields["modules_to_not_convert"] == kept
+    assert gptq_fields["dynamic"] == {r"-:^model\.layers\.0\.mlp\.down_proj$": {}}
+    assert gptq_fields["modules_in_block_to_quantize"] == [[PREFIX]]
 
 
 @pytest.mark.parametrize("v1", [True, False])
