@@ -5,12 +5,14 @@ arXiv 2309.05516 (AutoRound): every weight has a place on its group's grid, w / 
 rounded to a code, and the offset v is learned so that a decoder layer's output comes close to a
 target, all linears of the layer together. Rounding passes gradients straight through.
 
-Four things differ from the paper, each because it was better (`lmrun/quant/README.md`). Places
+Five things differ from the paper, each because it was better (`lmrun/quant/README.md`). Places
 begin where GPTQ put the weights when it rounded them, so that a quarter of the text reaches a lower
 error. A step is the mean of the last gradients over their root mean square (Adam: Kingma and Ba,
 arXiv 1412.6980), not their sign: a weight whose code only swings to and fro stands still. Ranges
-are searched, not learned: steps of one size for all groups are noise for most. And the best iterate
-is chosen on sequences that are not learned on.
+are searched, not learned: steps of one size for all groups are noise for most. The error of a token
+counts relative to its target's size, since a norm reads it next: trained models have a first token
+a hundred times as large as others, which would decide alone. And the best iterate is chosen on
+sequences that are not learned on.
 
 The gradient of a place is that of the rounded weight, up to the scale of its group, which the step
 does not depend on: so a step is one pass over the places, a few rows at a time, and autograd sees
@@ -143,7 +145,8 @@ class Learned:
 
     codes: dict[str, QuantizedWeight]
     first_error: float
-    """Mean squared error of the layer's output on the sequences of the checks: of the start."""
+    """Relative squared error of the layer's output, the mean over the tokens of the checks: of the
+    start."""
     error: float
     """And of the codes that are given back, which is the least that was seen."""
 
@@ -200,12 +203,12 @@ class _Learner:
         self._order = _Order(learned, learning.seed)
 
     def error(self) -> float:
-        """Mean squared error of the output on the sequences of the checks."""
+        """Relative squared error of the output, the mean over the tokens of the checks."""
 
         def part(chosen: list[int]) -> float:
             with torch.no_grad():
-                output = self._forward(self._weights, self._examples.inputs(chosen)).float()
-                return float(output.sub_(self._examples.targets(chosen)).square().mean().double())
+                output = self._forward(self._weights, self._examples.inputs(chosen))
+                return float(_relative_error(output, self._examples.targets(chosen)).double())
 
         errors: list[float] = list(self._run(part, [[one] for one in self._checked]))
         return sum(errors) / len(errors)
@@ -240,9 +243,14 @@ class _Learner:
     def _gradients(self, chosen: list[int]) -> tuple[Tensor, ...]:
         with torch.enable_grad():
             output = self._forward(self._weights, self._examples.inputs(chosen))
-            difference = output.float() - self._examples.targets(chosen)
-            loss = difference.square().sum() / difference[0].numel()
-            return torch.autograd.grad(loss, list(self._weights.values()))
+            error = _relative_error(output, self._examples.targets(chosen))
+            return torch.autograd.grad(error * len(chosen), list(self._weights.values()))
+
+
+def _relative_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean over tokens of the squared error over the squared size of the target."""
+    size = target.square().mean(-1).clamp_(min=SMALLEST_SQUARE)
+    return ((output.float() - target).square().mean(-1) / size).mean()
 
 
 class _Order:

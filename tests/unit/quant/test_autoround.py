@@ -39,6 +39,10 @@ TARGETS = forward(WEIGHTS, TEXT)
 EXAMPLES = Examples(len(TEXT), lambda some: TEXT[list(some)], lambda some: TARGETS[list(some)])
 
 
+def _loss(output: Tensor, target: Tensor) -> Tensor:
+    return ((output - target).square().sum(-1) / target.square().sum(-1)).mean()
+
+
 def _inputs(role: str) -> Tensor:
     rows = TEXT.flatten(0, 1)
     return rows if role == "up" else torch.nn.functional.silu(rows @ WEIGHTS["up"].T)
@@ -61,7 +65,7 @@ def _nearest() -> tuple[dict[str, Start], dict[str, QuantizedWeight]]:
 
 def _error(codes: Mapping[str, QuantizedWeight], text: Tensor) -> float:
     found = forward({role: one.dequantize() for role, one in codes.items()}, text)
-    return float((found - forward(WEIGHTS, text)).square().mean())
+    return float(_loss(found, forward(WEIGHTS, text)))
 
 
 def _learn(starts: dict[str, Start], preset: Preset = PRESET, seed: int = 0) -> autoround.Learned:
@@ -99,6 +103,17 @@ def test_targets_that_the_inputs_alone_do_not_give_are_learned() -> None:
     assert learned.error < 0.95 * learned.first_error
 
 
+def test_a_token_a_hundred_times_as_large_does_not_decide_alone() -> None:
+    loud = TEXT.clone()
+    loud[:, 0] *= 100
+    examples = Examples(
+        len(loud), lambda some: loud[list(some)], lambda some: forward(WEIGHTS, loud[list(some)])
+    )
+    starts, codes = _nearest()
+    learned = autoround.learn(starts, forward, examples, Learning(4, PRESET, 0))
+    assert _error(learned.codes, OTHER_TEXT) < 0.85 * _error(codes, OTHER_TEXT)
+
+
 def test_the_start_is_kept_where_nothing_better_is_found() -> None:
     starts, codes = _gptq()
     learned = _learn(starts, Preset(iterations=8, sequences=1, rate=100.0))
@@ -121,7 +136,7 @@ def test_a_step_goes_against_the_gradient_of_each_rounded_weight() -> None:
     del learned[15::16]
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))[:4].tolist()
     chosen = [learned[place] for place in order]
-    (forward(leaves, TEXT[chosen]) - TARGETS[chosen]).square().sum().backward()
+    _loss(forward(leaves, TEXT[chosen]), TARGETS[chosen]).backward()
     _learn(starts, Preset(iterations=1, sequences=4, rate=0.25))
     for role, start in starts.items():
         gradient = leaves[role].grad
