@@ -72,6 +72,8 @@ class Demand:
     kept_layers: int = 0
     """Layers whose KV cache has ``kept_bits``; which ones does not change the sizes."""
     kept_bits: int = 16
+    kept_by: str = "kv.keep=0"
+    """The change by which no layer is kept, as written on the command line."""
 
     @property
     def layout(self) -> KvLayout:
@@ -153,6 +155,7 @@ def demand(
         tp=run.parallel.tp,
         kept_layers=num_kept(kv),
         kept_bits=kv.keep_bits,
+        kept_by="kv.keep=0" if kv.keep else "kv.keep_layers=[]",
     )
 
 

@@ -79,8 +79,13 @@ def _changes(wanted: Demand, total: int, alternatives: Sequence[Alternative]) ->
         if replace(wanted, memory_bytes=None).fits(total):
             yield "kv.memory=auto"
     else:
+        if wanted.kept_layers and replace(wanted, kept_layers=0).fits(total):
+            yield wanted.kept_by
         for bits in (8, 4):
-            if bits < wanted.kv_bits and replace(wanted, kv_bits=bits).fits(total):
+            is_less = bits < wanted.kv_bits and not (
+                wanted.kept_layers and bits >= wanted.kept_bits
+            )
+            if is_less and replace(wanted, kv_bits=bits).fits(total):
                 yield f"kv.bits={bits}"
                 break
         yield from _shorter(wanted, total)

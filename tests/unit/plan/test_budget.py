@@ -110,6 +110,22 @@ def test_an_absolute_size_above_what_is_left_is_refused() -> None:
     budget_of(replace(DEMAND, memory_bytes=5986 * MIB), 8 * GIB)
 
 
+def test_layers_kept_at_more_bits_are_given_up_before_others_lose_some() -> None:
+    long = replace(DEMAND, context_length=131072, max_num_seqs=1, kv_bits=8, kept_layers=11)
+    assert not long.fits(4 * GIB + GIB // 2)
+    assert fitting_changes(long, 4 * GIB + GIB // 2)[:2] == ["kv.keep=0", "kv.bits=4"]
+    named = replace(long, kept_bits=16, kept_by="kv.keep_layers=[]")
+    assert fitting_changes(named, 4 * GIB + GIB // 2)[0] == "kv.keep_layers=[]"
+    budget_of(replace(long, kept_layers=0), 4 * GIB + GIB // 2)
+
+
+def test_bits_that_are_no_less_than_those_of_kept_layers_are_not_offered() -> None:
+    long = replace(DEMAND, context_length=131072, max_num_seqs=1, kept_layers=1, kept_bits=8)
+    offered = fitting_changes(long, 5 * GIB)
+    assert "kv.bits=4" in offered
+    assert "kv.bits=8" not in offered
+
+
 def test_what_fits_with_fewer_bits_is_told_so() -> None:
     long = replace(DEMAND, context_length=131072, max_num_seqs=1)
     text = refusal(long, 5 * GIB)
