@@ -7,85 +7,49 @@ folder, so that a killed run goes on where it was and ends with the same bytes.
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
-from torch import Tensor
 
 from lmrun import log
-from lmrun.config import RunConfig
 from lmrun.errors import StageError
 from lmrun.models.checkpoint import Checkpoint
-from lmrun.models.code_format import CodeFormat
-from lmrun.models.registry import CONFIG_FILE, read_json
-from lmrun.models.safetensors_header import TensorEntry, read_header
+from lmrun.models.safetensors_header import TensorEntry
 from lmrun.models.spec import ModelSpec
 from lmrun.plan.sizes import show_bytes
 from lmrun.progress import progress_bar
-from lmrun.quant import combinations
-from lmrun.quant.formats import registry
-from lmrun.quant.weight import Scheme
-from lmrun.stages import calibrate, quantize_report, rehearsal, tensor_files
+from lmrun.stages import quantize_job, quantize_report, rehearsal, tensor_files
 from lmrun.stages.collectors import Magnitudes, SecondMoments, TokenSample
-from lmrun.stages.computing import peak_rss_bytes, release_memory, stream_settings
+from lmrun.stages.computing import peak_rss_bytes, release_memory
 from lmrun.stages.context import StageContext, StageResult
-from lmrun.stages.layer_source import CheckpointSource, LayerSource
 from lmrun.stages.layer_stream import (
     BATCH_TOKENS,
     Collector,
     LayerStream,
     Propagate,
     StreamLayer,
-    StreamSettings,
 )
-from lmrun.stages.methods import METHODS
+from lmrun.stages.quantize_job import Job
 from lmrun.stages.quantized_folder import PRIVATE, folder_config, layer_tensors, write_folder
 from lmrun.stages.quantizing import (
-    LayerMethod,
     LayerTask,
-    Needs,
     Observed,
     QuantizedLayer,
     QuantSettings,
 )
-from lmrun.stages.rotating import RotatedSource
 
-ROTATION_SEED = 0
 SHORT_TEXT = 8 * BATCH_TOKENS
 """Tokens up to which second moments are added up in float32."""
 
 _log = log.get(__name__)
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a recipe asks of the stage, and how it is done."""
-
-    checkpoint: Checkpoint
-    source: LayerSource
-    settings: QuantSettings
-    form: CodeFormat
-    method: LayerMethod
-    needs: Needs
-    token_ids: Tensor | None
-    """[sequences, tokens]; None where no text is needed."""
-    stream: StreamSettings
-    config: Mapping[str, Any]
-    """config.json of the model as the source gives it."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model as it is written."""
-        return self.source.spec
-
-
 def run(context: StageContext) -> StageResult:
     """Fill the partial folder with the quantized checkpoint and its report."""
-    job = _job(context)
+    job = quantize_job.of(context)
     with torch.no_grad():
         stream = LayerStream(job.source, job.token_ids, job.stream, context.resume)
         num_layers = job.spec.num_layers
@@ -211,59 +175,6 @@ def _finish(
     }
     tensors[PRIVATE] = np.frombuffer(json.dumps(row).encode(), np.uint8)
     layer.finish(tensors, quantized.replaced() if is_read else None)
-
-
-def _job(context: StageContext) -> Job:
-    checkpoint = Checkpoint.open(context.checkpoint)
-    run_config = msgspec.convert(context.plan.config, RunConfig)
-    settings, form = _settings(run_config, checkpoint.spec)
-    source: LayerSource = CheckpointSource(checkpoint)
-    config = read_json(checkpoint.path / CONFIG_FILE)
-    if run_config.quant.rotate:
-        rotated = RotatedSource.of(source, ROTATION_SEED)
-        source, config = rotated, rotated.config(config)
-    method = METHODS[settings.method]
-    needs = method.needs(settings)
-    calibration = context.inputs.get("calibrate")
-    token_ids = None
-    if not needs.is_blind:
-        if calibration is None:
-            raise StageError(
-                f"quantize: {settings.method} needs the artifact of calibrate, got none."
-            )
-        entries = read_header(calibration / calibrate.FILE_NAME)
-        token_ids = torch.from_numpy(tensor_files.read(entries[calibrate.TOKEN_IDS]))
-    stream = replace(
-        stream_settings(context, source.spec),
-        propagate=needs.propagate,
-        keep_inputs=needs.keep_inputs,
-    )
-    return Job(checkpoint, source, settings, form, method, needs, token_ids, stream, config)
-
-
-def _settings(run_config: RunConfig, spec: ModelSpec) -> tuple[QuantSettings, CodeFormat]:
-    quant = run_config.quant
-    resolved = combinations.resolved(run_config)
-    scheme = Scheme(quant.bits, quant.group_size, quant.symmetric)
-    form = registry.choose(
-        resolved["quant.format"],
-        quant.bits,
-        quant.group_size,
-        symmetric=quant.symmetric,
-        activation_bits=quant.activation_bits,
-    )
-    settings = QuantSettings(
-        method=quant.method.value,
-        scheme=scheme,
-        skip=combinations.skipped(quant.skip, spec),
-        activation_bits=quant.activation_bits,
-        mse=resolved["quant.range"] == "mse",
-        act_order=quant.act_order,
-        damping=quant.damping,
-        alpha=quant.alpha,
-        preset=quant.preset.value,
-    )
-    return settings, form
 
 
 def _report(context: StageContext, job: Job, stream: LayerStream) -> StageResult:
