@@ -17,7 +17,7 @@ usage: lmrun [VERB] [KEY=VALUE ...] [--FLAG ...]
 verbs
   up      build what is missing, launch the engine, serve, stop on Ctrl-C (the default)
   plan    what would run and why, the memory budget, whether it fits; writes nothing
-  build   the offline stages only: quantize and convert, and evaluate where the recipe asks
+  build   the offline stages only: prune, quantize, convert, and evaluate where the recipe asks
   lock    build, then pin config, model, artifacts and versions in a file for review
   verify  is everything as it was locked? hashes all of it, builds nothing
   explain which file or override set a value, and what it beat
@@ -38,7 +38,7 @@ verbs
 settings: KEY=VALUE sets a key, GROUP=OPTION picks a file of configs/GROUP
   +recipe=NAME         start from a recipe; several: '+recipe=[A,B]', the last wins
   model.path=PATH      a checkpoint folder, a quantized folder or a workspace
-  quant=awq_w4_g128    4-bit weights; none keeps 16 bits
+  quant=awq_w4_g128    4-bit weights; none keeps 16 bits; lmrun list quantizers shows the others
   kv.bits=16|8|4       bits of the KV cache
   frontend.port=23333  port of the API
 
