@@ -18,8 +18,8 @@ from torch import Tensor
 from lmrun.quant import rtn
 from lmrun.quant.weight import Scheme
 
-STEPS = 20
-"""Steps of an exponent: a twentieth each."""
+STEPS = 10
+"""Steps of an exponent: a tenth each."""
 STAGES = ((64, 8), (256, 3), (1024, 1))
 """Output features of each linear, evenly spread, that a stage of the search for scales looks at,
 and how many exponents it leaves over."""
@@ -95,21 +95,21 @@ def search_scales(
     """Scale of each input channel [K] for linears that share their input.
 
     The caller multiplies the weights' columns by it and divides what feeds them: activation^alpha
-    / weight^beta, with beta 0 or 1 - alpha. ``share`` (int64 [K]) puts channels in classes that
-    must have one scale: query heads that read one value head. All ones takes part in every stage,
-    so on the rows of the last one (`STAGES`) the result is never worse than plain rounding.
+    / weight^beta, every pair of exponents from 0 to 1. ``share`` (int64 [K]) puts channels in
+    classes that must have one scale: query heads that read one value head. All ones takes part in
+    every stage, so on the rows of the last one (`STAGES`) the result is never worse than plain
+    rounding.
     """
     activation = _shared(statistics.abs_mean, share)
     magnitude = _shared(_relative_magnitude(weights, scheme), share).clamp(min=1e-4)
 
-    def scales_of(exponents: tuple[int, bool]) -> Tensor:
-        alpha = exponents[0] / STEPS
-        beta = 1 - alpha if exponents[1] else 0.0
+    def scales_of(exponents: tuple[int, int]) -> Tensor:
+        alpha, beta = exponents[0] / STEPS, exponents[1] / STEPS
         return _normalized(activation**alpha / magnitude**beta)
 
-    plain = (0, False)
-    candidates = [(step, False) for step in range(STEPS + 1)]
-    candidates += [(step, True) for step in range(1, STEPS)]
+    plain = (0, 0)
+    steps = range(STEPS + 1)
+    candidates = [(alpha, beta) for alpha in steps for beta in steps]
     for rows, num_left in STAGES:
         if plain not in candidates:
             candidates.append(plain)

@@ -30,7 +30,7 @@ ROWS = 2048
 DAMPING = 0.01
 """Share of the mean of the diagonal that is added to it."""
 LARGEST_DAMPING = 1.0
-REFITS = 1
+REFITS = 2
 """Solves with scales fitted to the solve before."""
 NEAREST_FIT = 0.5
 """A fitted scale below this share of the one before, or above its inverse, is not taken: a group
