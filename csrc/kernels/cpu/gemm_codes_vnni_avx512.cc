@@ -24,8 +24,9 @@ constexpr int kDigits = 3;
 constexpr int32_t kLargest = (127 << 16) + (127 << 8) + 127;  // that three digits can say
 constexpr int64_t kRowsTogether = 16;                         // that share a pass over the weights
 constexpr int64_t kPrefetchBytes = 1024;                      // ahead in each tile
-// A stretch of inputs of one digit; not a multiple of 4 KiB, so that rows do not share L1 sets.
-constexpr int64_t kDigitStride = kMostBlockInputs + kTileBytes;
+// Inputs that are split at a time, of all rows together: all of K where rows are few, so that tiles
+// are read from end to end; 1024 of 16 rows.
+constexpr int64_t kSplitInputs = kRowsTogether * kMostBlockInputs;
 
 struct U4Codes {
   static constexpr int kInputs = 8;
@@ -54,14 +55,17 @@ struct CodesJob {
   int64_t ldy;
 };
 
-// Inputs of up to kRowsTogether rows of a stretch of blocks.
+// Inputs of some rows of a stretch of blocks. Digit d of row r begins at (r * kDigits + d) *
+// stride; the scale of its block b at r * blocks + b.
 struct Digits {
-  int8_t digits[kRowsTogether][kDigits][kDigitStride];
-  float scale[kRowsTogether][kMostBlockInputs / 8];  // of a block of the stretch
+  int64_t stride;  // no multiple of 4 KiB, so that rows do not share the ways of one L1 set
+  int64_t blocks;
+  int8_t digits[kDigits * (kSplitInputs + kRowsTogether * kTileBytes)];
+  float scale[kSplitInputs / 8];
 };
 
 // The inputs of one block; returns their scale.
-float split_block(const float* x, int64_t inputs, int8_t (*digits)[kDigitStride], int64_t at) {
+float split_block(const float* x, int64_t inputs, int8_t* digits, int64_t stride) {
   __m512i largest = _mm512_setzero_si512();
   const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
   for (int64_t i = 0; i < inputs; i += 16) {
@@ -72,7 +76,7 @@ float split_block(const float* x, int64_t inputs, int8_t (*digits)[kDigitStride]
   const uint32_t bits = _mm512_reduce_max_epu32(largest);
   if (bits >= 0x7F800000u) {  // not finite, and so is what comes of it
     for (int64_t i = 0; i < inputs; ++i) {
-      for (int d = 0; d < kDigits; ++d) digits[d][at + i] = 0;
+      for (int d = 0; d < kDigits; ++d) digits[d * stride + i] = 0;
     }
     return __builtin_nanf("");
   }
@@ -92,7 +96,7 @@ float split_block(const float* x, int64_t inputs, int8_t (*digits)[kDigitStride]
     __m512i value = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), factor));
     LMRUN_UNROLL
     for (int d = 0; d < kDigits; ++d) {  // the low byte is the digit; it is taken as signed
-      _mm512_mask_cvtepi32_storeu_epi8(digits[d] + at + i, mask, value);
+      _mm512_mask_cvtepi32_storeu_epi8(digits + d * stride + i, mask, value);
       value = _mm512_srai_epi32(_mm512_add_epi32(value, half), 8);
     }
   }
@@ -107,7 +111,11 @@ void run_codes(const CodesJob& job, const Digits& split, int64_t first, int64_t 
   const PackedMatrix& w = *job.w;
   const std::byte* weight =
       w.weight + tile * job.tile_bytes + begin * job.block / Format::kInputs * kTileBytes;
-  const int8_t* x = split.digits[row][0];
+  const int64_t stride = split.stride;
+  const int8_t* x = split.digits + row * kDigits * stride;
+  // Where a tile's stretch ends the next tiles' begins, this far on.
+  const int64_t skip =
+      kTiles * job.tile_bytes - (end - begin) * job.block / Format::kInputs * kTileBytes;
   __m512 y[kRows][kTiles];
   LMRUN_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -131,10 +139,8 @@ void run_codes(const CodesJob& job, const Digits& split, int64_t first, int64_t 
         for (int d = 0; d < kDigits; ++d) acc[r][t][d] = _mm512_setzero_si512();
       }
     }
-    // Past the end of these tiles lie the next ones: skip those that are being read.
     const int64_t left = (end - b) * job.block / Format::kInputs * kTileBytes;
-    const int64_t ahead =
-        kPrefetchBytes + (kPrefetchBytes >= left ? (kTiles - 1) * job.tile_bytes : 0);
+    const int64_t ahead = kPrefetchBytes + (kPrefetchBytes >= left ? skip : 0);
     for (int64_t k = 0; k < job.block; k += Format::kInputs) {
       __m512i codes[kTiles][Format::kHalves];
       LMRUN_UNROLL
@@ -152,7 +158,7 @@ void run_codes(const CodesJob& job, const Digits& split, int64_t first, int64_t 
           LMRUN_UNROLL
           for (int h = 0; h < Format::kHalves; ++h) {
             int32_t four = 0;
-            __builtin_memcpy(&four, x + (r * kDigits + d) * kDigitStride + 4 * h, sizeof(four));
+            __builtin_memcpy(&four, x + (r * kDigits + d) * stride + 4 * h, sizeof(four));
             const __m512i inputs = _mm512_set1_epi32(four);
             LMRUN_UNROLL
             for (int t = 0; t < kTiles; ++t) {
@@ -177,7 +183,7 @@ void run_codes(const CodesJob& job, const Digits& split, int64_t first, int64_t 
       LMRUN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const __m512 sum = _mm512_set1_ps(job.sums[(first + row + r) * job.num_blocks + b]);
-        const __m512 unit = _mm512_set1_ps(split.scale[row + r][b - begin]);
+        const __m512 unit = _mm512_set1_ps(split.scale[(row + r) * split.blocks + b - begin]);
         const __m512 low = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][t][1]), _mm512_set1_ps(256.0f),
                                            _mm512_cvtepi32_ps(acc[r][t][0]));
         const __m512 dot =
@@ -207,40 +213,33 @@ template <class Format, int kTiles>
 void run_codes_rows(const CodesJob& job, const Digits& split, int64_t first, int64_t count,
                     int64_t tile, int64_t begin, int64_t end) {
   int64_t row = 0;
-  if constexpr (kTiles <= 2) {
-    for (; row + 2 <= count; row += 2) {
-      run_codes<Format, 2, kTiles>(job, split, first, row, tile, begin, end);
-    }
+  for (; row + 2 <= count; row += 2) {
+    run_codes<Format, 2, kTiles>(job, split, first, row, tile, begin, end);
   }
-  for (; row < count; ++row) {
-    run_codes<Format, 1, kTiles>(job, split, first, row, tile, begin, end);
-  }
+  if (row < count) run_codes<Format, 1, kTiles>(job, split, first, row, tile, begin, end);
 }
 
 template <class Format>
 void run_codes_all(const CodesJob& job, const float* x, int64_t rows, int64_t tile_begin,
                    int64_t tile_end) {
   alignas(64) Digits split;
-  const int64_t step = kMostBlockInputs / job.block;  // blocks of a stretch
   const int64_t passes = (rows + kRowsTogether - 1) / kRowsTogether;
   for (int64_t pass = 0; pass < passes; ++pass) {  // as even as possible
     const int64_t first = pass * rows / passes;
     const int64_t count = (pass + 1) * rows / passes - first;
-    for (int64_t begin = 0; begin < job.num_blocks; begin += step) {
-      const int64_t end = smaller(begin + step, job.num_blocks);
+    split.blocks = smaller(kSplitInputs / count / job.block, job.num_blocks);  // at least one
+    // Whole cache lines, an odd number of them.
+    split.stride = ((split.blocks * job.block + kTileBytes - 1) / kTileBytes | 1) * kTileBytes;
+    for (int64_t begin = 0; begin < job.num_blocks; begin += split.blocks) {
+      const int64_t end = smaller(begin + split.blocks, job.num_blocks);
       for (int64_t r = 0; r < count; ++r) {
         for (int64_t b = begin; b < end; ++b) {
-          split.scale[r][b - begin] =
-              split_block(x + (first + r) * job.w->k + b * job.block, job.block, split.digits[r],
-                          (b - begin) * job.block);
+          split.scale[r * split.blocks + b - begin] = split_block(
+              x + (first + r) * job.w->k + b * job.block, job.block,
+              split.digits + r * kDigits * split.stride + (b - begin) * job.block, split.stride);
         }
       }
       int64_t tile = tile_begin;
-      if (count == 1) {
-        for (; tile + 4 <= tile_end; tile += 4) {
-          run_codes_rows<Format, 4>(job, split, first, count, tile, begin, end);
-        }
-      }
       for (; tile + 2 <= tile_end; tile += 2) {
         run_codes_rows<Format, 2>(job, split, first, count, tile, begin, end);
       }
