@@ -24,13 +24,21 @@ def located(composed: Composed) -> Iterator[None]:
 
     Such an error begins with the key, as ``key=value:`` or ``key:``, or with a file below the one
     that `model.path`, `model.chat_template`, `calibration.data` or a key of `evaluate` names. Any
-    other is left alone, and so is one that has its origin.
+    other is left alone, and so is one that has its origin. Of several lines, each that begins with
+    a key gets its own.
     """
     try:
         yield
     except LmrunError as error:
         text = str(error)
-        full = with_origin(text, composed)
+        first, *others = text.split("\n")
+        keys = tuple(f"{key}{sign}" for key in _values(composed) for sign in "=:")
+        full = "\n".join(
+            [
+                with_origin(first, composed),
+                *(with_origin(one, composed) if one.startswith(keys) else one for one in others),
+            ]
+        )
         if full != text:
             error.args = (full, *error.args[1:])
         raise

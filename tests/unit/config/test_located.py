@@ -81,6 +81,18 @@ def test_the_planners_refusals_name_file_and_line(
     assert capfd.readouterr().err.startswith(f"lmrun: {WRONG[text]}")
 
 
+def test_each_of_several_refusals_names_its_origin(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("recipes").mkdir()
+    Path("recipes/mine.yaml").write_text("quant:\n  method: rtn\n  damping: 0.5\n")
+    assert main.run(["plan", "+recipe=mine", "quant.alpha=0.5"]) is ExitStatus.CONFIG
+    assert capfd.readouterr().err == (
+        "lmrun: quant.damping=0.5 (recipes/mine.yaml:3): quant.method=rtn does not read it. Leave"
+        " it out, or use quant.method=gptq or awq_gptq.\n"
+        "quant.alpha=0.5 (command line): quant.method=rtn does not read it. Leave it out, or use"
+        " quant.method=smoothquant.\n"
+    )
+
+
 def test_what_stands_against_a_plan_that_is_only_priced_names_its_origin(tmp_path: Path) -> None:
     Path("recipes").mkdir()
     Path("recipes/mine.yaml").write_text("backend:\n  isa: amx\nquant:\n  symmetric: true\n")

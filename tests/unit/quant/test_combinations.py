@@ -226,9 +226,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "outliers apart": (
         {"method": QuantMethod.llm_int8},
-        "quant.method=llm_int8: is not offered: it computes the outlier features of every linear by"
-        " a second product in floats, with a matrix kept twice. int8 activations with a scale a"
-        " token do without. Use quant=w8a8, or quant=w8a16 for float activations.",
+        "quant.method=llm_int8: is not offered: it sends the outlier features of every linear"
+        " through a second product in floats. Smoothed int8 activations with a scale a token do"
+        " without. Use quant=w8a8, or quant=w8a16 for float activations.",
     ),
 }
 
