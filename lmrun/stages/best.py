@@ -1,7 +1,15 @@
-"""`best`: the combination of methods that won where it was tried (`lmrun/quant/README.md`)."""
+"""`best`: the combination of methods that won where it was tried (`lmrun/quant/README.md`).
 
-from lmrun.quant import autoround
+A fixed policy: GPTQ in searched ranges, whose scales are fitted, then learned rounding, for longer
+than `autoround` learns; no channel scales and no rotation (which changes the head of a tied model,
+so that it is a choice of the recipe).
+"""
+
+from lmrun.quant.autoround import PRESETS, Preset
 from lmrun.stages.layer_quantizer import Scales
 from lmrun.stages.learning import LearnedRounding
 
-METHOD = LearnedRounding(Scales.NONE, autoround.PRESETS)
+METHOD = LearnedRounding(
+    Scales.NONE,
+    {"light": PRESETS["best"], "best": Preset(iterations=300, sequences=4, rate=0.5)},
+)
