@@ -82,9 +82,12 @@ def test_layers_read_what_those_before_gave(
     assert len(inputs) == source.spec.num_layers
 
 
-def test_where_hidden_states_wait_changes_no_bit(write_checkpoint: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
+def test_neither_memory_nor_workers_change_a_bit(
+    write_checkpoint: Write, tmp_path: Path, compute: torch.dtype
+) -> None:
     source = _source(write_checkpoint)
-    settings = replace(SETTINGS, propagate=Propagate.BOTH)
+    settings = replace(SETTINGS, propagate=Propagate.BOTH, compute=compute)
     whole = _walk(source, settings, tmp_path / "whole")
     for memory, threads in ((0, 1), (60_000, 3)):
         other = replace(settings, activation_memory=memory, workers=Workers(threads))

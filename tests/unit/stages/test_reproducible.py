@@ -70,11 +70,12 @@ def _build_elsewhere(
     return _digests(store, overrides)
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(project: Project, tmp_path: Path) -> None:
-    built = [
-        _build(Store(tmp_path / f"home-{threads}"), project.overrides(), threads)
-        for threads in (1, 2, 3)
-    ]
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_the_bytes_do_not_depend_on_the_number_of_workers(
+    project: Project, tmp_path: Path, method: str
+) -> None:
+    asked = project.overrides(f"quant.method={method}")
+    built = [_build(Store(tmp_path / f"home-{threads}"), asked, threads) for threads in (1, 2, 3)]
     assert [key.split()[0] for key in built[0]] == ["calibrate", "quantize", "convert"]
     assert built[1] == built[0]
     assert built[2] == built[0]
