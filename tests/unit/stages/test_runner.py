@@ -41,13 +41,25 @@ def _built(project: Project) -> dict[str, int]:
 
 def test_only_what_changed_runs_again(project: Project) -> None:
     first = project.build()
-    assert _built(project) == {"resolve": 0, "calibrate": 1, "quantize": 1, "convert": 1}
+    assert _built(project) == {
+        "resolve": 0,
+        "prune": 0,
+        "calibrate": 1,
+        "quantize": 1,
+        "convert": 1,
+    }
     stamp = (first / "manifest.json").stat().st_mtime_ns
     assert project.build() == first
     assert project.build("kv.bits=4") == first
     assert (first / "manifest.json").stat().st_mtime_ns == stamp
     assert project.build("quant.group_size=32", "quant.skip=[layers.0.mlp.down_proj]") != first
-    assert _built(project) == {"resolve": 0, "calibrate": 1, "quantize": 2, "convert": 2}
+    assert _built(project) == {
+        "resolve": 0,
+        "prune": 0,
+        "calibrate": 1,
+        "quantize": 2,
+        "convert": 2,
+    }
     assert all(stage.action is Action.cached for stage in project.plan().stages)
 
 
