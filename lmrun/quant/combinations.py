@@ -53,7 +53,7 @@ READ: Mapping[QuantMethod, tuple[str, ...]] = {
     QuantMethod.awq_gptq: (*_ALL, "range", "act_order", "damping", "rotate"),
     QuantMethod.autoround: (*_ALL, "preset", "rotate"),
     QuantMethod.smoothquant: (*_ALL, "alpha", "rotate"),
-    QuantMethod.best: (*_ALL, "preset"),
+    QuantMethod.best: (*_ALL, "preset", "rotate"),
     QuantMethod.llm_int8: _ALL,
 }
 """Method → the keys of `quant` that decide about its codes, beside `method`."""

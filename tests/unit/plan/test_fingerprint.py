@@ -80,7 +80,10 @@ READ: dict[str, dict[str, Any]] = {
         **SCHEME,
         **{"quant.format": "awq", "quant.preset": "light", "quant.rotate": False},
     },
-    "quant=best_w4_g128": {**SCHEME, "quant.format": "awq", "quant.preset": "light"},
+    "quant=best_w4_g128": {
+        **SCHEME,
+        **{"quant.format": "awq", "quant.preset": "light", "quant.rotate": False},
+    },
     "quant=w8a8": {**INT8, "quant.alpha": None, "quant.rotate": False},
     "quant=w8a16": {**ROUNDED, "quant.bits": 8, "quant.format": "gptq_v2"},
 }

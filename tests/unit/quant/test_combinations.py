@@ -96,7 +96,7 @@ def test_every_combination_works_or_is_refused_by_a_sentence_that_names_its_key(
         QuantMethod.awq_gptq: weights_alone * 3 * 2 * 2 * 2,
         QuantMethod.autoround: weights_alone * 2 * 2,
         QuantMethod.smoothquant: 2 * 2 * 2,
-        QuantMethod.best: weights_alone * 2,
+        QuantMethod.best: weights_alone * 2 * 2,
         QuantMethod.llm_int8: 0,
     }
 
@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a key without a method": (
         {"rotate": True},
         "quant.rotate=true: nothing is quantized (quant.method=none). Leave it out, or use"
-        " quant.method=rtn, awq, gptq, awq_gptq, autoround or smoothquant.",
+        " quant.method=rtn, awq, gptq, awq_gptq, autoround, smoothquant or best.",
     ),
     "int8 activations beside other weights": (
         {"method": QuantMethod.gptq, "activation_bits": 8, "bits": 8},
@@ -240,9 +240,9 @@ def test_a_refusal_word_for_word(what: str) -> None:
 
 
 def test_all_keys_that_are_not_read_are_named_at_once() -> None:
-    quant = QuantConfig(QuantMethod.best, act_order=False, alpha=0.5, rotate=True)
+    quant = QuantConfig(QuantMethod.best, act_order=False, alpha=0.5, damping=0.02)
     found = check(run_of(quant))
-    assert [one.key for one in found] == ["quant.act_order", "quant.alpha", "quant.rotate"]
+    assert [one.key for one in found] == ["quant.act_order", "quant.damping", "quant.alpha"]
 
 
 @pytest.mark.parametrize(
