@@ -90,3 +90,34 @@ def test_clipping_splits_rows_without_changing_them(monkeypatch: pytest.MonkeyPa
     pieces = awq.search_clip(weight, statistics, Scheme(4, 32))
     for one, other in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [Scheme(4, 64, symmetric=True), Scheme(4, 0), Scheme(8, 0, symmetric=True), Scheme(8, 32)],
+    ids=str,
+)
+def test_every_scheme_gains_from_scales_and_ranges(scheme: Scheme) -> None:
+    x, weight = _activations(320, True), _weight(40, 320)
+    statistics = _statistics(x)
+    plain = rtn.quantize(weight, scheme, clip=rtn.group_range(weight, scheme)).dequantize()
+    scales = awq.search_scales([weight], statistics, scheme)
+    moved, seen = weight * scales, statistics.scaled(scales)
+    clip = awq.search_clip(moved, seen, scheme)
+    if scheme.symmetric:
+        assert torch.equal(clip[0], -clip[1])
+    back = rtn.quantize(moved, scheme, clip=clip).dequantize() / scales
+    assert _output_error(x, weight, back) < 0.8 * _output_error(x, weight, plain)
+
+
+def test_a_range_is_never_worse_for_its_group_than_the_full_one() -> None:
+    weight, statistics = _weight(24, 128), _statistics(_activations(128, True))
+    scheme = Scheme(4, 32)
+    full, clip = rtn.group_range(weight, scheme), awq.search_clip(weight, statistics, scheme)
+    before = rtn.round_trip(weight, *full, scheme) - weight
+    after = rtn.round_trip(weight, *clip, scheme) - weight
+    for start in range(0, 128, 32):
+        group = slice(start, start + 32)
+        moment = statistics.second_moment[group, group]
+        errors = [((d[:, group] @ moment) * d[:, group]).sum(1) for d in (before, after)]
+        assert bool((errors[1] <= errors[0] * (1 + 1e-4)).all())

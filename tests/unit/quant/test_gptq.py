@@ -186,3 +186,18 @@ def test_no_error_of_float32_moves_the_result() -> None:
     codes = _paper(weight, hessian, scheme, act_order=True)
     exact = QuantizedWeight(codes, grid.scale.half(), grid.zero.to(torch.uint8)).dequantize()
     assert _error(weight, found, hessian) < 1.01 * _error(weight, exact, hessian)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_fitted_scales_never_raise_the_output_error_of_a_row(scheme: Scheme) -> None:
+    weight, hessian = _weight(40, 192), _hessian(192)
+    factor = gptq.factor(hessian)
+    fitted = gptq.quantize(weight, factor, scheme).dequantize()
+    once = gptq.quantize(weight, factor, scheme, clip=rtn.search_range(weight, scheme)).dequantize()
+    damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(192)
+    for row in range(40):
+        lines = slice(row, row + 1)
+        before = _error(weight[lines], once[lines], damped)
+        assert _error(weight[lines], fitted[lines], damped) <= before * (1 + 1e-4)
+    if scheme.bits == 4:
+        assert _error(weight, fitted, hessian) < _error(weight, once, hessian)

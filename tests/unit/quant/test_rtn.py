@@ -96,3 +96,63 @@ def test_a_weight_that_is_no_number_is_refused(bad: float) -> None:
     weight[1, 3] = bad
     with pytest.raises(ValueError, match="expected finite numbers"):
         rtn.quantize(weight, Scheme(4, 32))
+
+
+SYMMETRIC = Scheme(4, 64, symmetric=True)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("group_size", [0, 32])
+@pytest.mark.parametrize("name", sorted(_weights()))
+def test_symmetric_codes_have_the_middle_as_zero_and_err_by_half_a_scale(
+    name: str, group_size: int, bits: int
+) -> None:
+    weight = _weights()[name]
+    scheme = Scheme(bits, group_size, symmetric=True)
+    quantized = rtn.quantize(weight, scheme, clip=rtn.group_range(weight, scheme))
+    assert bool((quantized.zeros == 2 ** (bits - 1)).all())
+    width = scheme.width(weight.shape[1])
+    error = (weight - quantized.dequantize()).abs().view(len(weight), -1, width)
+    assert bool((error <= quantized.scales.float()[:, :, None] / 2 * (1 + 1e-4)).all())
+
+
+@pytest.mark.parametrize("scheme", [SCHEME, SYMMETRIC, Scheme(4, 0), Scheme(8, 32)], ids=str)
+@pytest.mark.parametrize("weighed", [False, True])
+def test_a_searched_range_is_the_best_of_all_that_are_tried(weighed: bool, scheme: Scheme) -> None:
+    weight = _weights()["normal"][:6] ** 3
+    importance = torch.rand(256, generator=torch.Generator().manual_seed(1)) + 0.1
+    found = rtn.search_range(weight, scheme, importance if weighed else None)
+    low, high = rtn.group_range(weight, scheme)
+    width = scheme.width(256)
+    for row in range(6):
+        for group in range(256 // width):
+            features = slice(group * width, (group + 1) * width)
+            errors = {}
+            for ratio in rtn.SHRINKS:
+                ends = (low[row, group] * ratio, high[row, group] * ratio)
+                grid = rtn.covering_grid(ends[0][None, None], ends[1][None, None], scheme)
+                back = grid.codes(weight[None, None, row, features]) * grid.scale[:, :, None]
+                squares = (back[0, 0] - weight[row, features]).double().square()
+                if weighed:
+                    squares *= importance[features]
+                errors[float(ends[1])] = float(squares.sum())
+            chosen = min(errors, key=lambda end: abs(end - float(found[1][row, group])))
+            assert errors[chosen] <= min(errors.values()) * (1 + 1e-5)
+
+
+def test_searched_ranges_lower_the_squared_error() -> None:
+    weight = _weights()["normal"]
+    for scheme in (SCHEME, SYMMETRIC):
+        plain = rtn.quantize(weight, scheme).dequantize() - weight
+        searched = rtn.quantize(weight, scheme, mse=True).dequantize() - weight
+        assert searched.square().sum() < 0.98 * plain.square().sum()
+
+
+def test_a_search_in_parts_finds_what_a_search_at_once_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight = _weights()["normal"]
+    whole = rtn.search_range(weight, SCHEME)
+    monkeypatch.setattr(rtn, "CACHED_WEIGHTS", 256 * 5)
+    for one, other in zip(whole, rtn.search_range(weight, SCHEME), strict=True):
+        assert torch.equal(one, other)
