@@ -68,12 +68,14 @@ struct OpTable {
   // gather: y[r, k] = x[r, order[k]];  x, y [rows, K] f32, order [K] in [0, K); y is not x
   void (*gather)(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y);
 
-  // gemm: y[r, n] = sum over k of x[r, k] * w[n, k] + bias[n], fp32 throughout
+  // gemm: y[r, n] = sum over k of x[r, k] * w[n, k] + bias[n], in fp32
   //   w     a matrix of any format but kI8;  x [rows, K] f32, in the order of its columns
   //   sums  [rows, K / I] from group_sums, I = w.block_inputs(), for kU4 and kU8; else null
   //   y     row stride ldy, f32; features of tiles [tile_begin, tile_end) are overwritten, those
   //         past w.n are not touched
   // codes: per I inputs  acc = sum of x * code  in order of k;  y += scale * (acc - zero * sums)
+  //        with VNNI x is rounded to at most half of 2^-22 of the largest of the I inputs, and the
+  //        sum is exact
   // float: per block of 64 k  acc = sum of x * w  in order of k;  y += acc
   // order: for each (r, n) the sum runs over k in one order that depends on K and G alone: the
   //        result is the same bits for any rows, tile range or neighbours.
