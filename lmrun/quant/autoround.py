@@ -5,9 +5,9 @@ arXiv 2309.05516 (AutoRound): every weight has a place on its group's grid, w / 
 rounded to a code, and the offset v is learned so that a decoder layer's output comes close to a
 target, all linears of the layer together. Rounding passes gradients straight through.
 
-Five things differ from the paper, each because it was better (`lmrun/quant/README.md`). Places
-begin where GPTQ put the weights when it rounded them, so that a quarter of the text reaches a lower
-error. A step is the mean of the last gradients over their root mean square (Adam: Kingma and Ba,
+Five things differ from the paper (`lmrun/quant/README.md` says what was measured of each). Places
+begin where GPTQ put the weights when it rounded them, so that less text reaches a lower error. A
+step is the mean of the last gradients over their root mean square (Adam: Kingma and Ba,
 arXiv 1412.6980), not their sign: a weight whose code only swings to and fro stands still. Ranges
 are searched, not learned: steps of one size for all groups are noise for most. The error of a token
 counts relative to its target's size, since a norm reads it next: trained models have a first token
@@ -67,7 +67,7 @@ class Preset:
 
 
 PRESETS = {
-    "light": Preset(iterations=25, sequences=4, rate=0.5),
+    "light": Preset(iterations=40, sequences=2, rate=0.5),
     "best": Preset(iterations=100, sequences=4, rate=0.5),
 }
 

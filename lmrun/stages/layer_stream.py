@@ -145,8 +145,9 @@ class StreamLayer:
         if keeps or not self.is_last:
             is_free = paths.quantized is not None or not keeps
             output = stream.writer(self.index + 1, FLOAT_FILE, paths.float, is_free)
-        stream.run(weights, paths.float, () if paths.quantized else collectors, output)
-        if paths.quantized is not None:
+        is_same = paths.quantized is None or self.index == 0  # nothing is replaced before layer 0
+        stream.run(weights, paths.float, collectors if is_same else (), output)
+        if paths.quantized is not None and not is_same:
             stream.run(weights, paths.quantized, collectors, None)
         if output is not None:
             self._next = _Paths(output.close(), None)
