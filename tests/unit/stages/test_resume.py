@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def _layers(home: Path, stage: str) -> dict[str, int]:
     found = {}
     for digest in (home / "partial").glob(f"{stage}-*/.resume/layer-*.sha256"):
         path = digest.with_suffix(".safetensors")
-        found[path.name] = path.stat().st_mtime_ns
+        with suppress(FileNotFoundError):  # the stage ended meanwhile
+            found[path.name] = path.stat().st_mtime_ns
     return found
 
 
