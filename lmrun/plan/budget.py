@@ -106,8 +106,12 @@ class Demand:
         width += (2 * heads + 2 * rank_kv_heads(spec, self.tp)) * spec.head_dim
         element = F32_BYTES if self.kind == CPU else F16_BYTES
         steps = "hidden states, q k v, attention, gate and up"
+        inputs = ActivationRow(
+            "inputs of linears", self.max_batch_tokens, "tokens", self.weights.input_bytes, 1
+        )
         return (
             ActivationRow(steps, self.max_batch_tokens, "tokens", width, element),
+            *((inputs,) if inputs.num_bytes else ()),
             ActivationRow("logits", self.logit_rows, "rows", spec.vocab_size, F32_BYTES),
             ActivationRow("rotary", self.context_length, "positions", spec.head_dim, F32_BYTES),
         )

@@ -44,6 +44,8 @@ class Weights:
     other_bytes: int
     """Rope table, tile padding, alignment, rounding of the file; header of one that is there."""
     total_bytes: int
+    input_bytes: int = 0
+    """Of a token: the widest input of a linear once more, as int8 codes or in the order of groups."""
 
 
 def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) -> Weights:
@@ -86,7 +88,17 @@ def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) ->
     total = stored_bytes
     if total is None:
         total = file_bytes(spec, dtype, quant, tp=tp, layout=storage.layout)
-    return Weights(rows, total - sum(row.num_bytes for row in rows), total)
+    other = total - sum(row.num_bytes for row in rows)
+    return Weights(rows, other, total, _input_bytes(spec, storage))
+
+
+def _input_bytes(spec: ModelSpec, storage: Storage) -> int:
+    quant, tp = storage.quant, storage.tp
+    widest = max(rank_shape(spec, matrix, tp)[1] for matrix, _ in MATRICES)
+    size = widest * DTYPE_BYTES["F32"] if quant.has_order else 0
+    if quant.activation_bits == INT8_BITS:
+        size += widest + 2 * DTYPE_BYTES["F32"]  # its scale and the sum of its codes
+    return size
 
 
 def scheme_name(quant: WeightQuant, layout: str) -> str:

@@ -9,7 +9,8 @@ from lmrun.plan import fitting
 from lmrun.plan.budget import Demand, Reserved, make_budget
 from lmrun.plan.costs import Budget
 from lmrun.plan.fitting import Alternative
-from lmrun.plan.weights import Weights
+from lmrun.plan.weights import Storage, Weights, weigh
+from lmrun.quant.layout import WeightQuant
 
 MIB, GIB = 2**20, 2**30
 SPEC = builtin_spec(builtin.get("builtin:random-llama-1b"))
@@ -154,6 +155,20 @@ def test_logits_are_counted_as_the_engine_holds_them() -> None:
     rows = {1: 32, 32: 32, 100: 100, 128: 128, 4096: 128}
     assert {seqs: replace(DEMAND, max_num_seqs=seqs).logit_rows for seqs in rows} == rows
     assert replace(DEMAND, max_batch_tokens=16).logit_rows == 16
+
+
+def test_inputs_that_linears_round_or_reorder_are_counted() -> None:
+    """The widest input of a linear, of each token: int8 codes with scale and sum, or floats."""
+    schemes = {
+        WeightQuant("none"): 0,
+        WeightQuant("gptq", 128): 0,
+        WeightQuant("gptq", 128, has_order=True): 4 * 5632,
+        WeightQuant("smoothquant", bits=8, is_symmetric=True, activation_bits=8): 5632 + 8,
+    }
+    for quant, size in schemes.items():
+        weights = weigh(SPEC, Storage("BF16", quant))
+        wanted = replace(DEMAND, weights=weights)
+        assert wanted.activation_bytes - DEMAND.activation_bytes == 256 * size
 
 
 def test_weights_that_do_not_fit_are_told_about_4_bits() -> None:
