@@ -45,7 +45,7 @@ class Weights:
     """Rope table, tile padding, alignment, rounding of the file; header of one that is there."""
     total_bytes: int
     input_bytes: int = 0
-    """Of a token: the widest input of a linear once more, as int8 codes or in the order of groups."""
+    """Of a token: the widest input of a linear again, as int8 codes or in the order of groups."""
 
 
 def weigh(spec: ModelSpec, storage: Storage, stored_bytes: int | None = None) -> Weights:
