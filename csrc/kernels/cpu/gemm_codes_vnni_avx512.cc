@@ -60,7 +60,8 @@ struct CodesJob {
 struct Digits {
   int64_t stride;  // no multiple of 4 KiB, so that rows do not share the ways of one L1 set
   int64_t blocks;
-  int8_t digits[kDigits * (kSplitInputs + kRowsTogether * kTileBytes)];
+  // A row's stretch is rounded up to whole cache lines, and to one more.
+  int8_t digits[kDigits * (kSplitInputs + kRowsTogether * 2 * kTileBytes)];
   float scale[kSplitInputs / 8];
 };
 

@@ -22,7 +22,8 @@ struct Shape {
 
 // Tiny, odd and past each boundary of the kernels: N off 16, odd K, K off the block of 64 and past
 // the 1024 inputs that are packed at a time, groups of 8, of a whole row, of more than the 1024
-// inputs of a chain: cut into two, and (8 * 131) into blocks of 8.
+// inputs of a chain: cut into two, and (8 * 131) into blocks of 8. Stretches of inputs that some
+// number of rows fills up to a cache line that is begun: 1248 of 13, 1488 of 11.
 std::vector<Shape> shapes() {
   std::vector<Shape> all;
   for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kF16, WeightFormat::kBf16}) {
@@ -41,7 +42,9 @@ std::vector<Shape> shapes() {
                                       {100, 384, 128},
                                       {17, 1280, 128},
                                       {20, 2112, 1056},
-                                      {17, 1048, 1048}}) {
+                                      {17, 1048, 1048},
+                                      {17, 1248, 32},
+                                      {17, 1488, 48}}) {
       all.push_back({format, n, k, group});
     }
   }
