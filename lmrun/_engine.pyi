@@ -139,8 +139,8 @@ def measure_gemm(
     seconds: float,
 ) -> dict[str, float]:
     """`bytes_per_s`, `flops_per_s` of y = x·wᵀ over matrices [n, k] that together take about that
-    many bytes; `format` is `u4`, `u8`, `i8` (x quantized to int8 in the same pass), `F16`, `BF16` or
-    `F32`. The best pass within the time."""
+    many bytes; `format` is `u4`, `u8`, `i8` (x quantized to int8 in the same pass), `F16`, `BF16`
+    or `F32`. The best pass within the time."""
 
 def measure_attention(
     *,
