@@ -258,7 +258,7 @@ class _Order:
 
     def __init__(self, sequences: list[int], seed: int) -> None:
         self._sequences = sequences
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator(device="cpu").manual_seed(seed)
         self._waiting: list[int] = []
 
     def __len__(self) -> int:
@@ -266,8 +266,8 @@ class _Order:
 
     def take(self, number: int) -> list[int]:
         while len(self._waiting) < number:
-            order = torch.randperm(len(self._sequences), generator=self._generator).tolist()
-            self._waiting += [self._sequences[place] for place in order]
+            drawn = torch.randperm(len(self._sequences), generator=self._generator, device="cpu")
+            self._waiting += [self._sequences[place] for place in drawn.tolist()]
         taken, self._waiting = self._waiting[:number], self._waiting[number:]
         return taken
 

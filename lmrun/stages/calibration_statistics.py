@@ -1,6 +1,6 @@
 """What calibrate finds in a layer: magnitudes of inputs, ranges of keys and values, KV errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,8 @@ class CacheStatistics:
         self._spec, self._weights, self._rotary = spec, weights, rotary
         self._low: dict[str, Tensor] = {}
         self._high: dict[str, Tensor] = {}
-        self._wrong = torch.zeros(len(kv.BITS), len(kv.PARTS), dtype=torch.float64)
-        self._energy = torch.zeros(len(kv.PARTS), dtype=torch.float64)
+        self._wrong = _on_cpu([[0.0] * len(kv.PARTS)] * len(kv.BITS))
+        self._energy = _on_cpu([0.0] * len(kv.PARTS))
 
     def of(self, trace: LayerTrace) -> _Batch:
         """Of a batch."""
@@ -55,8 +55,8 @@ class CacheStatistics:
         return _Batch(
             {name: values.amin((0, 2)) for name, values in heads.items()},
             {name: values.amax((0, 2)) for name, values in heads.items()},
-            torch.tensor(wrong, dtype=torch.float64),
-            torch.tensor([_energy(one) for one in exact], dtype=torch.float64),
+            _on_cpu(wrong),
+            _on_cpu([_energy(one) for one in exact]),
         )
 
     def add(self, found: _Batch) -> None:
@@ -114,6 +114,10 @@ def _query(
 def _rounded(heads: Tensor, bits: int) -> Tensor:
     found = kv.rounded(np.ascontiguousarray(heads.cpu().numpy()), bits)
     return torch.from_numpy(found).to(heads.device)
+
+
+def _on_cpu(values: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def _energy(x: Tensor) -> float:

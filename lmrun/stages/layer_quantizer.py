@@ -210,12 +210,11 @@ def search(kind: Scales, task: LayerTask, weights: LayerWeights) -> dict[str, In
     if kind is Scales.NONE:
         return {}
     wanted = frozenset(task.roles)
-    channels = value_channels(task.spec)
     names = [name for name in INPUTS if any(role in wanted for role in READERS[name])]
 
     def search_input(name: str) -> InputScales:
         readers = [weights.linears[role] for role in READERS[name] if role in wanted]
-        share = channels.to(readers[0].device) if name == "o" else None
+        share = value_channels(task.spec, readers[0].device) if name == "o" else None
         with named(task, name):
             found = _search_one(kind, task, name, readers, share)
             if not bool(torch.isfinite(found.scales).all()):
@@ -258,10 +257,11 @@ def named(task: LayerTask, what: str) -> Iterator[None]:
         raise StageError(f"layers.{task.layer.index}: {what}: {error}") from error
 
 
-def value_channels(spec: ModelSpec) -> Tensor:
+def value_channels(spec: ModelSpec, device: torch.device) -> Tensor:
     """int64 [heads · head_dim]: the value feature that each input feature of `o_proj` reads."""
-    heads = torch.arange(spec.num_heads) // (spec.num_heads // spec.num_kv_heads)
-    return (heads[:, None] * spec.head_dim + torch.arange(spec.head_dim)[None, :]).reshape(-1)
+    heads = torch.arange(spec.num_heads, device=device) // (spec.num_heads // spec.num_kv_heads)
+    features = torch.arange(spec.head_dim, device=device)
+    return (heads[:, None] * spec.head_dim + features[None, :]).reshape(-1)
 
 
 def fold_scales(
@@ -278,7 +278,7 @@ def fold_scales(
             linears[role].mul_(scales)
         if name == "o":
             of_values = torch.empty(spec.num_kv_heads * spec.head_dim, device=scales.device)
-            of_values[value_channels(spec).to(scales.device)] = scales
+            of_values[value_channels(spec, scales.device)] = scales
             linears["v_proj"].div_(of_values[:, None])
             if "v_proj" in biases:
                 biases["v_proj"] = biases["v_proj"] / of_values
