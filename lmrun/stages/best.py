@@ -6,10 +6,8 @@ so that it is a choice of the recipe).
 """
 
 from lmrun.quant.autoround import PRESETS, Preset
-from lmrun.stages.layer_quantizer import Scales
 from lmrun.stages.learning import LearnedRounding
 
 METHOD = LearnedRounding(
-    Scales.NONE,
     {"light": PRESETS["best"], "best": Preset(iterations=300, sequences=4, rate=0.5)},
 )

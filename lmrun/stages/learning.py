@@ -1,8 +1,7 @@
 """Learned rounding of a layer: where it starts, and what it is learned on.
 
 The layer reads what the quantized layers before it give, and learns to give what the float model's
-layer gives (`Propagate.BOTH`), all its linears together. Channel scales, if any, are searched and
-folded in first; the start is GPTQ.
+layer gives (`Propagate.BOTH`), all its linears together. The start is GPTQ.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from lmrun.quant.gptq import Factor
 from lmrun.quant.weight import QuantizedWeight
 from lmrun.stages import layer_quantizer
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
-from lmrun.stages.layer_quantizer import PART_ROWS, InputScales, Scales
+from lmrun.stages.layer_quantizer import PART_ROWS
 from lmrun.stages.layer_stream import Propagate
 from lmrun.stages.quantize_report import ERROR_ROWS, RowFacts, role_row
 from lmrun.stages.quantizing import LayerTask, Needs, QuantizedLayer, QuantSettings
@@ -29,30 +28,20 @@ TASK_TOKENS = 1024
 
 @dataclass(frozen=True)
 class LearnedRounding:
-    """A `LayerMethod`: scales, GPTQ, then gradients."""
+    """A `LayerMethod`: GPTQ, then gradients."""
 
-    scales: Scales
     presets: Mapping[str, Preset]
     """By `quant.preset`."""
 
     def needs(self, settings: QuantSettings) -> Needs:
         """Second moments for the start and the report; inputs and targets."""
-        return Needs(
-            moments=True,
-            magnitudes=self.scales is not Scales.NONE,
-            propagate=Propagate.BOTH,
-            keep_inputs=True,
-        )
+        return Needs(moments=True, propagate=Propagate.BOTH, keep_inputs=True)
 
     def quantize(self, task: LayerTask) -> QuantizedLayer:
         """Codes that are learned together. The start is kept where nothing better was found."""
         weights = task.layer.take_weights()
-        found = layer_quantizer.search(self.scales, task, weights)
-        scales = {name: one.scales for name, one in found.items()}
-        weights = layer_quantizer.fold_scales(task.spec, weights, scales)
-        for name, one in scales.items():
-            layer_quantizer.scale_moment(task.observed, name, one)
         linears = dict(weights.linears)
+        weights = LayerWeights(weights.index, linears, weights.biases, weights.norms)
         some = {role: linears[role][:: _step(linears[role])].clone() for role in task.roles}
         dampings: dict[str, float] = {}
         starts: dict[str, Start] = {}
@@ -63,9 +52,8 @@ class LearnedRounding:
                 with layer_quantizer.named(task, name):
                     found_starts, dampings[name] = _starts(task, name, readers)
                 starts |= found_starts
-        weights = LayerWeights(weights.index, linears, weights.biases, weights.norms)
         codes = self._learn(task, weights, starts)
-        report = _report(task, some, codes, found, dampings)
+        report = _report(task, some, codes, dampings)
         return QuantizedLayer(codes, weights, report)
 
     def _learn(
@@ -142,18 +130,12 @@ def _report(
     task: LayerTask,
     some: Mapping[str, Tensor],
     codes: Mapping[str, QuantizedWeight],
-    found: Mapping[str, InputScales],
     dampings: Mapping[str, float],
 ) -> dict[str, dict[str, object]]:
     """Rows of the report from ``some`` output features of each linear."""
     rows: dict[str, dict[str, object]] = {}
     for name, damping in dampings.items():
-        scales = found.get(name)
-        facts = RowFacts(
-            task.observed.moments.pop(name),
-            channel_scales=scales.scales if scales else None,
-            damping=damping,
-        )
+        facts = RowFacts(task.observed.moments.pop(name), damping=damping)
 
         def row(role: str, facts: RowFacts = facts) -> dict[str, object]:
             every = slice(None, None, -(-len(codes[role].codes) // ERROR_ROWS))
