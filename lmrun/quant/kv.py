@@ -55,24 +55,6 @@ def rounded(x: Floats, bits: int) -> Floats:
     return codes
 
 
-def relative_error(exact: Floats, other: Floats) -> float:
-    """Sum of (exact - other)² over sum of exact²; 0 where both are."""
-    wrong = float(np.square(exact - other, dtype=np.float64).sum())
-    energy = float(np.square(exact, dtype=np.float64).sum())
-    return wrong / energy if energy else 0.0
-
-
-def expected_errors(key: Floats, value: Floats) -> dict[int, tuple[float, float]]:
-    """Bits → relative errors of keys and of values [..., head_dim]."""
-    return {
-        bits: (
-            relative_error(key, rounded(key, bits)),
-            relative_error(value, rounded(value, bits)),
-        )
-        for bits in BITS
-    }
-
-
 def tensor_name(layer: int, bits: int) -> str:
     """Of a layer's errors in the artifact of calibrate: F32 [3], as `PARTS`."""
     return f"layers.{layer}.kv_error.{bits}"

@@ -16,7 +16,6 @@ from lmrun.quant import gptq
 from lmrun.quant.gptq import Factor
 
 UNSTRUCTURED, TWO_OF_FOUR = "unstructured", "2:4"
-PATTERNS = (UNSTRUCTURED, TWO_OF_FOUR)
 
 
 def magnitude(weight: Tensor, sparsity: float, pattern: str = UNSTRUCTURED) -> Tensor:

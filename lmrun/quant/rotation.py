@@ -18,8 +18,8 @@ from torch import Tensor
 
 def hadamard(n: int, seed: int) -> Tensor:
     """Randomized orthogonal matrix, float32 [n, n]: random signs times a normalized Hadamard
-    matrix; the same for the same n and seed. Every entry is ±1/sqrt(n) but where `is_hadamard` is
-    false. Raises `ValueError` where n is not positive."""
+    matrix; the same for the same n and seed. Every entry is ±1/sqrt(n) where a construction
+    reaches n. Raises `ValueError` where n is not positive."""
     if n < 1:
         raise ValueError(f"n={n}: expected a positive order.")
     generator = torch.Generator().manual_seed(seed)
@@ -35,11 +35,6 @@ def hadamard(n: int, seed: int) -> Tensor:
     turned = torch.kron(_sylvester(order), matrix) * scale
     randomized: Tensor = signs[:, None] * turned
     return randomized.float()
-
-
-def is_hadamard(n: int) -> bool:
-    """Whether `hadamard` reaches the order n without the QR factor."""
-    return _doublings(n) is not None
 
 
 def _doublings(n: int) -> int | None:

@@ -9,9 +9,8 @@ from lmrun.models.spec import LinearSpec
 from lmrun.quant.formats import auto_round, awq, compressed_tensors, gptq, smooth_quant
 from lmrun.quant.formats.codes import HEAD, Array, LinearCodes, Load, Modules
 
-AUTO = "auto"
 WRITTEN = ("awq", "gptq", "gptq_v2", "compressed_tensors")
-"""Names that `quant.format` takes beside `auto`."""
+"""Names that `quant.format` takes beside `auto` (`lmrun/quant/combinations.py`: what that is)."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,12 @@ _METHODS = {
 def choose(
     name: str, bits: int, group_size: int, *, symmetric: bool, activation_bits: int = 16
 ) -> CodeFormat:
-    """The format that `quant.format` names (one of `WRITTEN`, or `auto`) for a scheme.
+    """The format that `quant.format` names (one of `WRITTEN`) for a scheme.
 
     Raises `ValueError` with a sentence where the format cannot hold the scheme.
     """
-    if name == AUTO:
-        if activation_bits == 8 or symmetric:
-            name = "compressed_tensors"
-        else:
-            name = "awq" if bits == 4 and group_size else "gptq_v2"
     if name not in WRITTEN:
-        raise ValueError(f"expected one of {', '.join((AUTO, *WRITTEN))}, got {name}.")
+        raise ValueError(f"expected one of {', '.join(WRITTEN)}, got {name}.")
     if activation_bits == 8:
         if name != "compressed_tensors":
             raise ValueError(f"{name} has no 8-bit activations. Use compressed_tensors.")

@@ -118,7 +118,7 @@ def _is_sound(quant: QuantConfig) -> None:
     if quant.activation_bits == 8:
         assert (quant.bits, quant.group_size, quant.symmetric) == (8, 0, True)
     form = registry.choose(
-        quant.format.value,
+        resolved(run_of(quant))["quant.format"],
         quant.bits,
         quant.group_size,
         symmetric=quant.symmetric,
@@ -126,13 +126,27 @@ def _is_sound(quant: QuantConfig) -> None:
     )
     assert (form.bits, form.group_size) == (quant.bits, quant.group_size)
     assert form.activation_bits == quant.activation_bits
-    assert form == registry.choose(
-        resolved(run_of(quant))["quant.format"],
-        quant.bits,
-        quant.group_size,
-        symmetric=quant.symmetric,
-        activation_bits=quant.activation_bits,
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name"),
+    [
+        ((4, 64, False, 16), "awq"),
+        ((4, 0, False, 16), "gptq_v2"),
+        ((8, 64, False, 16), "gptq_v2"),
+        ((4, 64, True, 16), "compressed_tensors"),
+        ((8, 0, True, 16), "compressed_tensors"),
+        ((8, 0, True, 8), "compressed_tensors"),
+    ],
+)
+def test_auto_takes_the_format_that_most_programs_load(
+    scheme: tuple[int, int, bool, int], name: str
+) -> None:
+    bits, group_size, symmetric, activation_bits = scheme
+    quant = QuantConfig(
+        QuantMethod.rtn, bits, group_size, symmetric, activation_bits=activation_bits
     )
+    assert resolved(run_of(quant))["quant.format"] == name
 
 
 def test_what_a_format_cannot_hold_is_refused_here_as_well_as_where_it_is_written() -> None:
@@ -143,9 +157,8 @@ def test_what_a_format_cannot_hold_is_refused_here_as_well_as_where_it_is_writte
             QuantMethod.rtn, bits, group, symmetric, activation_bits=activations, format=name
         )
         try:
-            registry.choose(
-                name.value, bits, group, symmetric=symmetric, activation_bits=activations
-            )
+            written = resolved(run_of(quant))["quant.format"]
+            registry.choose(written, bits, group, symmetric=symmetric, activation_bits=activations)
             holds = True
         except ValueError:
             holds = False

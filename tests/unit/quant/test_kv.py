@@ -34,13 +34,6 @@ def test_huge_values_saturate_as_the_engine_does() -> None:
     assert np.isfinite(kv.rounded(np.array([1e38, -1e38, 0], np.float32), 8)).all()
 
 
-def test_errors_are_squares_over_energy() -> None:
-    x = np.array([[3, 4]], np.float32)
-    assert kv.relative_error(x, np.zeros_like(x)) == 1
-    assert kv.relative_error(x, np.array([[3, 3]], np.float32)) == pytest.approx(1 / 25)
-    assert kv.relative_error(np.zeros_like(x), np.zeros_like(x)) == 0
-
-
 def test_the_worst_layers_are_those_whose_output_suffers_most() -> None:
     errors = [KvError(9, 9, output) for output in (0.1, 0.4, 0.2, 0.4)]
     assert kv.worst_layers(errors, 0) == ()

@@ -55,7 +55,9 @@ def test_quantizing_a_layer(
     chosen = SCHEMES[scheme]
     settings = QuantSettings(method, chosen, mse=True)
     needs = METHODS[method].needs(settings)
-    form = registry.choose("auto", chosen.bits, chosen.group_size, symmetric=chosen.symmetric)
+    form = registry.choose(
+        "compressed_tensors", chosen.bits, chosen.group_size, symmetric=chosen.symmetric
+    )
     stream_settings = StreamSettings(
         SETTINGS.activation_memory,
         compute=torch.bfloat16,

@@ -215,37 +215,11 @@ def test_one_scale_for_all_rows_becomes_one_a_row(shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("scheme", "name"),
-    [
-        ((4, 64, False, 16), "awq"),
-        ((4, 0, False, 16), "gptq"),
-        ((8, 64, False, 16), "gptq"),
-        ((4, 64, True, 16), "compressed-tensors"),
-        ((8, 0, True, 16), "compressed-tensors"),
-        ((8, 0, True, 8), "compressed-tensors"),
-    ],
-)
-def test_auto_takes_what_most_programs_load(scheme: tuple[int, int, bool, int], name: str) -> None:
-    bits, group_size, symmetric, activation_bits = scheme
-    form = registry.choose(
-        "auto", bits, group_size, symmetric=symmetric, activation_bits=activation_bits
-    )
-    assert form.method == name
-    assert not form.zeros_less_one
-    assert (form.bits, form.group_size, form.activation_bits) == (bits, group_size, activation_bits)
-
-
-@pytest.mark.parametrize(
     ("name", "bits", "activation_bits", "text"),
     [
         ("awq", 8, 16, "awq holds codes of 4 bits, got 8. Use gptq_v2."),
         ("awq", 8, 8, "awq has no 8-bit activations. Use compressed_tensors."),
-        (
-            "gguf",
-            4,
-            16,
-            "expected one of auto, awq, gptq, gptq_v2, compressed_tensors, got gguf.",
-        ),
+        ("gguf", 4, 16, "expected one of awq, gptq, gptq_v2, compressed_tensors, got gguf."),
     ],
 )
 def test_a_scheme_that_a_format_cannot_hold_is_refused(
