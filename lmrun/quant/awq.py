@@ -49,24 +49,18 @@ class InputStatistics:
     abs_mean: Tensor
     """float32 [K]: mean of |x|."""
 
-    def scaled(self, scales: Tensor) -> "InputStatistics":
-        """Statistics of x / scales."""
-        return InputStatistics(
-            self.second_moment / scales[:, None] / scales[None, :], self.abs_mean / scales
-        )
 
-
-def output_error(difference: Tensor, statistics: InputStatistics) -> float:
+def output_error(difference: Tensor, second_moment: Tensor) -> float:
     """Mean squared norm of (difference x) over the calibration tokens; difference is [N, K].
 
-    The second moment is symmetric: of its blocks left and right of the diagonal one is read.
+    The second moment [K, K] is symmetric: of its blocks left and right of the diagonal one is read.
     """
     k = difference.shape[1]
     step = -(-k // ERROR_BLOCKS)
     error = difference.new_zeros(())
     for start in range(0, k, step):
         block = slice(start, min(k, start + step))
-        moment = statistics.second_moment[start:, block]
+        moment = second_moment[start:, block]
         products = difference[:, block] @ moment[: block.stop - start]
         if block.stop < k:
             products.addmm_(difference[:, block.stop :], moment[block.stop - start :], alpha=2)
@@ -116,7 +110,8 @@ def search_scales(
         wanted = max(rows, STAGE_WEIGHTS // len(activation))
         sample = [weight[:: -(-len(weight) // wanted)] for weight in weights]
         errors = {
-            one: _scaled_error(sample, statistics, scales_of(one), scheme) for one in candidates
+            one: _scaled_error(sample, statistics.second_moment, scales_of(one), scheme)
+            for one in candidates
         }
         candidates = sorted(candidates, key=errors.__getitem__)[:num_left]
     return scales_of(candidates[0])
@@ -131,20 +126,20 @@ def _shared(values: Tensor, share: Tensor | None) -> Tensor:
 
 
 def _scaled_error(
-    weights: Sequence[Tensor], statistics: InputStatistics, scales: Tensor, scheme: Scheme
+    weights: Sequence[Tensor], second_moment: Tensor, scales: Tensor, scheme: Scheme
 ) -> float:
     error = 0.0
     for weight in weights:
         scaled = weight * scales
         rounded = rtn.round_trip(scaled, *rtn.group_range(scaled, scheme), scheme)
-        error += output_error(rounded.div_(scales).sub_(weight), statistics)
+        error += output_error(rounded.div_(scales).sub_(weight), second_moment)
     return error
 
 
-def search_clip(
-    weight: Tensor, statistics: InputStatistics, scheme: Scheme
-) -> tuple[Tensor, Tensor]:
+def search_clip(weight: Tensor, second_moment: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
     """Range of each group [N, groups] (low, high) that rounds with the least output error.
+
+    ``second_moment`` [K, K] is that of the linear's input.
 
     Both ends shrink on their own (of a symmetric scheme together); a group's error is that of its
     own input features, as in the paper. The full range is among the candidates. In a group longer
@@ -161,7 +156,7 @@ def search_clip(
             slice(i, min(i + BLOCK, features.stop))
             for i in range(features.start, features.stop, BLOCK)
         ]
-        moments = [statistics.second_moment[block, block].contiguous() for block in blocks]
+        moments = [second_moment[block, block].contiguous() for block in blocks]
         for start in range(0, len(weight), rows):
             part = slice(start, start + rows)
             ratios = _clip(

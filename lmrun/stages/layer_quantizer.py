@@ -155,21 +155,21 @@ def codes_of(
     settings = task.settings
     scheme = settings.scheme
     factor: Factor | None = None
-    statistics: InputStatistics | None = None
+    clipped_by: Tensor | None = None
     if rounding is Rounding.GPTQ:
         assert moment is not None
         factor = gptq.factor(moment, act_order=settings.act_order, damping=settings.damping)
     elif rounding is Rounding.CLIPPED:
         assert moment is not None
-        statistics = InputStatistics(moment, moment.diagonal())
+        clipped_by = moment
 
     def part(place: tuple[str, int]) -> QuantizedWeight:
         role, start = place
         rows = weights[role][start : start + PART_ROWS]
         if factor is not None:
             return gptq.quantize(rows, factor, scheme, mse=settings.mse)
-        if statistics is not None:
-            return rtn.quantize(rows, scheme, clip=awq.search_clip(rows, statistics, scheme))
+        if clipped_by is not None:
+            return rtn.quantize(rows, scheme, clip=awq.search_clip(rows, clipped_by, scheme))
         return rtn.quantize(rows, scheme, mse=settings.mse)
 
     if factor is not None and factor.order.device.type != "cpu":

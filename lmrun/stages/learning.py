@@ -74,7 +74,7 @@ class LearnedRounding:
         learning = Learning(
             settings.scheme.bits,
             preset,
-            settings.seed + layer.index,
+            layer.index,
             layer.compute,
             max(1, TASK_TOKENS // layer.num_tokens),
         )

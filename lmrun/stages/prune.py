@@ -173,8 +173,8 @@ def _prune_readers(
         if factor is not None:
             assert seen is not None
             found = prune.sparsegpt(weight, factor, job.sparsity, job.pattern)
-            energy = _error(weight, seen)
-            error = _error(found - weight, seen) / energy if energy > 0 else 0.0
+            energy = awq.output_error(weight, seen)
+            error = awq.output_error(found - weight, seen) / energy if energy > 0 else 0.0
             return found, _Facts(_zeros(found), error, factor.damping)
         if job.method == WANDA:
             assert seen is not None
@@ -185,10 +185,6 @@ def _prune_readers(
 
     roles = READERS[name]
     return dict(zip(roles, job.stream.workers.map(pruned, roles), strict=True))
-
-
-def _error(difference: Tensor, moment: Tensor) -> float:
-    return awq.output_error(difference, awq.InputStatistics(moment, moment.diagonal()))
 
 
 def _zeros(weight: Tensor) -> float:

@@ -36,8 +36,6 @@ class QuantSettings:
     damping: float = 0.01
     alpha: float | None = None
     preset: str = "light"
-    seed: int = 0
-    """Of what is drawn at random: rotations, the order of sequences."""
     is_rehearsal: bool = False
     """One iteration of whatever iterates."""
 
