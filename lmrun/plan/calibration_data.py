@@ -20,6 +20,17 @@ def calibration_dataset(run: RunConfig) -> DatasetFile | None:
     return hub_dataset.find(run.calibration.data, run.model.hub_token, run.model.hub_offline)
 
 
+def note(run: RunConfig, context_length: int) -> tuple[str, ...]:
+    """That the sequences are longer than the model was made for; for runs that look at a text."""
+    length = run.calibration.seq_len
+    if length <= context_length:
+        return ()
+    return (
+        f"calibration.seq_len={length}: more than the context of this model, {context_length}"
+        " tokens; the model was not made for the positions behind",
+    )
+
+
 def calibration_text(run: RunConfig) -> Path | None:
     """The local text file, or None for the built-in sample."""
     value = run.calibration.data

@@ -12,7 +12,7 @@ from lmrun.config.located import located, with_origin
 from lmrun.config.not_built import not_built
 from lmrun.config.schema import FrontendConfig
 from lmrun.errors import PlanError
-from lmrun.plan import fitting, gate, kv_layers, offline, quality
+from lmrun.plan import calibration_data, fitting, gate, kv_layers, offline, quality
 from lmrun.plan.alternatives import alternatives
 from lmrun.plan.budget import demand, make_budget, rank_memory, reserve
 from lmrun.plan.costs import Budget, Device, OfflineCost
@@ -90,6 +90,7 @@ def plan_run(
     work = Workload(source.spec, budget, engine, run.backend.activation_bits)
     is_seen = machine.is_here and workspace is not None
     judged = next((stage for stage in stage_plans if stage.name == EVALUATE.name), None)
+    reads_text = any("text" in stage.inputs for stage in stage_plans)
     report = None if judged is None else quality.of_stage(judged, store)
     return Plan(
         model_kind=source.kind,
@@ -115,6 +116,7 @@ def plan_run(
         recipe=recipe,
         notes=(
             *source.notes,
+            *(calibration_data.note(run, source.spec.context_length) if reads_text else ()),
             *kv_layers.note(run.kv, kept),
             *evaluation_notes(evaluation, source),
         ),

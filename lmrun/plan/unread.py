@@ -1,14 +1,21 @@
 """Settings of the command line that this deployment has no use for: said, not ignored."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 from lmrun.config import Composed
 from lmrun.config.composed import COMMAND_LINE
-from lmrun.config.schema import BenchConfig, EvaluateConfig, QuantMethod, RunConfig
+from lmrun.config.schema import (
+    BenchConfig,
+    EvaluateConfig,
+    QuantConfig,
+    QuantMethod,
+    RunConfig,
+)
 from lmrun.plan import gate
 from lmrun.plan.plan import ModelKind, Plan
 from lmrun.plan.stage_specs import CALIBRATE, PRUNE, QUANTIZE
-from lmrun.quant.combinations import SCHEME
+from lmrun.quant.combinations import EVERYWHERE, READ, SCHEME
 
 _NOTHING = "nothing is evaluated"
 _OF_TEXT = ("window", "max_tokens", "kl_tokens", "baseline")
@@ -52,6 +59,10 @@ def _of_stages(run: RunConfig, plan: Plan) -> Iterator[tuple[str, str]]:
     if run.quant.method is QuantMethod.none:
         for leaf in SCHEME:
             yield f"quant.{leaf}", "the weights are not quantized (quant.method=none)"
+    else:
+        for leaf in (field.name for field in fields(QuantConfig)):
+            if leaf not in (*EVERYWHERE, *READ[run.quant.method]):
+                yield f"quant.{leaf}", f"quant.method={run.quant.method.value} does not read it"
     names = [stage.name for stage in plan.stages]
     if not {PRUNE.name, CALIBRATE.name, QUANTIZE.name} & set(names):
         for leaf in ("device", "activation_memory"):
@@ -60,6 +71,9 @@ def _of_stages(run: RunConfig, plan: Plan) -> Iterator[tuple[str, str]]:
         yield "calibration.", f"quant.method={run.quant.method.value} needs no calibration"
     elif CALIBRATE.name not in names:
         yield "calibration.statistics_samples", "pruning alone looks at the text"
+    elif run.calibration.statistics_samples > run.calibration.samples:
+        reason = f"calibration.samples={run.calibration.samples} is fewer"
+        yield "calibration.statistics_samples", reason
 
 
 def _of_evaluation(evaluate: EvaluateConfig) -> Iterator[tuple[str, str]]:

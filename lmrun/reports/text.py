@@ -34,14 +34,14 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     yield (
         "weights",
         f"{show_bytes(sizes.float_weights)} before, {show_bytes(sizes.weights)} after"
-        f" ({sizes.float_weights / sizes.weights:.2f} times smaller)",
+        f" ({_ratio_text(sizes.float_weights, sizes.weights)})",
     )
     if sizes.float_linears is not None and sizes.quantized_linears:
         yield (
             "of these linears",
             f"{show_bytes(sizes.float_linears)} before,"
             f" {show_bytes(sizes.quantized_linears)} after"
-            f" ({sizes.float_linears / sizes.quantized_linears:.2f} times smaller)",
+            f" ({_ratio_text(sizes.float_linears, sizes.quantized_linears)})",
         )
     yield "KV cache", f"{show_bytes(sizes.kv_bytes_per_token)} a token{_kept(report)}"
     yield from quality_facts(report)
@@ -50,6 +50,13 @@ def facts(report: Report) -> Iterator[tuple[str, str]]:
     peak = None if report.quantization is None else report.quantization.peak_rss_bytes
     if peak is not None:
         yield "memory", f"at most {show_bytes(peak)} in quantize"
+
+
+def _ratio_text(before: int, after: int) -> str:
+    """How many times smaller, or larger: of a small model the engine's tables outweigh the rest."""
+    if after > before:
+        return f"{after / before:.2f} times larger"
+    return f"{before / after:.2f} times smaller"
 
 
 def quality_facts(report: Report) -> Iterator[tuple[str, str]]:

@@ -364,3 +364,17 @@ def test_a_plan_creates_nothing(bench: Bench, tmp_path: Path) -> None:
     bench.plan(hashed=False)
     make_plan(compose([]), Store(tmp_path / "other"), bench.machine)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_sequences_longer_than_the_context_are_said_where_a_text_is_read(bench: Bench) -> None:
+    told = (
+        "calibration.seq_len=257: more than the context of this model, 256 tokens; the model was"
+        " not made for the positions behind"
+    )
+    assert told in bench.plan("calibration.seq_len=257", hashed=False).notes
+    assert not [
+        note
+        for overrides in (("calibration.seq_len=256",), ("calibration.seq_len=257", "quant=rtn"))
+        for note in bench.plan(*overrides, hashed=False).notes
+        if "more than the context" in note
+    ]

@@ -14,6 +14,8 @@ def test_the_text_form_word_for_word(bench: Bench) -> None:
 model     tiny: checkpoint {bench.checkpoint}
           LlamaForCausalLM, 2 layers, hidden 128, ffn 384, heads 4:2, vocabulary 64, F16,\
  410,240 parameters
+note      calibration.seq_len=512: more than the context of this model, 256 tokens;\
+ the model was not made for the positions behind
 
 stages
   resolve   cached   {short[0]}  digests known

@@ -26,6 +26,13 @@ UNUSED = {
         "calibration.data: not used, quant.method=none needs no calibration",
     ),
     ("quant=rtn",): ("calibration.data: not used, quant.method=rtn needs no calibration",),
+    ("quant=rtn", "quant.damping=0.01", "quant.range=full"): (
+        "quant.damping: not used, quant.method=rtn does not read it",
+        "calibration.data: not used, quant.method=rtn needs no calibration",
+    ),
+    ("calibration.samples=4", "calibration.statistics_samples=5"): (
+        "calibration.statistics_samples: not used, calibration.samples=4 is fewer",
+    ),
     ("kv.memory=64MiB", "kv.memory_ratio=0.5"): (
         "kv.memory_ratio: not used, kv.memory=64MiB is the size",
     ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -15,7 +16,7 @@ from lmrun.reports.gather import gather
 from lmrun.reports.html import html
 from lmrun.reports.html_plots import plots
 from lmrun.reports.report import SCHEMA, Report, to_document
-from lmrun.reports.text import report_text
+from lmrun.reports.text import facts, report_text
 from unit.reports.conftest import quality_of
 from unit.stages.projects import Project
 
@@ -176,3 +177,9 @@ def test_a_page_that_cannot_be_written_is_refused_before_anything(
 ) -> None:
     assert main.run(["report", f"--html={tmp_path / 'no' / 'page.html'}"]) is ExitStatus.USAGE
     assert "is no folder. Make it, or name another." in capsys.readouterr().err
+
+
+def test_weights_that_grew_are_not_called_smaller(built: Project) -> None:
+    found = _report(built)
+    grown = replace(found, sizes=replace(found.sizes, float_weights=1000, weights=1600))
+    assert dict(facts(grown))["weights"] == "1000 B before, 1.56 KiB after (1.60 times larger)"
