@@ -383,7 +383,8 @@ def _group_text(
     hint = (
         f"Use {listed(fitting)}."
         if fitting
-        else f"None of {listed(GROUP_SIZES, 'and')} does. Use quant.method=none."
+        else f"None of {listed(GROUP_SIZES, 'and')} does. Use quant.method=none, or put it in"
+        " quant.skip."
     )
     return f"quant.group_size={quant.group_size}: {what}. {hint}"
 

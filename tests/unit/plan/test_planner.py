@@ -254,7 +254,8 @@ def test_a_size_that_no_group_divides_is_refused_with_the_layer(
     folder = write_checkpoint("stories", hidden_size=64, intermediate_size=172)
     assert refusal(bench, f"model.path={folder}") == (
         f"quant.group_size=128 ({OPTION}:4): must divide 172 (in_features of"
-        " layers.0.mlp.down_proj). None of 32, 64 and 128 does. Use quant.method=none."
+        " layers.0.mlp.down_proj). None of 32, 64 and 128 does. Use quant.method=none, or"
+        " put it in quant.skip."
     )
     assert bench.plan(f"model.path={folder}", "quant=none").weight_dtype == "F16"
 
@@ -263,7 +264,8 @@ def test_stories260k_is_refused_as_published(bench: Bench, test_data: Path) -> N
     text = refusal(bench, f"model.path={test_data / 'models' / 'stories260k'}")
     assert text == (
         f"quant.group_size=128 ({OPTION}:4): must divide 172 (in_features of"
-        " layers.0.mlp.down_proj). None of 32, 64 and 128 does. Use quant.method=none."
+        " layers.0.mlp.down_proj). None of 32, 64 and 128 does. Use quant.method=none, or"
+        " put it in quant.skip."
     )
 
 

@@ -326,7 +326,7 @@ def test_sizes_of_the_model_rule_out_groups_words_and_fours() -> None:
     quant = replace(DEFAULT, method=QuantMethod.rtn)
     assert texts(model_refusals(run_of(quant), odd)) == [
         "quant.group_size=128: must divide 100 (in_features of layers.0.self_attn.q_proj). None of"
-        " 32, 64 and 128 does. Use quant.method=none."
+        " 32, 64 and 128 does. Use quant.method=none, or put it in quant.skip."
     ]
     rows = replace(quant, group_size=0, symmetric=True)
     assert texts(model_refusals(run_of(rows), odd)) == [
