@@ -133,4 +133,4 @@ def test_a_rotation_says_what_an_untied_head_costs(
         for plan in (plain, turned)
     ]
     assert heads == [0, 16384]
-    assert bench.plan("quant=rotated_gptq_w4_g128").notes == ()
+    assert bench.plan("quant=rotated_gptq_w4_g128", "calibration.seq_len=256").notes == ()
