@@ -119,6 +119,7 @@ class HiddenWriter:
     def _write(self, file: Path) -> None:
         hasher = hashlib.sha256()
         aside = file.with_name(file.name + ".part")
+        is_over = False
         try:
             header = _header(self._shape)
             self._offset = len(header)
@@ -129,13 +130,14 @@ class HiddenWriter:
                     data = rows.contiguous().numpy().data
                     out.write(data)
                     hasher.update(data)
+                is_over = True
             aside.replace(file)
             # Not flushed: the digest tells what a power cut tore, and that layer is done again.
             write_text(digest_file(file), hasher.hexdigest() + "\n")
         except BaseException as error:  # noqa: BLE001 - raised where the rows come from
             self._error = error
-            while self._waiting.get() is not None:
-                pass
+            while not is_over:
+                is_over = self._waiting.get() is None
 
 
 def digest_file(file: Path) -> Path:
