@@ -231,7 +231,7 @@ def test_the_key_of_a_folder_hashes_it_and_not_its_path(command: Command, tmp_pa
         (["export", "convert"], "store export: expected an artifact and a file, got 1 word."),
         (
             ["export", "convrt", "kv.bits=4", "a.tar"],
-            "store export: convrt: expected a stage before overrides. Stages: resolve, calibrate,",
+            "store export: convrt: expected a stage before overrides. Stages: resolve, prune,",
         ),
         ([], "store: expected a command, got none. Commands: ls, verify, gc, rm, export, import,"),
     ],

@@ -18,6 +18,7 @@ from unit.plan.conftest import fill
 
 Bench = Any  # the fixture's class lives in conftest.py
 KEEP = ("kv.bits=4", "kv.keep=1")
+SHORT = "calibration.seq_len=256"  # within the model's context
 
 
 def _calibrated(folder: Path, stage: StagePlan, errors: list[float]) -> ManifestFields:
@@ -44,7 +45,7 @@ def test_the_file_is_that_of_calibrate() -> None:
 
 
 def test_layers_are_not_known_before_calibrate(bench: Bench) -> None:
-    plan = bench.plan(*KEEP, "quant=none")
+    plan = bench.plan(*KEEP, SHORT, "quant=none")
     assert [stage.name for stage in plan.stages] == ["resolve", "calibrate", "convert"]
     assert plan.notes == (
         "kv.keep=1: the layers kept at 16 bits are chosen after calibrate, by their expected error"
@@ -62,8 +63,8 @@ def test_layers_are_not_known_before_calibrate(bench: Bench) -> None:
 def test_the_layer_with_the_largest_error_is_kept(
     bench: Bench, errors: list[float], kept: int
 ) -> None:
-    _build_calibrate(bench, bench.plan(*KEEP), errors)
-    plan = bench.plan(*KEEP)
+    _build_calibrate(bench, bench.plan(*KEEP, SHORT), errors)
+    plan = bench.plan(*KEEP, SHORT)
     bits = [4, 4]
     bits[kept] = 16
     assert plan.engine.kv_bits == tuple(bits)

@@ -24,6 +24,7 @@ def test_the_constants_are_those_of_the_engine() -> None:
         "TileBytes": layout.TILE_BYTES,
         "U4TileInputs": layout.U4_TILE_INPUTS,
         "U8TileInputs": layout.U8_TILE_INPUTS,
+        "MostParts": max(len(roles) for _, roles in layout.MATRICES),
     }
     params = re.search(r"code_bytes\(\) \+ \(has_params\(\) \? (\d+) : 0\)", text)
     assert params is not None
