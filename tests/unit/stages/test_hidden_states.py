@@ -71,3 +71,18 @@ def test_a_disk_that_refuses_is_told_to_who_writes(tmp_path: Path) -> None:
         for start in range(7):
             writer.append(_values()[start : start + 1])
         writer.close()
+
+
+def test_a_disk_that_refuses_the_last_bytes_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After all rows were taken: nobody waits for more."""
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(Path, "replace", full)
+    writer = HiddenWriter(SHAPE, torch.empty(0, *SHAPE[1:]), tmp_path / "hidden-1.safetensors")
+    writer.append(torch.zeros(SHAPE))
+    with pytest.raises(OSError, match="No space left"):
+        writer.close()
