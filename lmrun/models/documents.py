@@ -13,6 +13,7 @@ for stands in memory.
 import gzip
 import json
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,19 +121,19 @@ def _chosen(
     return frozenset(int(number) for number in ranked[:count])
 
 
-class _Reader:
+class _Reader(ABC):
     """The raw documents of an open file, as often as asked."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @abstractmethod
     def documents(self) -> Iterator[tuple[str, bytes]]:
         """Place and raw bytes of each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parse(self, place: str, raw: bytes) -> Any:  # noqa: ANN401 - a string, or any JSON
         """The document itself."""
-        raise NotImplementedError
 
 
 class _PlainReader(_Reader):
@@ -176,7 +177,7 @@ class _ParquetReader(_Reader):
     def __init__(self, path: Path, field: str | None) -> None:
         super().__init__(path)
         # optional: `pip install lmrun[parquet]`
-        import pyarrow.parquet  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+        import pyarrow.parquet  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415
 
         try:
             self._file = pyarrow.parquet.ParquetFile(path)

@@ -4,10 +4,11 @@
 and a way of rounding (to nearest, with searched ranges, GPTQ).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from lmrun.stages.quantizing import (
     QuantSettings,
 )
 
+Part = TypeVar("Part")
 SAMPLE_TOKENS = 512
 """Tokens that the search for SmoothQuant's alpha looks at."""
 PART_ROWS = 1024
@@ -163,9 +165,7 @@ def codes_of(
         assert moment is not None
         clipped_by = moment
 
-    def part(place: tuple[str, int]) -> QuantizedWeight:
-        role, start = place
-        rows = weights[role][start : start + PART_ROWS]
+    def part(_role: str, rows: Tensor) -> QuantizedWeight:
         if factor is not None:
             return gptq.quantize(rows, factor, scheme, mse=settings.mse)
         if clipped_by is not None:
@@ -178,19 +178,33 @@ def codes_of(
         split = stacked.split([len(weight) for weight in weights.values()])
         codes = dict(zip(weights, split, strict=True))
     else:
-        places = [
-            (role, start)
-            for role, weight in weights.items()
-            for start in range(0, len(weight), PART_ROWS)
-        ]
-        parts: dict[str, list[QuantizedWeight]] = {}
-        for (role, _), one in zip(places, task.workers.map(part, places), strict=True):
-            parts.setdefault(role, []).append(one)
+        parts = in_parts(task, weights, part)
         codes = {role: joined(all_) for role, all_ in parts.items()}
     for role, one in codes.items():
         if not bool(torch.isfinite(one.scales).all()):
             raise ValueError(f"{role}: expected finite scales, got NaN or infinity.")
     return codes, factor.damping if factor else None
+
+
+def in_parts(
+    task: LayerTask, weights: Mapping[str, Tensor], function: Callable[[str, Tensor], Part]
+) -> dict[str, list[Part]]:
+    """Role → what a function of role and rows gives for each `PART_ROWS` rows, in their order;
+    several at once."""
+
+    def one_part(place: tuple[str, int]) -> Part:
+        role, start = place
+        return function(role, weights[role][start : start + PART_ROWS])
+
+    places = [
+        (role, start)
+        for role, weight in weights.items()
+        for start in range(0, len(weight), PART_ROWS)
+    ]
+    found: dict[str, list[Part]] = {}
+    for (role, _), one in zip(places, task.workers.map(one_part, places), strict=True):
+        found.setdefault(role, []).append(one)
+    return found
 
 
 def joined(parts: list[QuantizedWeight]) -> QuantizedWeight:

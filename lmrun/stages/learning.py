@@ -17,7 +17,6 @@ from lmrun.quant.gptq import Factor
 from lmrun.quant.weight import QuantizedWeight
 from lmrun.stages import layer_quantizer
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
-from lmrun.stages.layer_quantizer import PART_ROWS
 from lmrun.stages.layer_stream import Propagate
 from lmrun.stages.quantize_report import ERROR_ROWS, RowFacts, role_row
 from lmrun.stages.quantizing import LayerTask, Needs, QuantizedLayer, QuantSettings
@@ -98,22 +97,13 @@ def _starts(
         task.observed.moments[name], act_order=settings.act_order, damping=settings.damping
     )
 
-    def part(place: tuple[str, int]) -> Start:
-        role, start = place
-        rows = weights[role][start : start + PART_ROWS]
+    def part(role: str, rows: Tensor) -> Start:
         codes = gptq.quantize(rows, factor, settings.scheme)
         if not bool(torch.isfinite(codes.scales).all()):
             raise ValueError(f"{role}: expected finite scales, got NaN or infinity.")
         return Start.gptq(rows, codes, factor)
 
-    places = [
-        (role, start)
-        for role, weight in weights.items()
-        for start in range(0, len(weight), PART_ROWS)
-    ]
-    parts: dict[str, list[Start]] = {}
-    for (role, _), one in zip(places, task.workers.map(part, places), strict=True):
-        parts.setdefault(role, []).append(one)
+    parts = layer_quantizer.in_parts(task, weights, part)
     found = {}
     for role in list(weights):
         del weights[role]

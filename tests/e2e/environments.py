@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 
-def run(words: list[str], folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """A command in a folder, without this interpreter's variables; at most half an hour."""
+def run(
+    words: list[str], folder: Path, timeout_s: int = 1800, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, without this interpreter's variables."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         words,
@@ -18,12 +20,14 @@ def run(words: list[str], folder: Path, **extra: str) -> subprocess.CompletedPro
         env={**own, **extra},
         capture_output=True,
         text=True,
-        timeout=1800,
+        timeout=timeout_s,
         check=False,
     )
 
 
-def make(folder: Path, packages: list[str], unwanted: list[str] | None = None) -> Path:
+def make(
+    folder: Path, packages: list[str], unwanted: list[str] | None = None, timeout_s: int = 1800
+) -> Path:
     """An interpreter with these packages, which is lent those of this one (torch above all).
 
     ``unwanted`` are taken out again: requirements whose builds do not fit the torch that is lent.
@@ -33,7 +37,7 @@ def make(folder: Path, packages: list[str], unwanted: list[str] | None = None) -
     made = folder / "venv" / "bin" / "python"
     own = run([str(made), "-c", "import sysconfig as s; print(s.get_path('purelib'))"], folder)
     (Path(own.stdout.strip()) / "zz_lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    done = run([str(made), "-m", "pip", "install", "-q", *packages], folder)
+    done = run([str(made), "-m", "pip", "install", "-q", *packages], folder, timeout_s)
     if done.returncode != 0:
         pytest.skip(f"{packages[0]} is missing and cannot be installed: {done.stderr[-500:]}")
     if unwanted:

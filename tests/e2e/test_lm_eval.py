@@ -4,10 +4,7 @@
 """
 
 import json
-import os
-import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from e2e import environments
 from e2e.deployment import Starter
 
 from lmrun.engine.llm import LLM
@@ -29,19 +27,8 @@ EXACT = {"gsm8k": "gsm8k.test.head300.jsonl"}
 NUM_EXACT = 6
 TOLERANCE = 1e-3
 """Of a choice's log-likelihood."""
-
-
-def _run(words: list[str], folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(
-        words,
-        cwd=folder,
-        env={**own, **extra},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
+SECONDS = 1200
+"""For a command of lm-eval's environment."""
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +37,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lent the packages of this one."""
     if find_spec("lm_eval") is not None:
         return Path(sys.executable)
-    folder = tmp_path_factory.mktemp("lm-eval")
-    _run([sys.executable, "-m", "venv", "venv"], folder)
-    made = folder / "venv" / "bin" / "python"
-    own = _run([str(made), "-c", "import sysconfig as s; print(s.get_path('purelib'))"], folder)
-    (Path(own.stdout.strip()) / "zz_lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    done = _run([str(made), "-m", "pip", "install", "-q", PACKAGE], folder)
-    if done.returncode != 0:
-        pytest.skip(f"lm-eval is missing and cannot be installed: {done.stderr[-500:]}")
-    return made
+    return environments.make(tmp_path_factory.mktemp("lm-eval"), [PACKAGE], timeout_s=SECONDS)
 
 
 @dataclass(frozen=True)
@@ -75,7 +54,7 @@ def lm_eval(python: Path, folder: Path, names: list[str], arguments: str) -> The
     words += ["--tasks", ",".join(f"lmrun_{name}" for name in names), "--include_path", "tasks"]
     words += ["--output_path", "out", "--log_samples"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-    done = _run(words, folder, **offline)
+    done = environments.run(words, folder, SECONDS, **offline)
     assert done.returncode == 0, done.stderr[-3000:]
     (file,) = (folder / "out").rglob("results_*.json")
     samples = {}
