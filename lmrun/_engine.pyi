@@ -135,12 +135,13 @@ def measure_gemm(
     n: int,
     k: int,
     group_size: int,
+    activation_bits: int = 32,
     bytes: int,
     seconds: float,
 ) -> dict[str, float]:
     """`bytes_per_s`, `flops_per_s` of y = x·wᵀ over matrices [n, k] that together take about that
     many bytes; `format` is `u4`, `u8`, `i8` (x quantized to int8 in the same pass), `F16`, `BF16`
-    or `F32`. The best pass within the time."""
+    or `F32`; `activation_bits` are those of x where it meets `u4` or `u8`. The best pass within the time."""
 
 def measure_attention(
     *,

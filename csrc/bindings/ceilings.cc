@@ -10,12 +10,13 @@ namespace lmrun::bindings {
 namespace {
 
 py::dict measure_gemm(const std::string& isa, const std::string& format, int64_t threads,
-                      int64_t rows, int64_t n, int64_t k, int64_t group_size, int64_t bytes,
-                      double seconds) {
+                      int64_t rows, int64_t n, int64_t k, int64_t group_size,
+                      int64_t activation_bits, int64_t bytes, double seconds) {
   engine::GemmSpeed speed;
   {
     const py::gil_scoped_release unlocked;
-    speed = engine::measure_gemm({isa, format, threads, rows, n, k, group_size, bytes, seconds});
+    speed = engine::measure_gemm(
+        {isa, format, threads, rows, n, k, group_size, activation_bits, bytes, seconds});
   }
   py::dict fields;
   fields["bytes_per_s"] = speed.bytes_per_s;
@@ -43,8 +44,8 @@ py::dict measure_attention(const std::string& isa, int64_t threads, int64_t kv_b
 void bind_ceilings(py::module_& module) {
   using py::arg;
   module.def("measure_gemm", &measure_gemm, py::kw_only(), arg("isa"), arg("format"),
-             arg("threads"), arg("rows"), arg("n"), arg("k"), arg("group_size"), arg("bytes"),
-             arg("seconds"));
+             arg("threads"), arg("rows"), arg("n"), arg("k"), arg("group_size"),
+             arg("activation_bits") = 32, arg("bytes"), arg("seconds"));
   module.def("measure_attention", &measure_attention, py::kw_only(), arg("isa"), arg("threads"),
              arg("kv_bits"), arg("rows"), arg("context"), arg("num_layers"), arg("num_kv_heads"),
              arg("group"), arg("head_dim"), arg("seconds"));

@@ -125,7 +125,14 @@ class Inputs {
         shape_(shape),
         rows_(wanted.rows),
         x_(static_cast<size_t>(wanted.rows * wanted.k), 0.5F),
-        sums_(static_cast<size_t>(wanted.rows * shape.num_blocks())) {
+        units_(static_cast<size_t>(wanted.rows * shape.num_blocks())),
+        sums_(units_.size()) {
+    if (shape.has_groups()) {
+      const int64_t digits = quant::digits_of(wanted.activation_bits);
+      const int64_t stride = quant::quantized_stride(wanted.k);
+      codes_.resize(static_cast<size_t>(wanted.rows * digits * stride));
+      split_ = {codes_.data(), digits, stride, shape.block_inputs(), units_.data(), sums_.data()};
+    }
     if (shape.format != WeightFormat::kI8) return;
     const int64_t stride = quant::quantized_stride(wanted.k);
     codes_.resize(static_cast<size_t>(wanted.rows * stride));
@@ -136,7 +143,7 @@ class Inputs {
 
   void prepare() {
     if (shape_.has_groups()) {
-      ops_.group_sums(x_.data(), rows_, shape_.k, shape_.block_inputs(), sums_.data());
+      ops_.split_rows(x_.data(), rows_, shape_.k, split_);
     }
     if (shape_.format == WeightFormat::kI8) {
       ops_.quantize_rows(x_.data(), rows_, shape_.k, quantized_);
@@ -146,8 +153,10 @@ class Inputs {
   void multiply(const PackedMatrix& w, int64_t begin, int64_t end, float* y) const {
     if (w.format == WeightFormat::kI8) {
       ops_.gemm_i8(w, quantized_, rows_, begin, end, y, w.n);
+    } else if (w.has_groups()) {
+      ops_.gemm_codes(w, split_, rows_, begin, end, y, w.n);
     } else {
-      ops_.gemm(w, x_.data(), w.has_groups() ? sums_.data() : nullptr, rows_, begin, end, y, w.n);
+      ops_.gemm(w, x_.data(), rows_, begin, end, y, w.n);
     }
   }
 
@@ -156,10 +165,12 @@ class Inputs {
   PackedMatrix shape_;
   int64_t rows_;
   std::vector<float> x_;
+  std::vector<float> units_;
   std::vector<float> sums_;
   std::vector<int8_t> codes_;
   std::vector<float> scales_;
   std::vector<int32_t> code_sums_;
+  quant::DigitRows split_;
   quant::QuantizedRows quantized_;
 };
 

@@ -12,11 +12,12 @@ struct GemmCase {
   std::string format;  // "u4", "u8", "i8", "F16", "BF16", "F32"
   int64_t threads = 1;
   int64_t rows = 1;
-  int64_t n = 0;           // output features
-  int64_t k = 0;           // input features
-  int64_t group_size = 0;  // u4 and u8
-  int64_t bytes = 0;       // more than the cache holds, or less
-  double seconds = 0.1;    // to spend
+  int64_t n = 0;                 // output features
+  int64_t k = 0;                 // input features
+  int64_t group_size = 0;        // u4 and u8
+  int64_t activation_bits = 32;  // u4 and u8: of their inputs, 32, 16 or 8
+  int64_t bytes = 0;             // more than the cache holds, or less
+  double seconds = 0.1;          // to spend
 };
 
 struct GemmSpeed {

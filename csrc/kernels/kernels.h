@@ -61,28 +61,45 @@ struct OpTable {
   void (*rope)(float* x, int64_t stride, const int32_t* positions, int64_t rows, int64_t heads,
                int64_t head_dim, const float* cos, const float* sin);
 
-  // group_sums: sums[r, g] = sum of x[r, g * group .. (g + 1) * group), in order of k
-  //   x [rows, K], sums [rows, K / group] f32;  K % group == 0
-  void (*group_sums)(const float* x, int64_t rows, int64_t k, int64_t group, float* sums);
-
   // gather: y[r, k] = x[r, order[k]];  x, y [rows, K] f32, order [K] in [0, K); y is not x
   void (*gather)(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y);
 
   // gemm: y[r, n] = sum over k of x[r, k] * w[n, k] + bias[n], in fp32
-  //   w     a matrix of any format but kI8;  x [rows, K] f32, in the order of its columns
-  //   sums  [rows, K / I] from group_sums, I = w.block_inputs(), for kU4 and kU8; else null
+  //   w     kF32, kF16 or kBf16;  x [rows, K] f32
   //   y     row stride ldy, f32; features of tiles [tile_begin, tile_end) are overwritten, those
   //         past w.n are not touched
-  // codes: per I inputs  acc = sum of x * code  in order of k;  y += scale * (acc - zero * sums)
-  //        with VNNI x is rounded to at most half of 2^-22 of the largest of the I inputs, and the
-  //        sum is exact
-  // float: per block of 64 k  acc = sum of x * w  in order of k;  y += acc
-  // order: for each (r, n) the sum runs over k in one order that depends on K and G alone: the
-  //        result is the same bits for any rows, tile range or neighbours.
-  // needs: kU4, kU8: K % G == 0, G % 8 == 0
+  // order: per block of 64 k  acc = sum of x * w  in order of k;  y += acc. It depends on K alone:
+  //        the result is the same bits for any rows, tile range or neighbours.
   // cost:  w.tile_bytes() a tile, once for up to 16 rows; bound by bandwidth while rows are few
-  void (*gemm)(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
-               int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+  void (*gemm)(const quant::PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
+               int64_t tile_end, float* y, int64_t ldy);
+
+  // split_rows: each block of each row alone becomes fixed-point numbers, in y.num_digits digits
+  //   x [rows, K] f32, in the order of the matrix's columns;  y: all but its arrays is given
+  //   most = 127, 32639 or 8355711: the largest number of 1, 2 or 3 digits
+  //   largest = max |x| of the block, and no less than 2^-100
+  //   1, 2 digits: unit = largest / most;  number = round_half_even(x * (most / largest))
+  //   3 digits:    unit = the least power of two with largest <= most * unit;
+  //                number = round_half_even(x / unit)
+  //   sum = unit * join(sums of each digit), join as in gemm_codes
+  //   A block with an element that is not finite has digits 0 and a unit and sum that are NaN.
+  //   The same bits on every ISA.
+  // needs: K % y.block == 0, y.block % 8 == 0, y.block <= kMostBlockInputs
+  void (*split_rows)(const float* x, int64_t rows, int64_t k, const quant::DigitRows& y);
+
+  // gemm_codes: y[r, n] = sum over k of x[r, k] * (code[n, k] - zero[n, k / G]) * scale[n, k / G]
+  //                       + bias[n]
+  //   w kU4 or kU8;  x [rows, K] from split_rows with w.block_inputs();  y, tiles: as for gemm
+  // order: per block b, in order, with dot[d] = sum over k of digit d * code, exact in int32:
+  //          join = fma(65536, dot[2], fma(256, dot[1], dot[0])), each dot rounded to f32;
+  //                 fewer digits: without the terms that are not there
+  //          y = fma(scale, fma(-zero, x.sum[r, b], join * x.unit[r, b]), y),  y = 0 at first
+  //        bias last. Sums of integers are exact, so this is the same bits on every ISA, for any
+  //        rows, tile range or neighbours.
+  // needs: K % G == 0, G % 8 == 0
+  // cost:  w.tile_bytes() a tile, once: rows are innermost
+  void (*gemm_codes)(const quant::PackedMatrix& w, const quant::DigitRows& x, int64_t rows,
+                     int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
 
   // quantize_rows: each row alone, symmetric int8
   //   scale = max |x[r, :]| / 127;  code = clamp(round_half_even(x / scale), -127, 127)

@@ -35,6 +35,12 @@ int64_t most(const workspace::Weights& weights, Size&& size) {
 
 int64_t ordered_inputs(const PackedMatrix& w) { return w.num_parts > 0 ? w.k : 0; }
 
+int64_t digit_inputs(const PackedMatrix& w) {
+  return w.has_groups() ? quant::quantized_stride(w.k) : 0;
+}
+
+int64_t blocks(const PackedMatrix& w) { return w.num_blocks(); }
+
 int64_t int8_inputs(const PackedMatrix& w) {
   return w.format == WeightFormat::kI8 ? quant::quantized_stride(w.k) : 0;
 }
@@ -61,8 +67,11 @@ Decoder::Decoder(const workspace::Workspace& workspace, const kernels::OpTable& 
       attended_(shape.max_rows * config_.q_features()),
       gate_up_(shape.max_rows * 2 * config_.intermediate_size),
       activated_(shape.max_rows * config_.intermediate_size),
-      sums_(shape.max_rows * most(weights_, [](const PackedMatrix& w) { return w.num_blocks(); })),
       gathered_(shape.max_rows * most(weights_, ordered_inputs)),
+      digits_(shape.max_rows * quant::digits_of(shape.activation_bits) *
+              most(weights_, digit_inputs) / int64_t{sizeof(float)}),
+      units_(shape.max_rows * most(weights_, blocks)),
+      sums_(units_.size()),
       codes_(shape.max_rows * most(weights_, int8_inputs) / int64_t{sizeof(float)}),
       scales_(codes_.size() == 0 ? 0 : shape.max_rows),
       code_sums_(static_cast<size_t>(scales_.size())),
@@ -113,19 +122,33 @@ void Decoder::multiply(const PackedMatrix& w, const float* x, int64_t rows, int6
                        int64_t tile_end, float* y, int64_t ldy) {
   if (w.format == WeightFormat::kI8) {
     multiply_i8(w, x, rows, tile_begin, tile_end, y, ldy);
-    return;
+  } else if (w.has_groups()) {
+    multiply_codes(w, x, rows, tile_begin, tile_end, y, ldy);
+  } else {
+    for_tiles(tile_begin, tile_end,
+              [&](int64_t begin, int64_t end) { ops_.gemm(w, x, rows, begin, end, y, ldy); });
   }
-  const float* sums = nullptr;
-  if (w.has_groups()) {
-    const int64_t blocks = w.num_blocks();
-    for_rows(rows, w.k, [&](int64_t begin, int64_t end) {
-      ops_.group_sums(x + begin * w.k, end - begin, w.k, w.block_inputs(),
-                      sums_.data() + begin * blocks);
-    });
-    sums = sums_.data();
-  }
-  for_tiles(tile_begin, tile_end,
-            [&](int64_t begin, int64_t end) { ops_.gemm(w, x, sums, rows, begin, end, y, ldy); });
+}
+
+void Decoder::multiply_codes(const PackedMatrix& w, const float* x, int64_t rows,
+                             int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy) {
+  quant::DigitRows split;
+  split.digits = reinterpret_cast<int8_t*>(digits_.data());
+  split.num_digits = quant::digits_of(shape_.activation_bits);
+  split.stride = quant::quantized_stride(w.k);
+  split.block = w.block_inputs();
+  split.unit = units_.data();
+  split.sum = sums_.data();
+  for_rows(rows, w.k, [&](int64_t begin, int64_t end) {
+    quant::DigitRows part = split;
+    part.digits += begin * part.num_digits * part.stride;
+    part.unit += begin * w.num_blocks();
+    part.sum += begin * w.num_blocks();
+    ops_.split_rows(x + begin * w.k, end - begin, w.k, part);
+  });
+  for_tiles(tile_begin, tile_end, [&](int64_t begin, int64_t end) {
+    ops_.gemm_codes(w, split, rows, begin, end, y, ldy);
+  });
 }
 
 void Decoder::multiply_i8(const PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,

@@ -35,6 +35,7 @@ struct Shape {
   int64_t max_rows = 0;             // rows of a batch
   int64_t max_logit_rows = 0;       // rows of one call of `logits`
   int64_t context_length = 0;
+  int64_t activation_bits = 32;  // of the inputs of matrices of codes: 32, 16 or 8
 };
 
 class Decoder {
@@ -71,6 +72,8 @@ class Decoder {
   // Tiles [tile_begin, tile_end) of it, split across threads; x in the order of the columns.
   void multiply(const quant::PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
                 int64_t tile_end, float* y, int64_t ldy);
+  void multiply_codes(const quant::PackedMatrix& w, const float* x, int64_t rows,
+                      int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
   void multiply_i8(const quant::PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
                    int64_t tile_end, float* y, int64_t ldy);
   // Calls body(begin, end) for ranges of the tiles, on all threads.
@@ -99,8 +102,10 @@ class Decoder {
   tensor::FloatBuffer attended_;    // [rows, H D]
   tensor::FloatBuffer gate_up_;     // [rows, 2 intermediate]
   tensor::FloatBuffer activated_;   // [rows, intermediate]
-  tensor::FloatBuffer sums_;        // [rows, most blocks]
   tensor::FloatBuffer gathered_;    // [rows, most inputs of a matrix with an order]
+  tensor::FloatBuffer digits_;      // int8: [rows, digits, most stride of a matrix of codes]
+  tensor::FloatBuffer units_;       // [rows, most blocks]: of the digits
+  tensor::FloatBuffer sums_;        // [rows, most blocks]: of the digits
   tensor::FloatBuffer codes_;       // int8: [rows, most stride of a kI8 matrix]
   tensor::FloatBuffer scales_;      // [rows]: of the codes
   std::vector<int32_t> code_sums_;  // [rows]

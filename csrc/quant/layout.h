@@ -113,6 +113,27 @@ LMRUN_INLINE_METHOD int64_t quantized_stride(int64_t k) {
   return (((k + kTileBytes - 1) / kTileBytes) | 1) * kTileBytes;
 }
 
+// Digits of an input that meets codes, at most.
+inline constexpr int64_t kMostDigits = 3;
+
+// Digits that `backend.activation_bits` (32, 16 or 8) stands for.
+LMRUN_INLINE_METHOD int64_t digits_of(int64_t activation_bits) {
+  return activation_bits == 32 ? 3 : activation_bits / 8;
+}
+
+// Rows of inputs in signed digits of 8 bits, with a unit for each block of a row:
+//   x[r, k] is about unit[r, k / block] * sum over d of 256^d * digit d of (r, k)
+// Made for one matrix: `block` is its block_inputs().
+struct DigitRows {
+  int8_t* digits = nullptr;  // digit d of row r begins at (r * num_digits + d) * stride, d = 0 the
+                             // lowest; 0 from k to the stride
+  int64_t num_digits = 0;    // 1, 2 or 3: fixed point of 8, 16 or 24 bits
+  int64_t stride = 0;        // quantized_stride(k)
+  int64_t block = 0;         // inputs
+  float* unit = nullptr;     // [rows, k / block]
+  float* sum = nullptr;      // [rows, k / block], of a block's inputs as the digits say them
+};
+
 // One layer's part of the KV blocks of a rank.
 struct KvLayout {
   int64_t num_kv_heads = 0;

@@ -16,12 +16,14 @@ void add(const float* x, int64_t n, float* y);
 void silu_mul(const float* x, int64_t rows, int64_t inter, float* y);
 void rope(float* x, int64_t stride, const int32_t* positions, int64_t rows, int64_t heads,
           int64_t head_dim, const float* cos, const float* sin);
-void group_sums(const float* x, int64_t rows, int64_t k, int64_t group, float* sums);
 void gather(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y);
-void gemm(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
-          int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
-void gemm_vnni(const quant::PackedMatrix& w, const float* x, const float* sums, int64_t rows,
-               int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+void gemm(const quant::PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin,
+          int64_t tile_end, float* y, int64_t ldy);
+void split_rows(const float* x, int64_t rows, int64_t k, const quant::DigitRows& y);
+void gemm_codes_vnni(const quant::PackedMatrix& w, const quant::DigitRows& x, int64_t rows,
+                     int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
+void gemm_codes_words(const quant::PackedMatrix& w, const quant::DigitRows& x, int64_t rows,
+                      int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
 void quantize_rows(const float* x, int64_t rows, int64_t k, const quant::QuantizedRows& y);
 void gemm_i8_vnni(const quant::PackedMatrix& w, const quant::QuantizedRows& x, int64_t rows,
                   int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);

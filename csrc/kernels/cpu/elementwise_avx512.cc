@@ -112,25 +112,6 @@ void rope(float* x, int64_t stride, const int32_t* positions, int64_t rows, int6
   }
 }
 
-void group_sums(const float* x, int64_t rows, int64_t k, int64_t group, float* sums) {
-  const int64_t groups = rows * (k / group);  // rows are contiguous, so groups are too
-  constexpr int64_t kTogether = 8;            // chains in flight; each is one group's sum
-  int64_t g = 0;
-  for (; g + kTogether <= groups; g += kTogether) {
-    const float* first = x + g * group;
-    float sum[kTogether] = {};
-    for (int64_t i = 0; i < group; ++i) {
-      for (int64_t j = 0; j < kTogether; ++j) sum[j] += first[j * group + i];
-    }
-    for (int64_t j = 0; j < kTogether; ++j) sums[g + j] = sum[j];
-  }
-  for (; g < groups; ++g) {
-    float sum = 0;
-    for (int64_t i = 0; i < group; ++i) sum += x[g * group + i];
-    sums[g] = sum;
-  }
-}
-
 void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_exp) {
   const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
   __m512 tops = lowest;

@@ -1,9 +1,9 @@
 // y = x · wᵀ over tiles of 16 features, one ZMM register of 16 sums a row and tile.
 //
-// All formats run the same loop. K is cut into blocks (w.block_inputs() of formats with groups,
-// kFloatBlock inputs of the float formats); in a block each output is one chain of FMAs in order of
-// k, from 0; then the block is added to y. Rows and tiles only say which chains run side by side,
-// so no result depends on them. No std header with templates: see avx512.h.
+// The float formats; all run the same loop. K is cut into blocks of kFloatBlock inputs; in a block
+// each output is one chain of FMAs in order of k, from 0; then the block is added to y. Rows and
+// tiles only say which chains run side by side, so no result depends on them. No std header with
+// templates: see avx512.h.
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/simd_avx512.h"
 
@@ -18,20 +18,18 @@ using quant::WeightFormat;
 constexpr int64_t kFloatBlock = 64;
 constexpr int64_t kMaxRows = 16;    // rows that share one pass over the weights
 constexpr int64_t kDirectRows = 4;  // up to here x is read where it lies
-// Of 16 rows: 64 KiB of stack, half of an L2 way set. No block is longer.
-constexpr int64_t kPackedInputs = quant::kMostBlockInputs;
+// Of 16 rows: 64 KiB of stack, half of an L2 way set.
+constexpr int64_t kPackedInputs = 1024;
 constexpr int64_t kPrefetchBytes = 1024;  // ahead in each tile
 
 // Formats: a row of a tile is kInputs vectors; input(row, i) is input i of its 16 features.
 struct F32 {
   static constexpr int kInputs = 1;
-  static constexpr bool kHasGroups = false;
   LMRUN_INLINE __m512 input(__m512i row, int) { return _mm512_castsi512_ps(row); }
 };
 
 struct F16 {
   static constexpr int kInputs = 2;
-  static constexpr bool kHasGroups = false;
   LMRUN_INLINE __m512 input(__m512i row, int i) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(i == 0 ? row : _mm512_srli_epi32(row, 16)));
   }
@@ -39,49 +37,9 @@ struct F16 {
 
 struct Bf16 {
   static constexpr int kInputs = 2;
-  static constexpr bool kHasGroups = false;
   LMRUN_INLINE __m512 input(__m512i row, int i) {
     return _mm512_castsi512_ps(i == 0 ? _mm512_slli_epi32(row, 16)
                                       : _mm512_and_si512(row, _mm512_set1_epi32(0xFFFF0000u)));
-  }
-};
-
-struct U4 {
-  static constexpr int kInputs = 8;
-  static constexpr bool kHasGroups = true;
-  // The permutation reads the low 4 bits of a lane only, so a code needs a shift and no mask.
-  LMRUN_INLINE __m512 input(__m512i row, int i) {
-    const __m512 values = _mm512_set_ps(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    switch (i) {
-      case 0:
-        return _mm512_permutexvar_ps(row, values);
-      case 1:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 8), values);
-      case 2:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 16), values);
-      case 3:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 24), values);
-      case 4:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 4), values);
-      case 5:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 12), values);
-      case 6:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 20), values);
-      default:
-        return _mm512_permutexvar_ps(_mm512_srli_epi32(row, 28), values);
-    }
-  }
-};
-
-struct U8 {
-  static constexpr int kInputs = 4;
-  static constexpr bool kHasGroups = true;
-  LMRUN_INLINE __m512 input(__m512i row, int i) {
-    if (i == 3) return _mm512_cvtepi32_ps(_mm512_srli_epi32(row, 24));
-    // Byte i of each word, zero-extended; 0x80 writes a zero.
-    const int first = static_cast<int>(0x80808000u) + i;
-    const __m128i word = _mm_setr_epi32(first, first + 4, first + 8, first + 12);
-    return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(row, _mm512_broadcast_i32x4(word)));
   }
 };
 
@@ -91,10 +49,7 @@ struct Job {
   int64_t tile_bytes;
   int64_t block;  // inputs of a block
   int64_t num_blocks;
-  int64_t num_groups;
-  int64_t blocks_per_group;
-  const float* sums;  // with groups: [rows, num_blocks], else null
-  float* y;           // of row 0
+  float* y;  // of row 0
   int64_t ldy;
 };
 
@@ -179,25 +134,8 @@ void run_tiles(const Job& job, const Rows& rows, int64_t tile, int64_t begin, in
     }
     LMRUN_UNROLL
     for (int t = 0; t < kTiles; ++t) {
-      if constexpr (Format::kHasGroups) {
-        const int64_t group = job.blocks_per_group == 1 ? b : b / job.blocks_per_group;
-        const int64_t params = ((tile + t) * job.num_groups + group) * kTileFeatures;
-        const __m512 scale = w.scale32 != nullptr
-                                 ? _mm512_loadu_ps(w.scale32 + params)
-                                 : _mm512_cvtph_ps(_mm256_loadu_si256(
-                                       reinterpret_cast<const __m256i*>(w.scale16 + params)));
-        const __m512 zero = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.zero + params))));
-        LMRUN_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const int64_t row = rows.first + (kPacked && r >= rows.count ? 0 : r);
-          const __m512 sum = _mm512_set1_ps(job.sums[row * job.num_blocks + b]);
-          y[r][t] = _mm512_fmadd_ps(scale, _mm512_fnmadd_ps(zero, sum, acc[r][t]), y[r][t]);
-        }
-      } else {
-        LMRUN_UNROLL
-        for (int r = 0; r < kRows; ++r) y[r][t] = _mm512_add_ps(y[r][t], acc[r][t]);
-      }
+      LMRUN_UNROLL
+      for (int r = 0; r < kRows; ++r) y[r][t] = _mm512_add_ps(y[r][t], acc[r][t]);
     }
   }
 
@@ -312,18 +250,9 @@ void run(const Job& job, const float* x, int64_t rows, int64_t tile_begin, int64
 
 }  // namespace
 
-void gemm(const PackedMatrix& w, const float* x, const float* sums, int64_t rows,
-          int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy) {
-  const int64_t block = w.has_groups() ? w.block_inputs() : kFloatBlock;
-  const Job job = {&w,
-                   w.tile_bytes(),
-                   block,
-                   (w.k + block - 1) / block,
-                   w.num_groups(),
-                   w.has_groups() ? w.group_size / block : 0,
-                   sums,
-                   y,
-                   ldy};
+void gemm(const PackedMatrix& w, const float* x, int64_t rows, int64_t tile_begin, int64_t tile_end,
+          float* y, int64_t ldy) {
+  const Job job = {&w, w.tile_bytes(), kFloatBlock, (w.k + kFloatBlock - 1) / kFloatBlock, y, ldy};
   switch (w.format) {
     case WeightFormat::kF32:
       return run<F32>(job, x, rows, tile_begin, tile_end);
@@ -331,10 +260,8 @@ void gemm(const PackedMatrix& w, const float* x, const float* sums, int64_t rows
       return run<F16>(job, x, rows, tile_begin, tile_end);
     case WeightFormat::kBf16:
       return run<Bf16>(job, x, rows, tile_begin, tile_end);
-    case WeightFormat::kU4:
-      return run<U4>(job, x, rows, tile_begin, tile_end);
+    case WeightFormat::kU4:  // gemm_codes takes them
     case WeightFormat::kU8:
-      return run<U8>(job, x, rows, tile_begin, tile_end);
     case WeightFormat::kI8:  // gemm_i8 takes it
       return;
   }

@@ -76,15 +76,6 @@ void rope(float* x, int64_t stride, const int32_t* positions, int64_t rows, int6
   }
 }
 
-void group_sums(const float* x, int64_t rows, int64_t k, int64_t group, float* sums) {
-  const int64_t groups = rows * (k / group);  // rows are contiguous, so groups are too
-  for (int64_t g = 0; g < groups; ++g) {
-    float sum = 0;
-    for (int64_t i = 0; i < group; ++i) sum += x[g * group + i];
-    sums[g] = sum;
-  }
-}
-
 void gather(const float* x, int64_t rows, int64_t k, const int32_t* order, float* y) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < k; ++i) y[r * k + i] = x[r * k + order[i]];
@@ -125,8 +116,9 @@ void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_e
 
 const OpTable& ops() {
   static constexpr OpTable kOps = {
-      Isa::kGeneric, embed, rms_norm,      add,     silu_mul, rope,      group_sums,
-      gather,        gemm,  quantize_rows, gemm_i8, kv_write, attention, max_and_log_sum_exp,
+      Isa::kGeneric, embed,   rms_norm, add,        silu_mul,
+      rope,          gather,  gemm,     split_rows, gemm_codes,
+      quantize_rows, gemm_i8, kv_write, attention,  max_and_log_sum_exp,
   };
   return kOps;
 }

@@ -1,0 +1,12 @@
+// gemm_codes where the CPU lacks AVX512-VNNI.
+#include "kernels/cpu/dot_words_avx512.h"
+#include "kernels/cpu/gemm_codes_avx512.h"
+
+namespace lmrun::kernels::avx512 {
+
+void gemm_codes_words(const PackedMatrix& w, const DigitRows& x, int64_t rows, int64_t tile_begin,
+                      int64_t tile_end, float* y, int64_t ldy) {
+  gemm_codes_of<Words>(w, x, rows, tile_begin, tile_end, y, ldy);
+}
+
+}  // namespace lmrun::kernels::avx512
