@@ -4,148 +4,26 @@ huggingface_hub reads its settings when it is imported, so each command is a pro
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from lmrun.errors import ExitStatus
-from lmrun.models.registry import spec_from_config
-from unit.conftest import CONFIG, write_tokenizer
-from unit.models import hub_server
-from unit.models.hub_server import HubServer, Repository
-
-HUB_ID = "org/tiny"
-RUN = "import sys; from lmrun.cli.main import main; main()"
-CANARY = "hf_canary5b1f"
-MODEL = f"model.hub_id={HUB_ID}"
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-@dataclass
-class Desk:
-    """A hub with one tiny model, and a user with an empty cache and store."""
-
-    hub: HubServer
-    repository: Repository
-    root: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS"))
-        }
-        return {
-            **own,
-            **self.hub.environment(self.root / "hf"),
-            "LMRUN_HOME": str(self.root / "home"),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    @property
-    def snapshot(self) -> Path:
-        folder = self.root / "hf" / "hub" / "models--org--tiny"
-        return folder / "snapshots" / self.repository.commit
-
-    @property
-    def partial(self) -> Path:
-        blobs = self.root / "hf" / "hub" / "models--org--tiny" / "blobs"
-        return next(iter(blobs.glob("*.incomplete")), blobs / "none")
-
-    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN, *words],
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *words: str, **environment: str) -> Done:
-        self.hub.requests.clear()
-        process = self.start(*words, **environment)
-        out, err = process.communicate(timeout=120)
-        return Done(process.returncode, out, err)
-
-    def plan(self, *words: str, **environment: str) -> dict[str, Any]:
-        done = self.run("plan", "--json", *words, **environment)
-        assert done.status == ExitStatus.OK, done.err
-        document: dict[str, Any] = json.loads(done.out)
-        return document
-
-    def refused(self, *words: str, **environment: str) -> str:
-        """The one message of a plan that is refused."""
-        done = self.run("plan", *words, **environment)
-        assert done.status == ExitStatus.REFUSED, done.out + done.err
-        assert done.err.count("\n") == 1
-        return done.err.removeprefix("lmrun: ").rstrip("\n")
-
-
-def write_model(folder: Path, hidden: int = 64, vocabulary: int = 272) -> Path:
-    """A checkpoint that differs from zero nowhere but in its size; with a tokenizer."""
-    folder.mkdir(parents=True)
-    config = {**CONFIG, "hidden_size": hidden, "vocab_size": vocabulary, "head_dim": hidden // 4}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "README.md").write_text("not read by lmrun")
-    shapes = spec_from_config(config, "config.json").float_tensors()
-    rng = np.random.default_rng(3)
-    tensors = {
-        name: rng.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes.items()
-    }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    write_tokenizer(folder)
-    return folder
-
-
-def split_into_shards(folder: Path) -> None:
-    """The same tensors in two files with an index."""
-    from safetensors.numpy import load_file
-
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    names = sorted(tensors)
-    weight_map = {}
-    for number, part in enumerate((names[::2], names[1::2]), start=1):
-        file = f"model-{number:05}-of-00002.safetensors"
-        save_file({name: tensors[name] for name in part}, folder / file)
-        weight_map |= dict.fromkeys(part, file)
-    index = {"metadata": {}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with hub_server.serve() as hub:
-        repository = hub.add(HUB_ID, write_model(tmp_path / "model"))
-        yield Desk(hub, repository, tmp_path)
-
-
-def tree(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*")) if folder.exists() else []
-
-
-def fingerprints(plan: dict[str, Any]) -> dict[str, str]:
-    return {stage["name"]: stage["fingerprint"] for stage in plan["stages"]}
+from unit.models.hub_desk import (
+    CANARY,
+    HUB_ID,
+    MODEL,
+    Desk,
+    fingerprints,
+    split_into_shards,
+    tree,
+    write_model,
+)
 
 
 def test_a_plan_knows_every_fingerprint_and_writes_nothing(desk: Desk) -> None:
@@ -340,169 +218,6 @@ def test_a_reference_to_an_unset_variable_is_refused(desk: Desk) -> None:
     done = desk.run("plan", MODEL, "model.hub_token='${oc.env:UNSET_TOKEN}'")
     assert done.status == ExitStatus.CONFIG
     assert "the environment variable UNSET_TOKEN is not set" in done.err
-
-
-HOW = "set model.hub_token='${oc.env:NAME}' to a token that may read it"
-
-
-def test_a_private_or_missing_model_is_refused(desk: Desk) -> None:
-    expected = (
-        f"model.hub_id=@ID (command line): no such model on {desk.hub.url}, or a private one."
-        f" Check the name; if it is private, {HOW}."
-    )
-    assert desk.refused("model.hub_id=org/none") == expected.replace("@ID", "org/none")
-    desk.repository.token = CANARY
-    assert desk.refused(MODEL) == expected.replace("@ID", "org/tiny")
-
-
-def test_a_gated_model_is_refused_before_its_weights_are_asked_for(desk: Desk) -> None:
-    desk.repository.token, desk.repository.gated = CANARY, True
-    assert desk.refused(MODEL) == (
-        "model.hub_id=org/tiny (command line): gated: its owners grant access one by one. Ask for"
-        f" it on {desk.hub.url}/org/tiny, then {HOW}."
-    )
-
-
-def test_an_unknown_revision_is_refused(desk: Desk) -> None:
-    assert desk.refused(MODEL, "model.revision=v9") == (
-        "model.revision=v9 (command line): no such revision of org/tiny."
-        " Name a commit, a branch or a tag."
-    )
-
-
-def test_a_tag_is_a_revision(desk: Desk) -> None:
-    desk.repository.revisions.add("v1.0")
-    assert desk.plan(MODEL, "model.revision=v1.0")["hub"]["revision"] == "v1.0"
-
-
-def test_pickles_alone_are_refused_before_anything_is_fetched(desk: Desk) -> None:
-    folder = desk.repository.folder
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    message = desk.refused(MODEL)
-    assert message.startswith(
-        f"model.hub_id=org/tiny@{desk.repository.commit[:12]} (command line): expected"
-        " model.safetensors, got only pytorch_model.bin. Those are pickle files, which lmrun does"
-        " not read"
-    )
-    assert message.endswith('" org/tiny NEW_FOLDER (and copy the tokenizer files).')
-    assert desk.hub.requests == ["GET /api/models/org/tiny/revision/main"]
-
-
-def test_a_repository_without_config_is_refused(desk: Desk) -> None:
-    (desk.repository.folder / "config.json").unlink()
-    assert "expected config.json, got no such file" in desk.refused(MODEL)
-
-
-def test_a_model_that_cannot_be_served_is_refused_by_its_config(desk: Desk) -> None:
-    file = desk.repository.folder / "config.json"
-    file.write_text(file.read_text().replace("LlamaForCausalLM", "OtherForCausalLM"))
-    assert "architecture OtherForCausalLM is not built yet" in desk.refused(MODEL)
-
-
-def test_a_model_that_is_known_and_not_served_is_priced_before_it_is_downloaded(
-    desk: Desk,
-) -> None:
-    file = desk.repository.folder / "config.json"
-    config = {**json.loads(file.read_text()), "architectures": ["InternLM2ForCausalLM"]}
-    file.write_text(json.dumps(config))
-    plan = desk.plan(MODEL, "device=rtx4090")
-    assert plan["budget"]["weights_bytes"] > 0
-    assert plan["refusals"][0].startswith(
-        "model.hub_id=org/tiny (command line): config.json: architecture InternLM2ForCausalLM is"
-        " not built yet. Supported: "
-    )
-    build = desk.run("build", MODEL, "-q")
-    assert build.status == ExitStatus.REFUSED
-    assert "model.safetensors" not in "".join(desk.hub.requests)
-
-
-def test_a_hub_that_is_down_is_a_failure_and_not_a_refusal(desk: Desk) -> None:
-    desk.hub.status = 503
-    done = desk.run("plan", MODEL)
-    assert done.status == ExitStatus.STAGE_FAILED
-    assert done.err == (
-        f"lmrun: model.hub_id=org/tiny (command line): {desk.hub.url} failed (HTTP 503)."
-        " Try again later; what is downloaded is kept.\n"
-    )
-
-
-def test_a_hub_that_cannot_be_reached_is_a_failure(desk: Desk) -> None:
-    done = desk.run("plan", MODEL, HF_ENDPOINT="http://127.0.0.1:9")
-    assert done.status == ExitStatus.STAGE_FAILED
-    assert done.err.startswith(
-        "lmrun: model.hub_id=org/tiny (command line): cannot reach http://127.0.0.1:9 ("
-    )
-    assert done.err.endswith("With model.hub_offline=true the cache alone is used.\n")
-
-
-def test_a_hub_cannot_name_a_place_outside_its_cache(desk: Desk) -> None:
-    sibling = desk.repository.siblings()[-1]
-    lies: list[dict[str, Any]] = [
-        {"sha": "../../../elsewhere"},
-        {"siblings": [{**sibling, "lfs": {"sha256": "../../x", "size": 1, "pointerSize": 1}}]},
-    ]
-    for lie in lies:
-        desk.hub.lie = lie
-        done = desk.run("build", MODEL, "-q")
-        assert done.status == ExitStatus.STAGE_FAILED
-        assert "got something else. Is that a Hugging Face hub?" in done.err
-        assert tree(desk.root / "hf") == []
-
-
-@pytest.mark.parametrize(
-    "lie",
-    [
-        {"siblings": "x"},
-        {"siblings": [{"size": 1}]},
-        {"siblings": [{"rfilename": "config.json", "size": "x"}]},
-        {"siblings": [{"rfilename": "config.json", "size": -5}]},
-        {"sha": 7},
-    ],
-)
-def test_what_no_hub_says_is_a_failure_and_no_bug(desk: Desk, lie: dict[str, Any]) -> None:
-    desk.hub.lie = lie
-    done = desk.run("plan", MODEL)
-    assert done.status == ExitStatus.STAGE_FAILED, done.err
-    assert done.err.endswith(", got something else. Is that a Hugging Face hub?\n")
-
-
-def test_a_page_in_place_of_an_answer_is_a_failure(desk: Desk) -> None:
-    desk.hub.page = b"<html>Please log in to this network.</html>"
-    done = desk.run("plan", MODEL)
-    assert done.status == ExitStatus.STAGE_FAILED, done.err
-    assert done.err.endswith(", got something else. Is that a Hugging Face hub?\n")
-
-
-def test_a_hub_that_sends_on_and_on_fills_no_disk(desk: Desk) -> None:
-    desk.hub.endless = True
-    done = desk.run("build", MODEL, "-q")
-    assert done.status == ExitStatus.STAGE_FAILED
-    size = (desk.repository.folder / "model.safetensors").stat().st_size
-    assert (
-        f"model.hub_id=org/tiny: model.safetensors: expected {size} bytes, as the hub says, got"
-        " more. The bytes are dropped; run the command again.\n"
-    ) in done.err
-    assert desk.partial.stat().st_size == 0
-    desk.hub.endless = False
-    assert desk.run("build", MODEL, "-q").status == 0
-
-
-def test_a_hub_that_sends_on_and_on_fills_no_memory(desk: Desk) -> None:
-    desk.hub.endless, desk.hub.heeds_ranges = True, False
-    assert desk.refused(MODEL).endswith(
-        "model.safetensors: expected a safetensors file, got a header that is no JSON"
-        " (Expecting value: line 1 column 1 (char 0)). Copy it again."
-    )
-
-
-def test_a_file_that_plain_http_does_not_bring_is_refused_with_another_way(desk: Desk) -> None:
-    siblings = desk.repository.siblings()
-    for one in siblings:
-        if "lfs" in one:
-            one["size"] = one["lfs"]["size"] = 60 * 10**9
-    desk.hub.lie = {"siblings": siblings}
-    done = desk.refused(MODEL)
-    assert "larger than 50 GB" in done
 
 
 def test_a_model_of_the_hub_is_imported_only_where_one_is_named(desk: Desk) -> None:

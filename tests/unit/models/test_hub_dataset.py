@@ -12,7 +12,7 @@ import pytest
 from lmrun.errors import ExitStatus, PlanError
 from lmrun.models.hub_dataset import Named, choose
 from unit.models import hub_server
-from unit.models.test_hub import Desk, write_model
+from unit.models.hub_desk import Desk, write_model
 
 DATA = "hub:org/texts"
 SETTINGS = (
