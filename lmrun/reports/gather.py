@@ -10,7 +10,7 @@ from lmrun.errors import ArtifactError, PlanError
 from lmrun.plan.kv_layers import CALIBRATION_FILE, kept_layers
 from lmrun.plan.plan import Plan
 from lmrun.quant import kv
-from lmrun.reports.report import Layer, Quantization, Report, Sizes
+from lmrun.reports.report import Layer, Pruning, Quantization, Report, Sizes
 
 REPORT_FILE = "report.json"
 """Of the artifact of quantize."""
@@ -30,15 +30,18 @@ def gather(plan: Plan, kv_config: Any, store: Store) -> Report:  # noqa: ANN401 
     found = _document(artifacts["quantize"]) if "quantize" in artifacts else None
     metrics = artifacts["quantize"].manifest.fields.metrics if "quantize" in artifacts else {}
     calibrate = artifacts.get("calibrate")
+    prune = artifacts.get("prune")
+    pruned = {} if prune is None else prune.manifest.fields.metrics
     kept = kept_layers(kv_config, None if calibrate is None else calibrate.path)
     return Report(
         model=plan.served_name,
         recipe=plan.recipe,
         num_layers=plan.spec.num_layers,
         sizes=_sizes(plan, found),
+        pruning=None if prune is None else _pruning(pruned),
         quantization=None if found is None else _quantization(found, metrics),
         calibration=None if calibrate is None else _calibration(calibrate),
-        layers=tuple(_layers(plan, found, metrics, calibrate)),
+        layers=tuple(_layers(plan, found, metrics, calibrate, pruned)),
         quality=plan.quality,
         kept_kv_layers=tuple(kept or ()),
         seconds={name: one.manifest.fields.seconds for name, one in artifacts.items()},
@@ -78,6 +81,18 @@ def _document(artifact: Artifact) -> dict[str, Any]:
     return found
 
 
+def _pruning(metrics: Mapping[str, Any]) -> Pruning:
+    return Pruning(
+        method=metrics["method"],
+        pattern=metrics["pattern"],
+        sparsity=metrics["sparsity"],
+        error_of=metrics["error_of"],
+        engine=metrics["engine"],
+        seconds_by_layer=tuple(metrics["seconds_by_layer"]),
+        peak_rss_bytes=metrics.get("peak_rss_bytes"),
+    )
+
+
 def _quantization(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> Quantization:
     return Quantization(
         method=found["method"],
@@ -108,6 +123,7 @@ def _layers(
     found: Mapping[str, Any] | None,
     metrics: Mapping[str, Any],
     calibrate: Artifact | None,
+    pruned: Mapping[str, Any],
 ) -> Iterator[Layer]:
     errors = None if calibrate is None else kv.read_errors(calibrate.path / CALIBRATION_FILE)
     rows = [] if found is None else found["layers"]
@@ -119,6 +135,7 @@ def _layers(
             kv=None
             if errors is None
             else {str(bits): asdict(of_layers[index]) for bits, of_layers in errors.items()},
+            pruned=pruned["layers"][index] if pruned else {},
         )
 
 

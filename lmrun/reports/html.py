@@ -36,6 +36,7 @@ def html(report: Report) -> str:
         plotly=get_plotlyjs(),
         heads=[HEADS[number] for number in used],
         rows=[(layer, role, [cells[number] for number in used]) for layer, role, cells in rows],
+        pruned_rows=list(_pruned_rows(report)),
         kv_rows=list(_kv_rows(report)),
         versions=f"lmrun {__version__}",
     )
@@ -54,7 +55,7 @@ HEADS = (
 
 def _rows(report: Report) -> Iterator[tuple[int, str, list[str]]]:
     """Layer, linear, and the cells of `HEADS`."""
-    roles = list(report.roles())
+    roles = report.roles()
     for index, layer in enumerate(report.layers):
         for role in roles:
             if role in layer.linears:
@@ -75,6 +76,13 @@ def _cells(layer: Layer, role: str) -> list[str]:
         "" if row.get("alpha") is None else f"{row['alpha']:g}",
         "" if outliers is None else str(outliers),
     ]
+
+
+def _pruned_rows(report: Report) -> Iterator[tuple[int, str, list[str]]]:
+    """Layer, linear, share of zeros and relative error."""
+    for index, layer in enumerate(report.layers):
+        for role, row in layer.pruned.items():
+            yield index, role, [f"{100 * row['zeros']:.1f}%", _number(row["relative_error"])]
 
 
 def _kv_rows(report: Report) -> Iterator[tuple[int, list[str], bool]]:

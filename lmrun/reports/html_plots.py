@@ -43,7 +43,33 @@ class Plot:
 
 def plots(report: Report) -> list[Plot]:
     """Those that the report has figures for."""
-    return [*_errors(report), *_scales(report), *_alphas(report), *_seconds(report), *_kv(report)]
+    return [
+        *_pruned(report),
+        *_errors(report),
+        *_scales(report),
+        *_alphas(report),
+        *_seconds(report),
+        *_kv(report),
+    ]
+
+
+def _pruned(report: Report) -> Iterator[Plot]:
+    if report.pruning is None:
+        return
+    traces = [
+        _line(
+            role.removesuffix("_proj"),
+            [layer.pruned[role]["relative_error"] for layer in report.layers],
+            number,
+        )
+        for number, role in enumerate(report.pruned_roles())
+    ]
+    yield Plot(
+        "pruned",
+        "What pruning took from each linear",
+        f"Squared error of the {report.pruning.error_of}, over their energy.",
+        {"data": traces, "layout": _layout("relative squared error", log=True)},
+    )
 
 
 def _errors(report: Report) -> Iterator[Plot]:

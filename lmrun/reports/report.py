@@ -1,6 +1,6 @@
-"""`Report`: what calibrate, quantize and evaluate left in the store about one deployment."""
+"""`Report`: what prune, calibrate, quantize and evaluate left in the store about a deployment."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,24 @@ class Layer:
     """Of `observe`, `quantize` and `pack`; None where nothing was quantized."""
     kv: Mapping[str, Mapping[str, float]] | None
     """Bits → expected relative squared error of `kv.PARTS`; None where calibrate did not run."""
+    pruned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Role → `zeros` (share), `relative_error`, `damping`; empty where nothing was pruned."""
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What prune did."""
+
+    method: str
+    pattern: str
+    sparsity: float
+    """Share of the linears' weights that are zero."""
+    error_of: str
+    """What the relative errors are of."""
+    engine: str
+    """What the engine gains."""
+    seconds_by_layer: tuple[float, ...]
+    peak_rss_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +96,7 @@ class Report:
     recipe: str | None
     num_layers: int
     sizes: Sizes
+    pruning: Pruning | None = None
     quantization: Quantization | None = None
     calibration: Mapping[str, Any] | None = None
     """`metrics.data` of calibrate, and its `tokens`."""
@@ -102,15 +121,21 @@ class Report:
             "weight_bytes": (self.sizes.float_weights, self.sizes.weights),
         }
 
-    def roles(self) -> Iterator[str]:
+    def roles(self) -> list[str]:
         """Roles that were quantized in some layer, in order."""
-        used = {role for layer in self.layers for role in layer.linears}
-        yield from (role for role in ROLES if role in used)
-        yield from sorted(used.difference(ROLES))
+        return _in_order({role for layer in self.layers for role in layer.linears})
+
+    def pruned_roles(self) -> list[str]:
+        """Roles that were pruned, in order."""
+        return _in_order({role for layer in self.layers for role in layer.pruned})
 
     def has_kv(self) -> bool:
         """Whether the errors of the KV cache are known."""
         return any(layer.kv for layer in self.layers)
+
+
+def _in_order(roles: set[str]) -> list[str]:
+    return [*(role for role in ROLES if role in roles), *sorted(roles.difference(ROLES))]
 
 
 def to_document(report: Report) -> dict[str, Any]:
@@ -121,6 +146,9 @@ def to_document(report: Report) -> dict[str, Any]:
         "model": report.model,
         "recipe": report.recipe,
         "num_layers": report.num_layers,
+        "pruning": None
+        if report.pruning is None
+        else {**vars(report.pruning), "seconds_by_layer": list(report.pruning.seconds_by_layer)},
         "quantization": None
         if quantization is None
         else {
@@ -134,6 +162,7 @@ def to_document(report: Report) -> dict[str, Any]:
                 "linears": {role: dict(row) for role, row in layer.linears.items()},
                 "seconds": layer.seconds,
                 "kv": layer.kv,
+                "pruned": {role: dict(row) for role, row in layer.pruned.items()},
             }
             for layer in report.layers
         ],
@@ -160,6 +189,17 @@ SCHEMA: Schema = document(
     model=TEXT,
     recipe=TEXT_OR_NULL,
     num_layers=COUNT,
+    pruning=or_null(
+        record(
+            method=TEXT,
+            pattern=TEXT,
+            sparsity=_NUMBER,
+            error_of=TEXT,
+            engine=TEXT,
+            seconds_by_layer={"type": "array", "items": _NUMBER},
+            peak_rss_bytes=_BYTES_OR_NULL,
+        )
+    ),
     quantization=or_null(
         record(
             method=TEXT,
@@ -184,6 +224,7 @@ SCHEMA: Schema = document(
             kv=or_null(
                 record(**{str(bits): record(**dict.fromkeys(PARTS, _NUMBER)) for bits in BITS})
             ),
+            pruned=mapping(record(zeros=_NUMBER, relative_error=_NUMBER, damping=_NUMBER_OR_NULL)),
         ),
     },
     sizes=record(

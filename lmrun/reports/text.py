@@ -14,6 +14,9 @@ def report_text(report: Report) -> str:
     """Everything of a report but the channel scales, which the page draws."""
     lines = [report.model if not report.recipe else f"{report.model}, as {report.recipe}"]
     lines += columns(list(facts(report)))
+    if report.pruning is not None:
+        lines += ["", *columns([_pruned_head(report), *_pruned_rows(report)])]
+        lines += [f"pruned: relative squared error of the {report.pruning.error_of}"]
     if report.quantization is not None or report.has_kv():
         lines += ["", *columns([_head(report), *_rows(report)])]
         lines += _remarks(report)
@@ -24,6 +27,14 @@ def report_text(report: Report) -> str:
 
 def facts(report: Report) -> Iterator[tuple[str, str]]:
     """What a report says in words: a title and a text each."""
+    pruning = report.pruning
+    if pruning is not None:
+        where = "anywhere" if pruning.pattern == "unstructured" else pruning.pattern
+        yield (
+            "pruned",
+            f"{pruning.method}, {where}: {100 * pruning.sparsity:.1f}% of the linears' weights are"
+            f" zero; {pruning.engine}",
+        )
     if report.quantization is not None:
         yield "quantized", scheme_text(report.quantization)
         if report.quantization.skipped:
@@ -112,16 +123,31 @@ def _kept(report: Report) -> str:
     return f"; layers {', '.join(map(str, report.kept_kv_layers))} at more bits"
 
 
+def _names(roles: Sequence[str]) -> list[str]:
+    return [_SHORT.get(role, role.removesuffix("_proj")) for role in roles]
+
+
+def _pruned_head(report: Report) -> list[str]:
+    return ["layer", *_names(report.pruned_roles()), "seconds"]
+
+
+def _pruned_rows(report: Report) -> Iterator[list[str]]:
+    assert report.pruning is not None
+    roles = report.pruned_roles()
+    for index, layer in enumerate(report.layers):
+        errors = [_short(layer.pruned[role]["relative_error"]) for role in roles]
+        yield [str(index), *errors, f"{report.pruning.seconds_by_layer[index]:.1f}"]
+
+
 def _head(report: Report) -> list[str]:
-    errors = [f"{_SHORT.get(role, role.removesuffix('_proj'))}" for role in report.roles()]
-    cells = ["layer", *errors]
+    cells = ["layer", *_names(report.roles())]
     if any(layer.seconds for layer in report.layers):
         cells.append("seconds")
     return cells + (["KV 8 bits", "KV 4 bits"] if report.has_kv() else [])
 
 
 def _rows(report: Report) -> Iterator[list[str]]:
-    roles = list(report.roles())
+    roles = report.roles()
     has_seconds = any(layer.seconds for layer in report.layers)
     for index, layer in enumerate(report.layers):
         cells = [str(index), *(_error(layer, role) for role in roles)]

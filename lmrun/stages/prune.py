@@ -5,10 +5,12 @@ one reads the other. Wanda and SparseGPT see the text as the pruned layers befor
 their authors do. Layers pass through one at a time, like those of quantize.
 """
 
+import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,13 @@ from lmrun.stages.tensor_files import Array, LazyTensor
 
 MAGNITUDE, WANDA, SPARSEGPT = "magnitude", "wanda", "sparsegpt"
 FACTS = "__prune__"
-"""Tensor of a layer's checkpoint that stays out of the folder: rows of `_Facts`, by role."""
+"""Tensor of a layer's checkpoint that stays out of the folder: what happened, as JSON."""
+ERROR_OF = {
+    SPARSEGPT: "outputs on the calibration text",
+    WANDA: "outputs on the calibration text, its inputs taken as independent",
+    MAGNITUDE: "weights",
+}
+"""Method → what its `relative_error` is of."""
 NO_GAIN = (
     "the engine computes with zeros as with other weights: a pruned model is neither faster nor"
     " smaller"
@@ -69,9 +77,9 @@ class _Facts:
 
     zeros: float
     """Share of its weights."""
-    error: float = float("nan")
-    """Output error over output energy on the calibration text; SparseGPT only."""
-    damping: float = float("nan")
+    relative_error: float
+    """A squared error over its energy: see `ERROR_OF`."""
+    damping: float | None = None
 
 
 def run(context: StageContext) -> StageResult:
@@ -99,7 +107,7 @@ def run(context: StageContext) -> StageResult:
                 prune_layer(job, layer)
                 advance(1)
         _write_folder(context.partial, checkpoint, stream)
-    metrics, raised = _facts(job, stream)
+    metrics, raised = _metrics(job, stream)
     if taken:
         metrics |= {"tokens": int(taken.token_ids.size), "data": taken.record}
     _log.info("prune: %.1f %% of the weights are zero; %s", 100 * metrics["sparsity"], NO_GAIN)
@@ -144,8 +152,13 @@ def prune_layer(job: Job, layer: StreamLayer) -> None:
         for role, (weight, fact) in found.items():
             linears[role], facts[role] = weight, fact
     tensors = _stored(job.checkpoint, layer.index, linears)
-    in_order = [facts[one.role] for one in job.source.spec.layer(layer.index)]
-    tensors[FACTS] = np.array([[one.zeros, one.error, one.damping] for one in in_order], np.float32)
+    row = {
+        "linears": {
+            one.role: asdict(facts[one.role]) for one in job.source.spec.layer(layer.index)
+        },
+        "seconds": round(time.monotonic() - start, 3),
+    }
+    tensors[FACTS] = np.frombuffer(json.dumps(row).encode(), np.uint8)
     layer.finish(tensors, LayerWeights(layer.index, linears, weights.biases, weights.norms))
     _log.info(
         "%s: layer %d of %d in %.1f s",
@@ -174,21 +187,24 @@ def _prune_readers(
             assert seen is not None
             found = prune.sparsegpt(weight, factor, job.sparsity, job.pattern)
             energy = awq.output_error(weight, seen)
-            error = awq.output_error(found - weight, seen) / energy if energy > 0 else 0.0
-            return found, _Facts(_zeros(found), error, factor.damping)
+            error = awq.output_error(found - weight, seen)
+            return found, _facts(found, error, energy, factor.damping)
         if job.method == WANDA:
             assert seen is not None
             found = prune.wanda(weight, seen, job.sparsity, job.pattern)
+            error, energy = (float((one.square() @ seen).sum()) for one in (found - weight, weight))
         else:
             found = prune.magnitude(weight, job.sparsity, job.pattern)
-        return found, _Facts(_zeros(found))
+            error, energy = (float(one.square().sum()) for one in (found - weight, weight))
+        return found, _facts(found, error, energy)
 
     roles = READERS[name]
     return dict(zip(roles, job.stream.workers.map(pruned, roles), strict=True))
 
 
-def _zeros(weight: Tensor) -> float:
-    return float((weight == 0).float().mean())
+def _facts(weight: Tensor, error: float, energy: float, damping: float | None = None) -> _Facts:
+    zeros = float((weight == 0).float().mean())
+    return _Facts(zeros, error / energy if energy > 0 else 0.0, damping)
 
 
 def _stored(checkpoint: Checkpoint, index: int, linears: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -227,30 +243,35 @@ def _lazy(name: str, entry: TensorEntry) -> LazyTensor:
     return LazyTensor(name, entry.dtype, entry.shape, lambda: tensor_files.read(entry))
 
 
-def _facts(job: Job, stream: LayerStream) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _metrics(job: Job, stream: LayerStream) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Metrics of the stage, and one sentence for each Hessian that took more damping."""
     spec = job.source.spec
-    rows = np.stack(
-        [tensor_files.read(stream.entries(index)[FACTS]) for index in range(spec.num_layers)]
-    )
-    roles = [one.role for one in spec.layer(0)]
-    sizes = np.array([one.in_features * one.out_features for one in spec.layer(0)])
-    sparsity = float((rows[:, :, 0] * sizes).sum() / (len(rows) * sizes.sum()))
+    kept = [
+        json.loads(bytes(tensor_files.read(stream.entries(index)[FACTS])))
+        for index in range(spec.num_layers)
+    ]
+    rows: list[dict[str, Any]] = [one["linears"] for one in kept]
+    sizes = {one.role: one.in_features * one.out_features for one in spec.layer(0)}
+    zeros = sum(row[role]["zeros"] * size for row in rows for role, size in sizes.items())
     metrics: dict[str, Any] = {
-        "sparsity": round(sparsity, 6),
+        "method": job.method,
+        "pattern": job.pattern,
+        "sparsity": round(zeros / (len(rows) * sum(sizes.values())), 6),
         "engine": NO_GAIN,
+        "error_of": ERROR_OF[job.method],
+        "relative_error": {
+            role: round(math.fsum(row[role]["relative_error"] for row in rows) / len(rows), 6)
+            for role in sizes
+        },
+        "layers": rows,
+        "seconds_by_layer": [one["seconds"] for one in kept],
         "peak_rss_bytes": peak_rss_bytes(),
     }
-    if job.method == SPARSEGPT:
-        errors = rows[:, :, 1].mean(0)
-        metrics["relative_output_error"] = {
-            role: round(float(error), 6) for role, error in zip(roles, errors, strict=True)
-        }
     raised = tuple(
-        f"layers.{index}: {role}: damping {damping:g} in place of {gptq.DAMPING:g}, with which the"
-        " Hessian has no Cholesky factor"
-        for index, layer in enumerate(rows)
-        for role, damping in zip(roles, layer[:, 2], strict=True)
-        if damping > gptq.DAMPING * 1.001
+        f"layers.{index}: {role}: damping {one['damping']:g} in place of {gptq.DAMPING:g}, with"
+        " which the Hessian has no Cholesky factor"
+        for index, row in enumerate(rows)
+        for role, one in row.items()
+        if one["damping"] is not None and one["damping"] > gptq.DAMPING
     )
     return metrics, raised

@@ -17,6 +17,7 @@ from lmrun.reports.html import html
 from lmrun.reports.html_plots import plots
 from lmrun.reports.report import SCHEMA, Report, to_document
 from lmrun.reports.text import facts, report_text
+from lmrun.stages.runner import build
 from unit.reports.conftest import quality_of
 from unit.stages.projects import Project
 
@@ -32,7 +33,7 @@ def _report(project: Project, *more: str) -> Report:
 def test_the_report_holds_what_each_stage_left(built: Project) -> None:
     report = _report(built)
     assert report.num_layers == len(report.layers) == 3
-    assert list(report.roles()) == ROLES
+    assert report.roles() == ROLES
     artifact = built.artifact("quantize", *quality_of(built))
     stored = json.loads((artifact.path / "report.json").read_text())
     assert [layer.linears for layer in report.layers] == stored["layers"]
@@ -97,6 +98,39 @@ def test_kept_layers_of_the_kv_cache_are_named(built: Project) -> None:
     errors = [layer.kv["4"]["output"] for layer in report.layers if layer.kv]
     assert report.kept_kv_layers == (errors.index(max(errors)),)
     assert f"; layers {report.kept_kv_layers[0]} at more bits" in report_text(report)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "of"),
+    [
+        (("prune.method=sparsegpt", "prune.sparsity=0.25"), "sparsegpt, anywhere: 2", "outputs"),
+        (("prune.method=wanda", "prune.pattern='2:4'"), "wanda, 2:4: 50.0%", "independent"),
+        (("prune.method=magnitude",), "magnitude, anywhere: 50.0%", "weights"),
+    ],
+)
+def test_what_pruning_took_is_told_layer_by_layer(
+    built: Project, settings: tuple[str, ...], said: str, of: str
+) -> None:
+    words = [*settings, "quant.method=none"]
+    plan = built.plan(*words)
+    build(plan, built.store)
+    report = gather(plan, compose(built.overrides(*words)).run.kv, built.store)
+    assert report.pruned_roles() == ROLES
+    assert report.roles() == []
+    artifact = built.artifact("prune", *words).manifest.fields.metrics
+    for layer, row in zip(report.layers, artifact["layers"], strict=True):
+        assert dict(layer.pruned) == row
+        assert all(0 < one["relative_error"] < 1 for one in layer.pruned.values())
+    assert report.pruning is not None
+    assert of in report.pruning.error_of
+    assert dict(facts(report))["pruned"].startswith(said)
+    lines = report_text(report).splitlines()
+    head = next(line for line in lines if line.startswith("layer"))
+    assert head.split() == ["layer", "q", "k", "v", "o", "gate", "up", "down", "seconds"]
+    assert f"pruned: relative squared error of the {report.pruning.error_of}" in lines
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(to_document(report))))
+    assert next(iter(plots(report))).id == "pruned"
+    assert html(report).count("<td>q_proj</td>") == 3
 
 
 def test_what_has_not_run_is_said(built: Project) -> None:

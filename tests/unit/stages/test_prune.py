@@ -125,10 +125,11 @@ def test_the_manifest_says_what_was_lost_and_that_the_engine_gains_nothing(
         "the engine computes with zeros as with other weights: a pruned model is neither faster"
         " nor smaller"
     )
-    assert set(metrics["relative_output_error"]) == {
+    assert set(metrics["relative_error"]) == {
         *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     }
-    assert all(0 < error < 1 for error in metrics["relative_output_error"].values())
+    assert all(0 < error < 1 for error in metrics["relative_error"].values())
+    assert metrics["error_of"] == "outputs on the calibration text"
     assert metrics["tokens"] == 8 * 48
 
 

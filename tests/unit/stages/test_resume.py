@@ -137,6 +137,31 @@ def test_calibrate_goes_on_after_a_kill(
     )
 
 
+@pytest.mark.timeout(600)
+def test_pruning_goes_on_after_a_kill(
+    project: Project, write_checkpoint: Write, tmp_path: Path
+) -> None:
+    where = f"model.path={write_checkpoint('deep', num_hidden_layers=LAYERS)}"
+    words = (where, "prune.method=sparsegpt", "quant.method=none")
+    project.build(*words)
+    home = tmp_path / "killed"
+    killed = replace(project, store=Store(home))
+    assert _killed(_child(killed.plan(*words), home), home, "prune", 0.0) is not None
+    kept = _layers(home, "prune")
+    assert kept
+    out, err = _child(killed.plan(*words), home).communicate(timeout=240)
+    log = err.decode()
+    assert f"prune: {len(kept)} of {LAYERS} layers are finished" in log
+    redone = [int(number) for number in re.findall(rf"prune: layer (\d+) of {LAYERS} in", log)]
+    assert redone == list(range(len(kept) + 1, LAYERS + 1))
+    assert json.loads(out) == {"workspace": str(killed.plan(*words).workspace)}
+    digests = [
+        {name: one.sha256 for name, one in each.artifact("prune", *words).manifest.files.items()}
+        for each in (project, killed)
+    ]
+    assert digests[0] == digests[1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("method", ["awq", "gptq", "autoround"])
