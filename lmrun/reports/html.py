@@ -81,7 +81,8 @@ def _cells(layer: Layer, role: str) -> list[str]:
 def _pruned_rows(report: Report) -> Iterator[tuple[int, str, list[str]]]:
     """Layer, linear, share of zeros and relative error."""
     for index, layer in enumerate(report.layers):
-        for role, row in layer.pruned.items():
+        for role in report.pruned_roles():
+            row = layer.pruned[role]
             yield index, role, [f"{100 * row['zeros']:.1f}%", _number(row["relative_error"])]
 
 

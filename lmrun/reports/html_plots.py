@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from lmrun.reports.report import Report
@@ -22,10 +21,10 @@ _DARK, _GREY = "#222222", "#999999"
 _APART = 0.1
 """Of a layer: how far traces with bars stand from each other."""
 _TICKS: Mapping[str, Any] = {
-    "tickvals": [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 5)],
-    "ticktext": [f"{digit * 10.0**power:g}" for power in range(-4, 5) for digit in (1, 2, 5)],
+    "tickvals": [digit * 10.0**power for power in range(-9, 5) for digit in (1, 2, 3, 5, 7)],
+    "ticktext": [f"{digit * 10.0**power:g}" for power in range(-9, 5) for digit in (1, 2, 3, 5, 7)],
 }
-"""Plain numbers."""
+"""Plain numbers along a logarithmic axis, near enough that a range within one decade has some."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
@@ -117,7 +116,7 @@ def _scales(report: Report) -> Iterator[Plot]:
             "scales",
             "Scales of input channels",
             "Median of the channels of each input; bars from the least to the largest.",
-            {"data": traces, "layout": _layout("scale", log=True, ticks=_TICKS)},
+            {"data": traces, "layout": _layout("scale", log=True)},
         )
 
 
@@ -189,10 +188,7 @@ def _line(name: str, values: Sequence[float | None], number: int) -> dict[str, A
     }
 
 
-def _layout(
-    title: str, log: bool = False, ticks: Mapping[str, Any] = MappingProxyType({"dtick": 1})
-) -> dict[str, Any]:
-    """``ticks`` are those of a logarithmic axis; by default powers of ten."""
+def _layout(title: str, log: bool = False) -> dict[str, Any]:
     axis = {
         "gridcolor": "#e6e6e6",
         "linecolor": _GREY,
@@ -201,7 +197,7 @@ def _layout(
         "zeroline": False,
         "automargin": True,
     }
-    up: Mapping[str, Any] = {"type": "log", "exponentformat": "power", **ticks} if log else {}
+    up: Mapping[str, Any] = {"type": "log", **_TICKS} if log else {}
     return {
         "xaxis": {**axis, "title": {"text": "layer", "standoff": 8}, "tickformat": "d"},
         "yaxis": {
