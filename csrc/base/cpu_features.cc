@@ -5,6 +5,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace lmrun::base {
 
@@ -40,6 +44,8 @@ CpuFeatures detect_cpu_features() {
   if (const bool os_uses_xsave = bit(leaf1.c, 27); os_uses_xsave) {
     constexpr uint64_t kSseAvxAndZmm = 0xE6;  // XCR0 bits 1, 2 and 5 to 7
     features.os_saves_zmm = (enabled_state() & kSseAvxAndZmm) == kSseAvxAndZmm;
+    constexpr uint64_t kTiles = 0x60000;  // XCR0 bits 17 (shapes) and 18 (data)
+    features.os_saves_tiles = (enabled_state() & kTiles) == kTiles;
   }
   const Registers leaf7 = cpuid(7, 0);
   features.avx2 = bit(leaf7.b, 5);
@@ -48,6 +54,8 @@ CpuFeatures detect_cpu_features() {
   features.avx512bw = bit(leaf7.b, 30);
   features.avx512vl = bit(leaf7.b, 31);
   features.avx512vnni = bit(leaf7.c, 11);
+  features.amx_tile = bit(leaf7.d, 24);
+  features.amx_int8 = bit(leaf7.d, 25);
   return features;
 }
 #else
@@ -69,5 +77,24 @@ std::vector<std::string> CpuFeatures::missing_for_avx512() const {
   need(os_saves_zmm, "operating system support for AVX-512 state");
   return missing;
 }
+
+std::vector<std::string> CpuFeatures::missing_for_amx() const {
+  std::vector<std::string> missing = missing_for_avx512();
+  if (!avx512vnni) missing.emplace_back("avx512_vnni");
+  if (!amx_tile) missing.emplace_back("amx_tile");
+  if (!amx_int8) missing.emplace_back("amx_int8");
+  if (!os_saves_tiles) missing.emplace_back("operating system support for AMX state");
+  return missing;
+}
+
+#if defined(__x86_64__) && defined(__linux__)
+bool allow_tiles() {
+  constexpr int64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, Linux 5.16
+  constexpr int64_t kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+#else
+bool allow_tiles() { return false; }
+#endif
 
 }  // namespace lmrun::base

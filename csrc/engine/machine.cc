@@ -14,7 +14,7 @@ std::vector<std::string> supported_isas() {
 
 std::string compiled_isas() {
 #if defined(LMRUN_X86)
-  return "avx512, generic";
+  return "amx, avx512, generic";
 #else
   return "generic";
 #endif

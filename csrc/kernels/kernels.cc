@@ -6,25 +6,36 @@
 
 #include "base/check.h"
 #include "base/cpu_features.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/reference.h"
 
 namespace lmrun::kernels {
 namespace {
 
-std::string joined(const std::vector<std::string>& words) {
+// Worst first.
+constexpr Isa kIsas[] = {Isa::kGeneric, Isa::kAvx512, Isa::kAmx};
+
+std::string joined(const std::vector<std::string>& words, const char* last) {
   std::string text;
-  for (const std::string& word : words) {
-    if (!text.empty()) text += ", ";
-    text += word;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += i + 1 == words.size() ? last : ", ";
+    text += words[i];
   }
   return text;
 }
 
-// What keeps the AVX-512 kernels from running here; empty when they can.
-std::vector<std::string> missing_for_avx512() {
+// What keeps an ISA's kernels from running here; empty when they can.
+std::vector<std::string> missing_for(Isa isa) {
+  if (isa == Isa::kGeneric) return {};
 #if defined(LMRUN_X86)
-  return base::detect_cpu_features().missing_for_avx512();
+  const base::CpuFeatures cpu = base::detect_cpu_features();
+  if (isa == Isa::kAvx512) return cpu.missing_for_avx512();
+  std::vector<std::string> missing = cpu.missing_for_amx();
+  if (missing.empty() && !base::allow_tiles()) {
+    missing.emplace_back("the operating system's permission to use AMX tiles");
+  }
+  return missing;
 #else
   return {"an x86-64 build"};
 #endif
@@ -41,8 +52,11 @@ int64_t attention_scratch_floats(const quant::KvLayout& layout, int64_t group, i
 }
 
 std::vector<Isa> supported_isas() {
-  if (missing_for_avx512().empty()) return {Isa::kAvx512, Isa::kGeneric};
-  return {Isa::kGeneric};
+  std::vector<Isa> supported;
+  for (const Isa isa : kIsas) {
+    if (missing_for(isa).empty()) supported.insert(supported.begin(), isa);
+  }
+  return supported;
 }
 
 std::string isa_name(Isa isa) {
@@ -51,23 +65,34 @@ std::string isa_name(Isa isa) {
       return "generic";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAmx:
+      return "amx";
   }
   return "unknown";
 }
 
 Isa parse_isa(const std::string& name) {
   if (name == "auto") return supported_isas().front();
-  if (name == "generic") return Isa::kGeneric;
-  LMRUN_CHECK(name == "avx512",
-              "backend.isa=" << name << ": unknown. Use auto, generic or avx512.");
-  const std::vector<std::string> missing = missing_for_avx512();
-  LMRUN_CHECK(missing.empty(), "backend.isa=avx512: this machine lacks "
-                                   << joined(missing) << ". Use auto or generic.");
-  return Isa::kAvx512;
+  std::vector<std::string> known = {"auto"};
+  std::vector<std::string> legal = {"auto"};
+  for (const Isa isa : kIsas) {
+    known.push_back(isa_name(isa));
+    if (missing_for(isa).empty()) legal.push_back(isa_name(isa));
+  }
+  for (const Isa isa : kIsas) {
+    if (name != isa_name(isa)) continue;
+    const std::vector<std::string> missing = missing_for(isa);
+    LMRUN_CHECK(missing.empty(), "backend.isa=" << name << ": this machine lacks "
+                                                << joined(missing, ", ") << ". Use "
+                                                << joined(legal, " or ") << ".");
+    return isa;
+  }
+  throw base::Error("backend.isa=" + name + ": unknown. Use " + joined(known, " or ") + ".");
 }
 
 const OpTable& op_table(Isa isa) {
 #if defined(LMRUN_X86)
+  if (isa == Isa::kAmx) return amx::ops();
   if (isa == Isa::kAvx512) return avx512::ops(base::detect_cpu_features().avx512vnni);
 #endif
   LMRUN_CHECK(isa == Isa::kGeneric, "op table: no kernels for " << isa_name(isa) << " here");

@@ -14,7 +14,7 @@
 
 namespace lmrun::kernels {
 
-enum class Isa : uint8_t { kGeneric, kAvx512 };
+enum class Isa : uint8_t { kGeneric, kAvx512, kAmx };
 
 // A context is cut at multiples of this many positions, whatever the block size.
 inline constexpr int64_t kAttentionChunk = 16;

@@ -60,7 +60,7 @@ class Ceilings:
     engine_build: str
     """Ceilings of another build are not used."""
     isa: str
-    """Of the kernels: `generic` or `avx512`."""
+    """Of the kernels: `generic`, `avx512` or `amx`."""
     threads: int
     """Threads that took part: rates of fewer threads are about in proportion."""
     read_bytes_per_s: float

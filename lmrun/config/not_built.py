@@ -28,8 +28,8 @@ _TABLE = (
     _Row("backend.name", lambda run: run.backend.name is BackendName.native, "native is"),
     _Row(
         "backend.isa",
-        lambda run: run.backend.isa in (IsaName.auto, IsaName.generic, IsaName.avx512),
-        "auto, generic and avx512 are",
+        lambda run: run.backend.isa is not IsaName.avx2,
+        "auto, generic, avx512 and amx are",
     ),
     _Row("backend.activation_bits", lambda run: run.backend.activation_bits == 32, "32 is"),
     _Row(

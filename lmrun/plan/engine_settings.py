@@ -14,7 +14,7 @@ class EngineSettings:
     workspace: str
     """Folder of the engine workspace."""
     isa: str
-    """`auto`, `generic` or `avx512`."""
+    """`auto`, `generic`, `avx512` or `amx`."""
     threads: int
     num_blocks: int
     """KV blocks; the plan divides the budget, the engine allocates exactly these."""

@@ -31,7 +31,7 @@ TEST_CASE("generic is always there, last, and auto is the best") {
 }
 
 TEST_CASE("an unknown isa is refused with the legal names") {
-  CHECK(failure_of("avx3") == "backend.isa=avx3: unknown. Use auto, generic or avx512.");
+  CHECK(failure_of("avx3") == "backend.isa=avx3: unknown. Use auto, generic, avx512 or amx.");
 }
 
 TEST_CASE("what a CPU lacks is named") {
@@ -41,6 +41,25 @@ TEST_CASE("what a CPU lacks is named") {
         std::vector<std::string>{"avx512bw", "avx512vl", "avx512dq"});
   features.avx512bw = features.avx512vl = features.avx512dq = true;
   CHECK(features.missing_for_avx512().empty());
+  CHECK(features.missing_for_amx() ==
+        std::vector<std::string>{"avx512_vnni", "amx_tile", "amx_int8",
+                                 "operating system support for AMX state"});
+  features.avx512vnni = features.amx_tile = features.amx_int8 = features.os_saves_tiles = true;
+  CHECK(features.missing_for_amx().empty());
+}
+
+TEST_CASE("an isa that the machine lacks is refused with what is missing and what is legal") {
+  const std::vector<Isa> supported = supported_isas();
+  std::string legal = "auto";
+  for (size_t i = supported.size(); i-- > 0;) {
+    legal += (i == 0 ? " or " : ", ") + isa_name(supported[i]);
+  }
+  const std::vector<std::string> missing = base::detect_cpu_features().missing_for_amx();
+  if (missing.empty()) return;
+  std::string lacks;
+  for (const std::string& word : missing) lacks += (lacks.empty() ? "" : ", ") + word;
+  CHECK(failure_of("amx") ==
+        "backend.isa=amx: this machine lacks " + lacks + ". Use " + legal + ".");
 }
 
 }  // namespace

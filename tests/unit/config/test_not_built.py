@@ -10,8 +10,7 @@ REFUSED = {
     "parallel.replicas=2": "parallel.replicas=2: not built yet; 1 is.",
     "parallel.placement=ray_serve": "parallel.placement=ray_serve: not built yet; local is.",
     "backend.name=vllm": "backend.name=vllm: not built yet; native is.",
-    "backend.isa=amx": "backend.isa=amx: not built yet; auto, generic and avx512 are.",
-    "backend.isa=avx2": "backend.isa=avx2: not built yet; auto, generic and avx512 are.",
+    "backend.isa=avx2": "backend.isa=avx2: not built yet; auto, generic, avx512 and amx are.",
     "backend.activation_bits=8": "backend.activation_bits=8: not built yet; 32 is.",
     "backend.rope_scaling=yarn": "backend.rope_scaling=yarn: not built yet; checkpoint is.",
 }
