@@ -290,40 +290,42 @@ AttentionSpeed measure_attention(const AttentionCase& wanted) {
       16 * 16;
   tensor::FloatBuffer scratch(scratch_floats * wanted.threads);
   const int64_t parts = (wanted.rows + kAttentionRows - 1) / kAttentionRows;
+  size_t next = 0;
   const double seconds = best_pass(wanted.seconds, [&] {
-    for (const quant::KvLayout& layer : cache.layers()) {
-      const auto run = [&](int64_t begin, int64_t end, int thread) {
-        for (int64_t item = begin; item < end; ++item) {
-          const int64_t first = (parts - 1 - item / wanted.num_kv_heads) * kAttentionRows;
-          const int64_t kv_head = item % wanted.num_kv_heads;
-          const int64_t at = first * stride + kv_head * wanted.group * wanted.head_dim;
-          kernels::AttentionArgs args{};
-          args.layout = &layer;
-          args.pool = cache.data();
-          args.block_table = cache.table();
-          args.kv_head = kv_head;
-          args.group = wanted.group;
-          args.q = q.data() + at;
-          args.q_stride = stride;
-          args.out = out.data() + at;
-          args.out_stride = stride;
-          args.num_rows = std::min(kAttentionRows, wanted.rows - first);
-          args.first_position = wanted.context - wanted.rows + first;
-          args.scale = 0.125F;
-          args.scratch = scratch.data() + thread * scratch_floats;
-          ops.attention(args);
-        }
-      };
-      pool.parallel_for(parts * wanted.num_kv_heads, 1, run);
-    }
+    const quant::KvLayout& layer = cache.layers()[next];
+    next = (next + 1) % cache.layers().size();
+    const auto run = [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t first = (parts - 1 - item / wanted.num_kv_heads) * kAttentionRows;
+        const int64_t kv_head = item % wanted.num_kv_heads;
+        const int64_t at = first * stride + kv_head * wanted.group * wanted.head_dim;
+        kernels::AttentionArgs args{};
+        args.layout = &layer;
+        args.pool = cache.data();
+        args.block_table = cache.table();
+        args.kv_head = kv_head;
+        args.group = wanted.group;
+        args.q = q.data() + at;
+        args.q_stride = stride;
+        args.out = out.data() + at;
+        args.out_stride = stride;
+        args.num_rows = std::min(kAttentionRows, wanted.rows - first);
+        args.first_position = wanted.context - wanted.rows + first;
+        args.scale = 0.125F;
+        args.scratch = scratch.data() + thread * scratch_floats;
+        ops.attention(args);
+      }
+    };
+    pool.parallel_for(parts * wanted.num_kv_heads, 1, run);
   });
   const auto token_bytes = static_cast<double>(cache.block_bytes()) / kBlockSize;
   const auto first_context = static_cast<double>(wanted.context - wanted.rows);
   const auto rows = static_cast<double>(wanted.rows);
   const double positions = rows * first_context + rows * (rows + 1) / 2;
-  const auto layer_heads = static_cast<double>(wanted.num_layers * heads);
-  return {token_bytes * static_cast<double>(wanted.context) / seconds,
-          4.0 * layer_heads * static_cast<double>(wanted.head_dim) * positions / seconds};
+  return {token_bytes * static_cast<double>(wanted.context) /
+              static_cast<double>(wanted.num_layers) / seconds,
+          4.0 * static_cast<double>(heads) * static_cast<double>(wanted.head_dim) * positions /
+              seconds};
 }
 
 double measure_flops(int threads) { return base::measure_flops(threads); }

@@ -29,7 +29,7 @@ struct GemmSpeed {
 // one. Throws base::InvalidArgument for a case that is not legal.
 GemmSpeed measure_gemm(const GemmCase& wanted);
 
-// Attention of one sequence, one layer after another.
+// Attention of one sequence: a pass is one layer, the layers in turn.
 struct AttentionCase {
   std::string isa;
   int64_t threads = 1;

@@ -16,8 +16,16 @@ namespace lmrun::kernels {
 
 enum class Isa : uint8_t { kGeneric, kAvx512, kAmx };
 
-// A context is cut at multiples of this many positions, whatever the block size.
-inline constexpr int64_t kAttentionChunk = 16;
+// A block holds a multiple of this many positions.
+inline constexpr int64_t kAttentionChunk = quant::kKvKeysTogether;
+// A context is cut at multiples of these, whatever the block size: into pieces, which a softmax
+// takes in order, and spans of pieces, whose softmaxes are joined in order.
+inline constexpr int64_t kAttentionPiece = 64;
+inline constexpr int64_t kAttentionSpan = 512;
+
+constexpr int64_t attention_spans(int64_t context) {
+  return (context + kAttentionSpan - 1) / kAttentionSpan;
+}
 
 // The rows of one sequence in a step, for one KV head.
 struct AttentionArgs {
@@ -34,6 +42,13 @@ struct AttentionArgs {
   int64_t first_position;  // position of row 0; row r attends to positions 0 .. first + r
   float scale;             // multiplies q·k
   float* scratch;          // attention_scratch_floats(layout, group, num_rows) floats
+  int64_t digits = 3;      // 2 or 3: signed digits of 8 bits for q and the softmax's weights, used
+                           // by some ISAs where K and V are codes
+  // Null: all of the context, into out. Else: spans [span_begin, span_end) into their places here,
+  // for attention_join: attention_partial_floats(layout, group, num_rows) floats a span.
+  float* partials = nullptr;
+  int64_t span_begin = 0;
+  int64_t span_end = 0;
 };
 
 struct OpTable {
@@ -121,17 +136,25 @@ struct OpTable {
   void (*kv_write)(const quant::KvLayout& layout, const float* k, const float* v, std::byte* head,
                    int64_t slot);
 
-  // attention: softmax(scale * q k^T) v over the paged cache, causal, online softmax in chunks of
-  //            kAttentionChunk positions from 0 (Milakov & Gimelshein 2018); each row's result is
-  //            the same bits whatever other rows are in the call
-  //   needs: D % 8 == 0, P % kAttentionChunk == 0
+  // attention: softmax(scale * q k^T) v over the paged cache, causal. Online softmax (Milakov &
+  //            Gimelshein 2018) in pieces of kAttentionPiece positions within a span, the spans
+  //            joined in order likewise; so each row's result is the same bits whatever other
+  //            rows are in the call, and whether spans are computed apart or not
+  // codes: on AVX-512 q and, per piece, the weights times V's scales are fixed-point numbers of
+  //        args.digits digits, |error| <= largest / 2^(8 digits - 1), and sums over codes are exact
+  // needs: D % 8 == 0, P % kAttentionChunk == 0
+  // cost:  4 D multiply-adds a position, query head and row; K and V once
   void (*attention)(const AttentionArgs& args);
+
+  // attention_join: joins the spans that attention left in args.partials, into out
+  void (*attention_join)(const AttentionArgs& args);
 
   // max_and_log_sum_exp: over x [n]; the log-sum-exp is max + log(sum of exp(x - max))
   void (*max_and_log_sum_exp)(const float* x, int64_t n, float* max, float* log_sum_exp);
 };
 
 int64_t attention_scratch_floats(const quant::KvLayout& layout, int64_t group, int64_t num_rows);
+int64_t attention_partial_floats(const quant::KvLayout& layout, int64_t group, int64_t num_rows);
 
 // ISAs compiled in and supported by this CPU, best first. Never empty: generic is always there.
 std::vector<Isa> supported_isas();

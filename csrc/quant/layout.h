@@ -134,7 +134,12 @@ struct DigitRows {
   float* sum = nullptr;      // [rows, k / block], of a block's inputs as the digits say them
 };
 
-// One layer's part of the KV blocks of a rank.
+// Positions whose K lies interleaved, and those whose codes of V do: what one instruction of a
+// kernel takes together. Block sizes are multiples of the first.
+inline constexpr int64_t kKvKeysTogether = 16;
+inline constexpr int64_t kKvValuesTogether = 4;
+
+// One layer's part of the KV blocks of a rank. csrc/cache/README.md says the same in words.
 struct KvLayout {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;      // D
@@ -152,6 +157,20 @@ struct KvLayout {
   // Offset in a block of the K part of a head; the V part follows at part_bytes().
   LMRUN_INLINE_METHOD int64_t head_offset(int64_t kv_head) const {
     return layer_offset + kv_head * 2 * part_bytes();
+  }
+  // Bytes of a vector of K that stay together: an element of 16 or 32 bits, four bytes of codes.
+  LMRUN_INLINE_METHOD int64_t key_unit() const { return bits == 16 ? 2 : 4; }
+  // Offset in a K part of byte `byte` of a slot's vector of codes or elements.
+  LMRUN_INLINE_METHOD int64_t key_offset(int64_t slot, int64_t byte) const {
+    const int64_t first = slot / kKvKeysTogether * kKvKeysTogether;
+    return first * code_bytes() +
+           (byte / key_unit() * kKvKeysTogether + slot - first) * key_unit() + byte % key_unit();
+  }
+  // The same in a V part.
+  LMRUN_INLINE_METHOD int64_t value_offset(int64_t slot, int64_t byte) const {
+    if (!has_params()) return slot * code_bytes() + byte;
+    const int64_t first = slot / kKvValuesTogether * kKvValuesTogether;
+    return first * code_bytes() + byte * kKvValuesTogether + slot - first;
   }
   // Offset in a part of the params {f16 scale, f16 zero} of token 0.
   LMRUN_INLINE_METHOD int64_t params_offset() const { return block_size * code_bytes(); }

@@ -31,7 +31,9 @@ void gemm_i8_words(const quant::PackedMatrix& w, const quant::QuantizedRows& x, 
                    int64_t tile_begin, int64_t tile_end, float* y, int64_t ldy);
 void kv_write(const quant::KvLayout& layout, const float* k, const float* v, std::byte* head,
               int64_t slot);
-void attention(const AttentionArgs& args);
+void attention_vnni(const AttentionArgs& args);
+void attention_words(const AttentionArgs& args);
+void attention_join(const AttentionArgs& args);
 void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_exp);
 
 }  // namespace lmrun::kernels::avx512

@@ -56,38 +56,81 @@ Params write_params(const KvLayout& layout, const float* x, std::byte* part, int
   return params;
 }
 
+// The first `lanes` bytes of codes (one a lane) as bytes [from, from + lanes) of a slot's K vector;
+// `from` and `lanes` are multiples of 4.
+LMRUN_INLINE void store_key_codes(const KvLayout& layout, __m512i codes, int64_t from,
+                                  int64_t lanes, std::byte* part, int64_t slot) {
+  int32_t words[4];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(words), _mm512_cvtepi32_epi8(codes));
+  for (int64_t w = 0; 4 * w < lanes; ++w) {
+    __builtin_memcpy(part + layout.key_offset(slot, from + 4 * w), words + w, 4);
+  }
+}
+
+// The same for a V vector: bytes of four slots lie side by side.
+LMRUN_INLINE void store_value_codes(const KvLayout& layout, __m512i codes, int64_t from,
+                                    int64_t lanes, std::byte* part, int64_t slot) {
+  static_assert(quant::kKvValuesTogether == 4);
+  const int64_t own = slot % 4;
+  const __mmask64 all = lanes == 16 ? ~__mmask64{0} : (__mmask64{1} << (4 * lanes)) - 1;
+  const __m512i shifted = _mm512_sll_epi32(codes, _mm_cvtsi32_si128(static_cast<int>(8 * own)));
+  _mm512_mask_storeu_epi8(part + layout.value_offset(slot, from) - own,
+                          all & (__mmask64{0x1111111111111111} << own), shifted);
+}
+
+template <bool kIsKey>
+LMRUN_INLINE void store_codes(const KvLayout& layout, __m512i codes, int64_t from, int64_t lanes,
+                              std::byte* part, int64_t slot) {
+  if (kIsKey) {
+    store_key_codes(layout, codes, from, lanes, part, slot);
+  } else {
+    store_value_codes(layout, codes, from, lanes, part, slot);
+  }
+}
+
+template <bool kIsKey>
 void write_vector(const KvLayout& layout, const float* x, std::byte* part, int64_t slot) {
   const int64_t dim = layout.head_dim;
-  std::byte* codes = part + slot * layout.code_bytes();
-  if (layout.bits == 32) {
+  if (!layout.has_params()) {
     for (int64_t d = 0; d < dim; d += 16) {
-      const __mmask16 mask = first_lanes(dim - d);
-      _mm512_mask_storeu_ps(codes + d * 4, mask, _mm512_maskz_loadu_ps(mask, x + d));
-    }
-    return;
-  }
-  if (layout.bits == 16) {
-    for (int64_t d = 0; d < dim; d += 16) {
-      const __mmask16 mask = first_lanes(dim - d);
-      _mm256_mask_storeu_epi16(codes + d * 2, mask, to_f16(_mm512_maskz_loadu_ps(mask, x + d)));
+      const int64_t lanes = smaller(16, dim - d);
+      const __m512 value = _mm512_maskz_loadu_ps(first_lanes(lanes), x + d);
+      alignas(64) std::byte elements[64];
+      const int64_t size = layout.bits / 8;
+      if (layout.bits == 32) {
+        _mm512_store_ps(elements, value);
+      } else {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(elements), to_f16(value));
+      }
+      for (int64_t i = 0; i < lanes; ++i) {
+        const int64_t byte = (d + i) * size;
+        std::byte* to =
+            part + (kIsKey ? layout.key_offset(slot, byte) : layout.value_offset(slot, byte));
+        if (size == 4) {
+          __builtin_memcpy(to, elements + i * 4, 4);
+        } else {
+          __builtin_memcpy(to, elements + i * 2, 2);
+        }
+      }
     }
     return;
   }
   const Params params = write_params(layout, x, part, slot);
   if (layout.bits == 8) {
     for (int64_t d = 0; d < dim; d += 16) {
-      const __mmask16 mask = first_lanes(dim - d);
-      const __m512i code = codes_of(params, _mm512_maskz_loadu_ps(mask, x + d));
-      _mm_mask_storeu_epi8(codes + d, mask, _mm512_cvtepi32_epi8(code));
+      const int64_t lanes = smaller(16, dim - d);
+      const __m512i code = codes_of(params, _mm512_maskz_loadu_ps(first_lanes(lanes), x + d));
+      store_codes<kIsKey>(layout, code, d, lanes, part, slot);
     }
     return;
   }
   for (int64_t d = 0; d < dim / 2; d += 16) {
-    const __mmask16 mask = first_lanes(dim / 2 - d);
+    const int64_t lanes = smaller(16, dim / 2 - d);
+    const __mmask16 mask = first_lanes(lanes);
     const __m512i lower = codes_of(params, _mm512_maskz_loadu_ps(mask, x + d));
     const __m512i upper = codes_of(params, _mm512_maskz_loadu_ps(mask, x + dim / 2 + d));
     const __m512i pair = _mm512_or_si512(lower, _mm512_slli_epi32(upper, 4));
-    _mm_mask_storeu_epi8(codes + d, mask, _mm512_cvtepi32_epi8(pair));
+    store_codes<kIsKey>(layout, pair, d, lanes, part, slot);
   }
 }
 
@@ -95,8 +138,8 @@ void write_vector(const KvLayout& layout, const float* x, std::byte* part, int64
 
 void kv_write(const KvLayout& layout, const float* k, const float* v, std::byte* head,
               int64_t slot) {
-  write_vector(layout, k, head, slot);
-  write_vector(layout, v, head + layout.part_bytes(), slot);
+  write_vector<true>(layout, k, head, slot);
+  write_vector<false>(layout, v, head + layout.part_bytes(), slot);
 }
 
 }  // namespace lmrun::kernels::avx512

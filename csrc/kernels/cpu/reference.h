@@ -25,6 +25,7 @@ void gemm_i8(const quant::PackedMatrix& w, const quant::QuantizedRows& x, int64_
 void kv_write(const quant::KvLayout& layout, const float* k, const float* v, std::byte* head,
               int64_t slot);
 void attention(const AttentionArgs& args);
+void attention_join(const AttentionArgs& args);
 void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_exp);
 
 }  // namespace lmrun::kernels::reference

@@ -116,9 +116,10 @@ void max_and_log_sum_exp(const float* x, int64_t n, float* max, float* log_sum_e
 
 const OpTable& ops() {
   static constexpr OpTable kOps = {
-      Isa::kGeneric, embed,   rms_norm, add,        silu_mul,
-      rope,          gather,  gemm,     split_rows, gemm_codes,
-      quantize_rows, gemm_i8, kv_write, attention,  max_and_log_sum_exp,
+      Isa::kGeneric, embed,      rms_norm,       add,
+      silu_mul,      rope,       gather,         gemm,
+      split_rows,    gemm_codes, quantize_rows,  gemm_i8,
+      kv_write,      attention,  attention_join, max_and_log_sum_exp,
   };
   return kOps;
 }

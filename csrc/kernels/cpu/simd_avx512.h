@@ -51,6 +51,22 @@ LMRUN_INLINE __m512 exp16(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
+// 2^x for x <= 126, within 3 * 2^-24 of it; 2^0 is 1, 2^-inf is 0, NaN stays NaN. The polynomial is
+// a minimax fit of 2^f, |f| <= 1/2, that is exact at 0.
+LMRUN_INLINE __m512 exp2_16(__m512 x) {
+  // The second operand is what a NaN comparison returns.
+  x = _mm512_max_ps(_mm512_set1_ps(-152.0f), x);
+  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 f = _mm512_sub_ps(x, n);
+  __m512 p = _mm512_set1_ps(1.3264727247e-3f);
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.6715126882e-3f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.5507337436e-2f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.4022242085e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9314697760e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(p, n);
+}
+
 // Lane j of row i becomes lane i of row j.
 LMRUN_INLINE void transpose16(__m512i rows[16]) {
   __m512i t[16];

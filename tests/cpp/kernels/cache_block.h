@@ -21,25 +21,38 @@ class CacheBlock {
   double value(int64_t layer, int64_t head, Part part, int64_t slot, int64_t d) const {
     const int64_t dim = of(layer).head_dim;
     const int bits = of(layer).bits;
-    const std::byte* codes = part_at(layer, head, part) + slot * dim * bits / 8;
+    const std::byte* codes = part_at(layer, head, part);
     switch (bits) {
       case 32: {
         float value = 0;
-        std::memcpy(&value, codes + d * 4, 4);
+        std::memcpy(&value, codes + byte_at(layer, part, slot, d * 4), 4);
         return value;
       }
       case 16:
-        return half_at(codes + d * 2);
+        return half_at(codes + byte_at(layer, part, slot, d * 2));
       case 8:
-        return static_cast<double>(codes[d]) * scale(layer, head, part, slot) +
+        return static_cast<double>(codes[byte_at(layer, part, slot, d)]) *
+                   scale(layer, head, part, slot) +
                half_at(params_at(layer, head, part, slot) + 2);
       default: {
-        const auto pair = static_cast<uint32_t>(codes[d % (dim / 2)]);
+        const auto pair = static_cast<uint32_t>(codes[byte_at(layer, part, slot, d % (dim / 2))]);
         const uint32_t code = d < dim / 2 ? pair & 15 : pair >> 4;
         return code * scale(layer, head, part, slot) +
                half_at(params_at(layer, head, part, slot) + 2);
       }
     }
+  }
+
+  // Where byte `byte` of a slot's codes or elements lies in a part.
+  int64_t byte_at(int64_t layer, Part part, int64_t slot, int64_t byte) const {
+    const int bits = of(layer).bits;
+    const int64_t bytes = of(layer).head_dim * bits / 8;
+    if (part == kKeys) {  // 16 slots together, word by word (f16: element by element)
+      const int64_t unit = bits == 16 ? 2 : 4;
+      return slot / 16 * 16 * bytes + byte / unit * 16 * unit + slot % 16 * unit + byte % unit;
+    }
+    if (bits >= 16) return slot * bytes + byte;
+    return slot / 4 * 4 * bytes + byte * 4 + slot % 4;  // codes of 4 slots side by side
   }
 
   // 0 where the layout has no scale.

@@ -14,7 +14,7 @@
 namespace lmrun::kernels::testing {
 namespace {
 
-constexpr int64_t kSlots = 16;
+constexpr int64_t kSlots = 32;
 
 quant::KvLayout one_head(int64_t dim, int bits) {
   return quant::kv_layouts({1, dim, kSlots}, std::vector<int64_t>{bits}).front();
@@ -39,11 +39,13 @@ Token write_and_read(const OpTable& ops, const quant::KvLayout& layout, const st
   }
   // Nothing but this token's bytes has changed.
   std::vector<std::byte> rest = block;
-  for (const int64_t part : {int64_t{0}, layout.part_bytes()}) {
-    std::fill_n(rest.begin() + part + slot * layout.code_bytes(), layout.code_bytes(),
-                std::byte{0xFF});
+  for (const Part part : {kKeys, kValues}) {
+    const auto begin = rest.begin() + (part == kKeys ? 0 : layout.part_bytes());
+    for (int64_t byte = 0; byte < layout.code_bytes(); ++byte) {
+      begin[read.byte_at(0, part, slot, byte)] = std::byte{0xFF};
+    }
     if (layout.has_params()) {
-      std::fill_n(rest.begin() + part + layout.params_offset() + slot * 4, 4, std::byte{0xFF});
+      std::fill_n(begin + layout.params_offset() + slot * 4, 4, std::byte{0xFF});
     }
   }
   CHECK(std::all_of(rest.begin(), rest.end(), [](std::byte b) { return b == std::byte{0xFF}; }));
@@ -70,7 +72,7 @@ TEST_CASE("a written vector reads back within half a step") {
           const quant::KvLayout layout = one_head(dim, bits);
           const std::vector<float> k = random_floats(dim, 41, spread);
           const std::vector<float> v = random_floats(dim, 43, spread);
-          for (const int64_t slot : {0, 7, 15}) {
+          for (const int64_t slot : {0, 7, 15, 18, 31}) {
             const Token token = write_and_read(op_table(isa), layout, k, v, slot);
             for (size_t d = 0; d < k.size(); ++d) {
               CAPTURE(bits);
@@ -135,7 +137,7 @@ TEST_CASE("every isa writes the same bytes") {
         std::vector<std::byte> expected;
         for (const Isa isa : supported_isas()) {
           std::vector<std::byte> block(static_cast<size_t>(layout.block_bytes));
-          op_table(isa).kv_write(layout, k.data(), v.data(), block.data(), 5);
+          op_table(isa).kv_write(layout, k.data(), v.data(), block.data(), 21);
           if (expected.empty()) expected = block;
           CAPTURE(bits);
           CAPTURE(dim);

@@ -1,0 +1,639 @@
+// Attention over the paged cache, written once over a set of vector operations S (16 floats or 16
+// int32 at a time). Included by the files that provide one, each with its own copy; no std header
+// with templates: see avx512.h.
+//
+// A piece of 64 positions passes all query heads of all rows. Its scores have one position a lane,
+// as K lies in the cache. Where K and V are codes, both products are exact sums of integers: q and,
+// per piece, the weights of the softmax times V's scales become fixed-point numbers of 2 or 3
+// signed digits of 8 bits, and scales and zero points join afterwards:
+//   q k  = k.scale (q code) + k.zero sum(q)         per position
+//   w v  = sum over p of (w v.scale) code + sum over p of w v.zero
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace lmrun::kernels {
+namespace {
+
+using quant::KvLayout;
+
+constexpr int64_t kLanes = 16;
+constexpr int kPieceChunks = 4;
+static_assert(kAttentionPiece == kPieceChunks * kLanes);
+static_assert(quant::kKvKeysTogether == kLanes && quant::kKvValuesTogether == 4);
+static_assert(kAttentionSpan % kAttentionPiece == 0);
+
+// Softmaxes are of powers of two.
+constexpr float kLog2E = 1.44269504f;
+
+// Smaller magnitudes than this are fixed-point zeros: their unit would leave the floats.
+constexpr float kSmallest = 1e-30f;
+
+// What `digits` signed digits of 8 bits can say, less the rounding of a product.
+template <int kDigits>
+constexpr float kMost = kDigits == 2 ? 32639.0f - 0.25f : 8355711.0f - 4.0f;
+
+LMRUN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+LMRUN_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+LMRUN_INLINE int64_t padded(int64_t dim) { return (dim + kLanes - 1) / kLanes * kLanes; }
+
+// Up to 64 positions of a context.
+struct Piece {
+  const std::byte* keys[kPieceChunks];  // of 16 positions each
+  const std::byte* values[kPieceChunks];
+  int64_t dim;
+  int64_t code_bytes;
+  // Of codes; 0 where nothing was written.
+  alignas(64) float key_scale[kAttentionPiece];
+  alignas(64) float key_zero[kAttentionPiece];
+  alignas(64) float value_scale[kAttentionPiece];
+  alignas(64) float value_zero[kAttentionPiece];
+};
+
+// One query head of one row in a span.
+struct Head {
+  const float* q;
+  const int8_t* digits;  // of q: [digits][dim]
+  float* out;            // [padded dim], not yet divided by the sum
+  float* sums;           // [16]: of the weights, by position mod 16
+  float* zeros;          // [16]: of the weights times V's zero points, likewise
+  float* max;            // of the scores in powers of two; of codes beside it unit and sum of q
+};
+
+LMRUN_INLINE float& q_unit(const Head& head) { return head.max[1]; }
+LMRUN_INLINE float& q_sum(const Head& head) { return head.max[2]; }
+
+// Fixed-point digits of n values, 16 a time: x is about digits * unit.
+template <class S, int kDigits>
+LMRUN_INLINE void store_digits(typename S::Ints value, int8_t* digits, int64_t stride) {
+  LMRUN_UNROLL
+  for (int d = 0; d < kDigits; ++d) {  // the low byte is the digit; it is taken as signed
+    S::store_low_bytes(digits + d * stride, value);
+    value = S::template shift_right<8>(S::add(value, S::set_int(128)));
+  }
+}
+
+template <class S, int kDigits>
+LMRUN_INLINE typename S::Floats join_digits(const typename S::Ints* sums) {
+  typename S::Floats joined = S::to_floats(sums[kDigits - 1]);
+  LMRUN_UNROLL
+  for (int d = kDigits - 2; d >= 0; --d) {
+    joined = S::fma(joined, S::set(256.0f), S::to_floats(sums[d]));
+  }
+  return joined;
+}
+
+// K and V of 4 bits: byte j holds the codes of elements j and j + D/2.
+struct U4Cache {
+  template <class S>
+  LMRUN_INLINE void codes(const std::byte* at, int64_t, int64_t lanes, typename S::Bytes* both) {
+    S::nibbles(S::load_words(at, lanes), both);
+  }
+  static constexpr int kBits = 4;
+};
+
+// K and V of 8 bits, elements j and j + D/2 side by side: the second half begins `half` bytes on.
+struct U8Cache {
+  template <class S>
+  LMRUN_INLINE void codes(const std::byte* at, int64_t half, int64_t lanes,
+                          typename S::Bytes* both) {
+    both[0] = S::bytes(S::load_words(at, lanes));
+    both[1] = S::bytes(S::load_words(at + half, lanes));
+  }
+  static constexpr int kBits = 8;
+};
+
+template <class S, class Cache, int kDigits>
+struct CodesKernel {
+  using Floats = typename S::Floats;
+  using Ints = typename S::Ints;
+
+  // Query heads that go together: their sums stay in registers.
+  static constexpr int kMostHeads = kDigits == 2 ? 4 : 3;
+  static constexpr int kSomeHeads = 2;
+
+  static void prepare(const Head& head, int64_t dim, float scale, int8_t* digits) {
+    Floats largest = S::set(0.0f);
+    for (int64_t d = 0; d < dim; d += kLanes) {
+      largest = S::max(S::abs(S::load_first(head.q + d, dim - d)), largest);
+    }
+    const float top = S::reduce_max(largest);
+    const float factor = top > kSmallest ? kMost<kDigits> / top : 0.0f;
+    Ints sum = S::set_int(0);
+    for (int64_t d = 0; d < dim; d += kLanes) {
+      const Ints value = S::round(S::mul(S::load_first(head.q + d, dim - d), S::set(factor)));
+      sum = S::add(sum, value);
+      store_digits<S, kDigits>(value, digits + d, padded(dim));
+    }
+    q_unit(head) = top > kSmallest ? top / kMost<kDigits> * scale : 0.0f;
+    if (!(top < __builtin_inff())) q_unit(head) = __builtin_nanf("");  // and so is what comes of it
+    q_sum(head) = static_cast<float>(S::reduce_sum(sum));
+  }
+
+  static void load_params(const KvLayout& layout, const std::byte* keys, const std::byte* values,
+                          int64_t slot, int64_t count, int chunk, Piece* piece) {
+    const int64_t at = layout.params_offset() + slot * 4;
+    const auto key = S::load_words(keys + at, count);
+    const auto value = S::load_words(values + at, count);
+    S::store(piece->key_scale + chunk * kLanes, S::low_halves(key));
+    S::store(piece->key_zero + chunk * kLanes, S::high_halves(key));
+    S::store(piece->value_scale + chunk * kLanes, S::low_halves(value));
+    S::store(piece->value_zero + chunk * kLanes, S::high_halves(value));
+  }
+
+  template <int kHeads>
+  LMRUN_INLINE void scores(const Piece& piece, const Head* heads, float, int64_t chunks,
+                           float (*scores)[kAttentionPiece]) {
+    const int64_t dim = piece.dim;
+    const int64_t half_words = dim / 8;
+    const int64_t stride = padded(dim);
+    const int8_t* q[kHeads];
+    LMRUN_UNROLL
+    for (int h = 0; h < kHeads; ++h) q[h] = heads[h].digits;
+    for (int64_t c = 0; c < chunks; ++c) {
+      Ints acc[kHeads][2][kDigits];
+      LMRUN_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        LMRUN_UNROLL
+        for (int d = 0; d < kDigits; ++d) acc[h][0][d] = acc[h][1][d] = S::set_int(0);
+      }
+      const std::byte* keys = piece.keys[c];
+      for (int64_t w = 0; w < half_words; ++w) {
+        typename S::Bytes codes[2];
+        Cache::template codes<S>(keys + w * 64, half_words * 64, kLanes, codes);
+        LMRUN_UNROLL
+        for (int h = 0; h < kHeads; ++h) {
+          LMRUN_UNROLL
+          for (int d = 0; d < kDigits; ++d) {
+            const int8_t* digits = q[h] + d * stride + 4 * w;
+            acc[h][0][d] = S::dot(acc[h][0][d], codes[0], digits);
+            acc[h][1][d] = S::dot(acc[h][1][d], codes[1], digits + dim / 2);
+          }
+        }
+      }
+      const Floats scale = S::load(piece.key_scale + c * kLanes);
+      const Floats zero = S::load(piece.key_zero + c * kLanes);
+      LMRUN_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        Ints sums[kDigits];
+        LMRUN_UNROLL
+        for (int d = 0; d < kDigits; ++d) sums[d] = S::add(acc[h][0][d], acc[h][1][d]);
+        const Floats score =
+            S::fma(join_digits<S, kDigits>(sums), scale, S::mul(zero, S::set(q_sum(heads[h]))));
+        S::store(scores[h] + c * kLanes, S::mul(score, S::set(q_unit(heads[h]))));
+      }
+    }
+  }
+
+  // weights: of the softmax, 0 where masked.
+  template <int kHeads>
+  LMRUN_INLINE void add_values(const Piece& piece, const Head* heads, const float* keep,
+                               int64_t count, const float (*weights)[kAttentionPiece]) {
+    const int64_t half = piece.dim / 2;
+    const int64_t chunks = (count + kLanes - 1) / kLanes;
+    alignas(64) int8_t digits[kHeads][kDigits][kAttentionPiece];
+    float unit[kHeads];
+    LMRUN_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      Floats scaled[kPieceChunks];
+      Floats largest = S::set(0.0f);
+      Floats zeros = S::mul(S::load(heads[h].zeros), S::set(keep[h]));
+      LMRUN_UNROLL
+      for (int c = 0; c < kPieceChunks; ++c) {
+        scaled[c] = S::set(0.0f);
+        if (c >= chunks) continue;
+        const Floats weight = S::load(weights[h] + c * kLanes);
+        zeros = S::fma(weight, S::load(piece.value_zero + c * kLanes), zeros);
+        scaled[c] = S::mul(weight, S::load(piece.value_scale + c * kLanes));
+        largest = S::max(scaled[c], largest);
+      }
+      S::store(heads[h].zeros, zeros);
+      const float top = S::reduce_max(largest);
+      const float factor = top > kSmallest ? kMost<kDigits> / top : 0.0f;
+      unit[h] = top > kSmallest ? top / kMost<kDigits> : 0.0f;
+      LMRUN_UNROLL
+      for (int c = 0; c < kPieceChunks; ++c) {
+        store_digits<S, kDigits>(S::round(S::mul(scaled[c], S::set(factor))),
+                                 digits[h][0] + c * kLanes, kAttentionPiece);
+      }
+    }
+    for (int64_t d = 0; d < half; d += kLanes) {
+      Ints acc[kHeads][2][kDigits];
+      LMRUN_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        LMRUN_UNROLL
+        for (int i = 0; i < kDigits; ++i) acc[h][0][i] = acc[h][1][i] = S::set_int(0);
+      }
+      for (int64_t c = 0; c < chunks; ++c) {
+        const std::byte* values = piece.values[c] + d * 4;
+        LMRUN_UNROLL
+        for (int64_t g = 0; g < 4; ++g) {
+          typename S::Bytes codes[2];
+          Cache::template codes<S>(values + g * 4 * piece.code_bytes, half * 4, half - d, codes);
+          LMRUN_UNROLL
+          for (int h = 0; h < kHeads; ++h) {
+            LMRUN_UNROLL
+            for (int i = 0; i < kDigits; ++i) {
+              const int8_t* four = digits[h][i] + c * kLanes + 4 * g;
+              acc[h][0][i] = S::dot(acc[h][0][i], codes[0], four);
+              acc[h][1][i] = S::dot(acc[h][1][i], codes[1], four);
+            }
+          }
+        }
+      }
+      LMRUN_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        LMRUN_UNROLL
+        for (int side = 0; side < 2; ++side) {
+          float* out = heads[h].out + side * half + d;
+          const Floats kept = S::mul(S::load_first(out, half - d), S::set(keep[h]));
+          S::store_first(out, S::fma(join_digits<S, kDigits>(acc[h][side]), S::set(unit[h]), kept),
+                         half - d);
+        }
+      }
+    }
+  }
+};
+
+// K and V of 16 or 32 bits.
+template <class S, int kBytes>
+struct FloatsKernel {
+  using Floats = typename S::Floats;
+
+  // Query heads that go together, and with 1 head the chains that hide the latency of a sum.
+  static constexpr int kMostHeads = 4;
+  static constexpr int kSomeHeads = 2;
+  template <int kHeads>
+  static constexpr int kSideBySide = kHeads == 8 ? 2 : 4;
+
+  LMRUN_INLINE Floats element(const std::byte* at, int64_t lanes) {
+    return kBytes == 2 ? S::load_halves(at, lanes)
+                       : S::load_first(reinterpret_cast<const float*>(at), lanes);
+  }
+
+  static void prepare(const Head&, int64_t, float, int8_t*) {}
+  static void load_params(const KvLayout&, const std::byte*, const std::byte*, int64_t, int64_t,
+                          int, Piece*) {}
+
+  // Chunks [first, first + kChunks): a chain a position, in order of d.
+  template <int kHeads, int kChunks>
+  LMRUN_INLINE void dots(const Piece& piece, const Head* heads, float scale, int64_t first,
+                         float (*scores)[kAttentionPiece]) {
+    Floats acc[kHeads][kChunks];
+    LMRUN_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      LMRUN_UNROLL
+      for (int c = 0; c < kChunks; ++c) acc[h][c] = S::set(0.0f);
+    }
+    for (int64_t d = 0; d < piece.dim; ++d) {
+      Floats keys[kChunks];
+      LMRUN_UNROLL
+      for (int c = 0; c < kChunks; ++c) {
+        keys[c] = element(piece.keys[first + c] + d * kLanes * kBytes, kLanes);
+      }
+      LMRUN_UNROLL
+      for (int h = 0; h < kHeads; ++h) {
+        const Floats q = S::set(heads[h].q[d]);
+        LMRUN_UNROLL
+        for (int c = 0; c < kChunks; ++c) acc[h][c] = S::fma(q, keys[c], acc[h][c]);
+      }
+    }
+    LMRUN_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      LMRUN_UNROLL
+      for (int c = 0; c < kChunks; ++c) {
+        S::store(scores[h] + (first + c) * kLanes, S::mul(acc[h][c], S::set(scale)));
+      }
+    }
+  }
+
+  template <int kHeads>
+  LMRUN_INLINE void scores(const Piece& piece, const Head* heads, float scale, int64_t chunks,
+                           float (*scores)[kAttentionPiece]) {
+    int64_t c = 0;
+    for (; c + kSideBySide<kHeads> <= chunks; c += kSideBySide<kHeads>) {
+      dots<kHeads, kSideBySide<kHeads>>(piece, heads, scale, c, scores);
+    }
+    for (; c < chunks; ++c) dots<kHeads, 1>(piece, heads, scale, c, scores);
+  }
+
+  // kVectors registers of out from `d` on, positions in order.
+  template <int kHeads, int kVectors>
+  LMRUN_INLINE void add_columns(const Piece& piece, const Head* heads, const float* keep,
+                                int64_t count, const float (*weights)[kAttentionPiece], int64_t d) {
+    const int64_t lanes = piece.dim - d;
+    Floats acc[kHeads][kVectors];
+    LMRUN_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      LMRUN_UNROLL
+      for (int v = 0; v < kVectors; ++v) {
+        acc[h][v] = S::mul(S::load(heads[h].out + d + kLanes * v), S::set(keep[h]));
+      }
+    }
+    for (int64_t start = 0; start < count; start += kLanes) {
+      const std::byte* at = piece.values[start / kLanes] + d * kBytes;
+      for (int64_t p = start; p < least(start + kLanes, count); ++p) {
+        Floats values[kVectors];
+        LMRUN_UNROLL
+        for (int v = 0; v < kVectors; ++v) {
+          values[v] = element(at + kLanes * v * kBytes, lanes - kLanes * v);
+        }
+        LMRUN_UNROLL
+        for (int h = 0; h < kHeads; ++h) {
+          const Floats weight = S::set(weights[h][p]);
+          LMRUN_UNROLL
+          for (int v = 0; v < kVectors; ++v) acc[h][v] = S::fma(weight, values[v], acc[h][v]);
+        }
+        at += piece.code_bytes;
+      }
+    }
+    LMRUN_UNROLL
+    for (int h = 0; h < kHeads; ++h) {
+      LMRUN_UNROLL
+      for (int v = 0; v < kVectors; ++v) S::store(heads[h].out + d + kLanes * v, acc[h][v]);
+    }
+  }
+
+  template <int kHeads>
+  LMRUN_INLINE void add_values(const Piece& piece, const Head* heads, const float* keep,
+                               int64_t count, const float (*weights)[kAttentionPiece]) {
+    int64_t d = 0;
+    for (; d + kLanes * (kSideBySide<kHeads> - 1) < piece.dim; d += kLanes * kSideBySide<kHeads>) {
+      add_columns<kHeads, kSideBySide<kHeads>>(piece, heads, keep, count, weights, d);
+    }
+    for (; d < piece.dim; d += 16) {
+      add_columns<kHeads, 1>(piece, heads, keep, count, weights, d);
+    }
+  }
+};
+
+// Heads that see the first `positions` of a piece, all 64 with kFull. The arithmetic of a head is
+// the same however many go together.
+template <class S, class Kernel, int kHeads, bool kFull>
+[[gnu::noinline]] void attend(const Piece& piece, const Head* heads, float scale,
+                              int64_t positions) {
+  using Floats = typename S::Floats;
+  const int64_t count = kFull ? kAttentionPiece : positions;
+  const int64_t chunks = (count + kLanes - 1) / kLanes;
+  alignas(64) float scores[kHeads][kAttentionPiece];
+  alignas(64) float keep[kLanes] = {};
+  Kernel::template scores<kHeads>(piece, heads, scale, chunks, scores);
+  LMRUN_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    Floats top = S::set(-__builtin_inff());
+    for (int64_t c = 0; c < chunks; ++c) {
+      Floats score = S::load(scores[h] + c * kLanes);
+      if ((c + 1) * kLanes > count) {
+        score = S::first_or(count - c * kLanes, score, S::set(-__builtin_inff()));
+        S::store(scores[h] + c * kLanes, score);
+      }
+      top = S::max(score, top);
+    }
+    const float new_max = S::reduce_max(top);
+    const float old_max = *heads[h].max;
+    const float max = old_max > new_max ? old_max : new_max;
+    keep[h] = old_max - max;
+    *heads[h].max = max;
+  }
+  S::store(keep, S::exp2(S::load(keep)));
+  LMRUN_UNROLL
+  for (int h = 0; h < kHeads; ++h) {
+    const Floats max = S::set(*heads[h].max);
+    Floats sums = S::mul(S::load(heads[h].sums), S::set(keep[h]));
+    for (int64_t c = 0; c < chunks; ++c) {
+      const Floats weight = S::exp2(S::sub(S::load(scores[h] + c * kLanes), max));
+      S::store(scores[h] + c * kLanes, weight);
+      sums = S::add(sums, weight);
+    }
+    S::store(heads[h].sums, sums);
+  }
+  Kernel::template add_values<kHeads>(piece, heads, keep, count, scores);
+}
+
+// A call's arguments with the state of its softmaxes.
+struct Call {
+  const AttentionArgs* args;
+  int64_t dim;
+  int64_t num_heads;  // of all rows
+  float* states;      // [num_heads][state_floats]: the span at hand
+  float* totals;      // [num_heads][2]: maximum and sum of the spans joined so far
+  int8_t* digits;     // [num_heads][3][padded dim]: of q
+
+  LMRUN_INLINE_METHOD int64_t state_floats() const { return padded(dim) + 3 * kLanes; }
+  LMRUN_INLINE_METHOD Head head(int64_t i) const {
+    const float* q = args->q + i / args->group * args->q_stride + i % args->group * dim;
+    float* state = states + i * state_floats();
+    float* sums = state + padded(dim);
+    return {q, digits + i * 3 * padded(dim), state, sums, sums + kLanes, sums + 2 * kLanes};
+  }
+  LMRUN_INLINE_METHOD float* out(int64_t i) const {
+    return args->out + i / args->group * args->out_stride + i % args->group * dim;
+  }
+  LMRUN_INLINE_METHOD float* partial(int64_t span, int64_t i) const {
+    return args->partials + (span * num_heads + i) * (padded(dim) + kLanes);
+  }
+  // Positions of a piece that row i / group sees; the first of these heads sees at least one.
+  LMRUN_INLINE_METHOD int64_t positions_seen(int64_t i, int64_t start) const {
+    return least(kAttentionPiece, args->first_position + i / args->group + 1 - start);
+  }
+  LMRUN_INLINE_METHOD int64_t first_head(int64_t start) const {
+    return most(0, start - args->first_position) * args->group;
+  }
+};
+
+LMRUN_INLINE Call call_of(const AttentionArgs& args) {
+  const int64_t dim = args.layout->head_dim;
+  const int64_t num_heads = args.num_rows * args.group;
+  Call call = {&args, dim, num_heads, nullptr, nullptr, nullptr};
+  call.states = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) & ~63ull);
+  call.totals = call.states + num_heads * call.state_floats();
+  call.digits = reinterpret_cast<int8_t*>(call.totals + 2 * num_heads);
+  return call;
+}
+
+// Joins a span's state to what was joined before: span after span, in order.
+template <class S>
+LMRUN_INLINE void join_span(const Call& call, int64_t i, const float* out, float max, float sum) {
+  float* total = call.totals + 2 * i;
+  if (max == -__builtin_inff()) return;  // the row ends before the span
+  const float new_max = total[0] > max ? total[0] : max;
+  const typename S::Floats old_keep = S::exp2(S::set(total[0] - new_max));
+  const typename S::Floats keep = S::exp2(S::set(max - new_max));
+  total[0] = new_max;
+  total[1] = S::first(S::fma(S::set(sum), keep, S::mul(S::set(total[1]), old_keep)));
+  for (int64_t d = 0; d < call.dim; d += kLanes) {
+    float* to = call.out(i) + d;
+    const auto old = S::mul(S::load_first(to, call.dim - d), old_keep);
+    S::store_first(to, S::fma(S::load_first(out + d, call.dim - d), keep, old), call.dim - d);
+  }
+}
+
+template <class S>
+LMRUN_INLINE void begin_joining(const Call& call) {
+  for (int64_t i = 0; i < call.num_heads; ++i) {
+    call.totals[2 * i] = -__builtin_inff();
+    call.totals[2 * i + 1] = 0.0f;
+    for (int64_t d = 0; d < call.dim; d += kLanes) {
+      S::store_first(call.out(i) + d, S::set(0.0f), call.dim - d);
+    }
+  }
+}
+
+template <class S>
+LMRUN_INLINE void end_joining(const Call& call) {
+  for (int64_t i = 0; i < call.num_heads; ++i) {
+    const auto sum = S::set(call.totals[2 * i + 1]);
+    for (int64_t d = 0; d < call.dim; d += kLanes) {
+      float* out = call.out(i) + d;
+      S::store_first(out, S::div(S::load_first(out, call.dim - d), sum), call.dim - d);
+    }
+  }
+}
+
+// Those of heads [i, i + kHeads) if all see `count` positions. Returns how many were taken.
+template <class S, class Kernel, int kHeads>
+LMRUN_INLINE int64_t attend_set(const Call& call, const Piece& piece, int64_t start, int64_t i) {
+  const int64_t count = call.positions_seen(i, start);
+  if (i + kHeads > call.num_heads || call.positions_seen(i + kHeads - 1, start) != count) return 0;
+  Head heads[kHeads];
+  for (int h = 0; h < kHeads; ++h) heads[h] = call.head(i + h);
+  const float scale = call.args->scale * kLog2E;
+  if (count == kAttentionPiece) {
+    attend<S, Kernel, kHeads, true>(piece, heads, scale, count);
+  } else {
+    attend<S, Kernel, kHeads, false>(piece, heads, scale, count);
+  }
+  return kHeads;
+}
+
+template <class S, class Kernel>
+void attend_all(const Call& call, const Piece& piece, int64_t start) {
+  int64_t i = call.first_head(start);
+  while (i < call.num_heads) {
+    int64_t taken = attend_set<S, Kernel, Kernel::kMostHeads>(call, piece, start, i);
+    if (taken == 0) taken = attend_set<S, Kernel, Kernel::kSomeHeads>(call, piece, start, i);
+    if (taken == 0) taken = attend_set<S, Kernel, 1>(call, piece, start, i);
+    i += taken;
+  }
+}
+
+// Where the chunks of a piece lie; those past the context are not touched.
+template <class Kernel>
+void find_piece(const AttentionArgs& args, int64_t start, int64_t context, Piece* piece) {
+  const KvLayout& layout = *args.layout;
+  piece->dim = layout.head_dim;
+  piece->code_bytes = layout.code_bytes();
+  for (int c = 0; c < kPieceChunks; ++c) {
+    const int64_t position = start + c * kLanes;
+    if (position >= context) return;
+    const int64_t slot = position % layout.block_size;
+    const std::byte* keys = args.pool +
+                            args.block_table[position / layout.block_size] * layout.block_bytes +
+                            layout.head_offset(args.kv_head);
+    const std::byte* values = keys + layout.part_bytes();
+    piece->keys[c] = keys + slot * layout.code_bytes();
+    piece->values[c] = values + slot * layout.code_bytes();
+    Kernel::load_params(layout, keys, values, slot, context - position, c, piece);
+  }
+}
+
+template <class S>
+void prefetch_piece(const AttentionArgs& args, int64_t start, int64_t context) {
+  const KvLayout& layout = *args.layout;
+  for (int c = 0; c < kPieceChunks; ++c) {
+    const int64_t position = start + c * kLanes;
+    if (position >= context) return;
+    const int64_t slot = position % layout.block_size;
+    const std::byte* keys = args.pool +
+                            args.block_table[position / layout.block_size] * layout.block_bytes +
+                            layout.head_offset(args.kv_head) + slot * layout.code_bytes();
+    for (int64_t i = 0; i < kLanes * layout.code_bytes(); i += 64) {
+      S::prefetch(keys + i);
+      S::prefetch(keys + layout.part_bytes() + i);
+    }
+  }
+}
+
+template <class S, class Kernel>
+void attention_with(const AttentionArgs& args) {
+  const Call call = call_of(args);
+  const int64_t context = args.first_position + args.num_rows;
+  const bool joins = args.partials == nullptr;
+  const int64_t first = joins ? 0 : args.span_begin;
+  const int64_t last = joins ? attention_spans(context) : args.span_end;
+  for (int64_t i = 0; i < call.num_heads; ++i) {
+    const Head head = call.head(i);
+    Kernel::prepare(head, call.dim, args.scale * kLog2E, call.digits + i * 3 * padded(call.dim));
+  }
+  if (joins) begin_joining<S>(call);
+  for (int64_t span = first; span < last; ++span) {
+    const int64_t begin = span * kAttentionSpan;
+    const int64_t end = least(begin + kAttentionSpan, context);
+    for (int64_t i = 0; i < call.num_heads; ++i) {
+      const Head head = call.head(i);
+      *head.max = -__builtin_inff();
+      for (int64_t d = 0; d < padded(call.dim) + 2 * kLanes; d += kLanes) {
+        S::store(head.out + d, S::set(0.0f));  // and the sums that follow
+      }
+    }
+    Piece piece;
+    for (int64_t start = begin; start < end; start += kAttentionPiece) {
+      find_piece<Kernel>(args, start, context, &piece);
+      prefetch_piece<S>(args, start + kAttentionPiece, end);
+      attend_all<S, Kernel>(call, piece, start);
+    }
+    for (int64_t i = 0; i < call.num_heads; ++i) {
+      const Head head = call.head(i);
+      const float sum = S::reduce_add(S::load(head.sums));
+      const auto zero = S::set(S::reduce_add(S::load(head.zeros)));
+      for (int64_t d = 0; d < call.dim; d += kLanes) {
+        S::store(head.out + d, S::add(S::load(head.out + d), zero));
+      }
+      if (joins) {
+        join_span<S>(call, i, head.out, *head.max, sum);
+        continue;
+      }
+      float* partial = call.partial(span, i);
+      for (int64_t d = 0; d < padded(call.dim); d += kLanes) {
+        S::store(partial + d, S::load(head.out + d));
+      }
+      partial[padded(call.dim)] = *head.max;
+      partial[padded(call.dim) + 1] = sum;
+    }
+  }
+  if (joins) end_joining<S>(call);
+}
+
+template <class S>
+void attention_join_of(const AttentionArgs& args) {
+  const Call call = call_of(args);
+  begin_joining<S>(call);
+  const int64_t spans = attention_spans(args.first_position + args.num_rows);
+  for (int64_t span = 0; span < spans; ++span) {
+    for (int64_t i = 0; i < call.num_heads; ++i) {
+      const float* partial = call.partial(span, i);
+      const float* state = partial + padded(call.dim);
+      join_span<S>(call, i, partial, state[0], state[1]);
+    }
+  }
+  end_joining<S>(call);
+}
+
+template <class S>
+void attention_of(const AttentionArgs& args) {
+  switch (args.layout->bits) {
+    case 32:
+      return attention_with<S, FloatsKernel<S, 4>>(args);
+    case 16:
+      return attention_with<S, FloatsKernel<S, 2>>(args);
+    case 8:
+      return args.digits == 2 ? attention_with<S, CodesKernel<S, U8Cache, 2>>(args)
+                              : attention_with<S, CodesKernel<S, U8Cache, 3>>(args);
+    default:
+      return args.digits == 2 ? attention_with<S, CodesKernel<S, U4Cache, 2>>(args)
+                              : attention_with<S, CodesKernel<S, U4Cache, 3>>(args);
+  }
+}
+
+}  // namespace
+}  // namespace lmrun::kernels
