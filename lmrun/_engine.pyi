@@ -23,6 +23,7 @@ class EffectiveSettings(TypedDict):
     max_batch_tokens: int
     context_length: int
     prefix_caching: bool
+    weight_memory: str
 
 class StepOutput:
     """What one step did to one request."""
@@ -62,6 +63,7 @@ class Engine:
         max_batch_tokens: int,
         context_length: int,
         prefix_caching: bool,
+        weight_memory: str = "auto",
     ) -> None: ...
     def submit(
         self,
@@ -106,8 +108,12 @@ class Engine:
     def stats(self) -> dict[str, int | float | list[int] | dict[str, int | float]]:
         """The fields of `lmrun.engine.messages.Stats`, `rss_bytes` and `busy_seconds` apart."""
     def residency(self) -> dict[str, int | None]:
-        """`weights_bytes` and `kv_bytes` that have pages in memory; None where the system does not
-        say. A millisecond for half a gigabyte; thread-safe."""
+        """`weights_bytes` and `kv_bytes` that have pages in memory, and `weights_huge_bytes` that
+        are in huge pages; None where the system does not say. Some milliseconds; thread-safe."""
+    def why_mapped(self) -> str:
+        """Why the weights stay mapped where `weight_memory` is auto; empty where they do not."""
+    def wait_for_weights(self) -> None:
+        """Wait until no more weights will move into huge pages, the GIL released; one caller."""
     def effective_config(self) -> EffectiveSettings:
         """The fields of `EngineSettings` in force, `isa` resolved."""
     @property
@@ -118,6 +124,9 @@ def supported_isas() -> list[str]:
 
 def available_cpus() -> int:
     """Cores this process may use: affinity mask and cgroup quota, whichever is less."""
+
+def gives_huge_pages() -> bool:
+    """Whether memory that asks for pages of 2 MiB gets them; tries it."""
 
 def measure_read_bandwidth(threads: int, bytes: int) -> float:
     """Bytes per second at which that many threads together read that much memory, each its own

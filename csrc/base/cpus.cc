@@ -3,10 +3,10 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 #include <thread>
-#include <vector>
+
+#include "base/cgroups.h"
 
 namespace lmrun::base {
 namespace {
@@ -25,16 +25,9 @@ int affinity_cpus() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream in(path);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return in ? text.str() : std::string();
-}
-
 // cgroup v2: "max 100000" or "150000 100000".
 std::optional<double> quota_v2(const std::string& folder) {
-  std::istringstream in(read_text(folder + "/cpu.max"));
+  std::istringstream in(read_system_text(folder + "/cpu.max"));
   std::string quota;
   double period = 0;
   if (!(in >> quota >> period) || quota == "max" || period <= 0) return std::nullopt;
@@ -46,8 +39,8 @@ std::optional<double> quota_v2(const std::string& folder) {
 
 // cgroup v1: a quota of -1 is none.
 std::optional<double> quota_v1(const std::string& folder) {
-  std::istringstream quota_in(read_text(folder + "/cpu.cfs_quota_us"));
-  std::istringstream period_in(read_text(folder + "/cpu.cfs_period_us"));
+  std::istringstream quota_in(read_system_text(folder + "/cpu.cfs_quota_us"));
+  std::istringstream period_in(read_system_text(folder + "/cpu.cfs_period_us"));
   double quota = 0;
   double period = 0;
   if (!(quota_in >> quota) || !(period_in >> period) || quota <= 0 || period <= 0) {
@@ -56,53 +49,22 @@ std::optional<double> quota_v1(const std::string& folder) {
   return quota / period;
 }
 
-using QuotaReader = std::optional<double> (*)(const std::string& folder);
-
-// The smallest quota from `path` up to the mount. In a container the path may be the host's; what
-// of it does not exist reads as no quota, and the mount itself is the container's group.
-void walk_up(const std::string& mount, std::string path, QuotaReader read,
-             std::optional<double>* best) {
-  for (;;) {
-    if (path == "/") path.clear();
-    if (const auto quota = read(mount + path); quota && (!*best || *quota < **best)) *best = quota;
-    const size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return;
-    path.resize(slash);
-  }
-}
-
-bool lists_cpu(const std::string& controllers) {
-  std::istringstream in(controllers);
-  for (std::string name; std::getline(in, name, ',');) {
-    if (name == "cpu") return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::optional<double> cgroup_cpu_quota(const std::string& mount, const std::string& proc_cgroup) {
   std::optional<double> best;
-  std::istringstream lines(proc_cgroup);
-  for (std::string line; std::getline(lines, line);) {
-    const size_t first = line.find(':');
-    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const std::string path = line.substr(second + 1);
-    if (controllers.empty()) {
-      walk_up(mount, path, quota_v2, &best);
-    } else if (lists_cpu(controllers)) {
-      walk_up(mount + "/" + controllers, path, quota_v1, &best);
-      walk_up(mount + "/cpu", path, quota_v1, &best);
-    }
-  }
+  const auto keep_least = [&](std::optional<double> quota) {
+    if (quota && (!best || *quota < *best)) best = quota;
+  };
+  for_each_group(
+      mount, proc_cgroup, "cpu", [&](const std::string& folder) { keep_least(quota_v2(folder)); },
+      [&](const std::string& folder) { keep_least(quota_v1(folder)); });
   return best;
 }
 
 int available_cpus() {
   const int affinity = affinity_cpus();
-  const auto quota = cgroup_cpu_quota("/sys/fs/cgroup", read_text("/proc/self/cgroup"));
+  const auto quota = cgroup_cpu_quota("/sys/fs/cgroup", read_system_text("/proc/self/cgroup"));
   if (!quota || *quota >= affinity) return affinity;
   return std::max(1, static_cast<int>(*quota));
 }

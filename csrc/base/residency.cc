@@ -1,11 +1,15 @@
 #include "base/residency.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 #include <vector>
 
 namespace lmrun::base {
@@ -45,7 +49,74 @@ std::optional<size_t> resident_bytes(std::span<const std::byte> memory) {
   return resident;
 }
 
+std::optional<size_t> huge_page_bytes(std::span<const std::byte> memory) {
+  std::ifstream smaps("/proc/self/smaps");
+  if (!smaps) return std::nullopt;
+  const auto begin = reinterpret_cast<uintptr_t>(memory.data());
+  const uintptr_t end = begin + memory.size();
+  size_t inside = 0;  // bytes of the mapping at hand that count
+  size_t huge = 0;
+  for (std::string line; std::getline(smaps, line);) {
+    const size_t dash = line.find('-');
+    if (dash < line.find(' ')) {  // a mapping's head: its addresses
+      const uintptr_t first = std::strtoull(line.c_str(), nullptr, 16);
+      const uintptr_t last = std::strtoull(line.c_str() + dash + 1, nullptr, 16);
+      inside = std::max(first, begin) < std::min(last, end)
+                   ? std::min(last, end) - std::max(first, begin)
+                   : 0;
+    } else if (inside > 0 &&
+               (line.starts_with("AnonHugePages:") || line.starts_with("FilePmdMapped:"))) {
+      const size_t bytes = std::strtoull(line.c_str() + line.find(':') + 1, nullptr, 10) * 1024;
+      huge += std::min(bytes, inside);
+    }
+  }
+  return huge;
+}
+
 #if defined(__linux__)
+
+namespace {
+
+// The question of PAGEMAP_SCAN; older C libraries do not name it.
+struct PageScan {
+  uint64_t size = sizeof(PageScan);
+  uint64_t flags = 0;
+  uint64_t start = 0;
+  uint64_t end = 0;
+  uint64_t walk_end = 0;
+  uint64_t regions = 0;  // address of `num_regions` of PageRegion
+  uint64_t num_regions = 0;
+  uint64_t max_pages = 0;
+  uint64_t category_inverted = 0;
+  uint64_t category_mask = 0;
+  uint64_t category_any_of_mask = 0;
+  uint64_t return_mask = 0;
+};
+struct PageRegion {
+  uint64_t start = 0;
+  uint64_t end = 0;
+  uint64_t categories = 0;
+};
+constexpr unsigned long kPageScan = _IOWR('f', 16, PageScan);
+constexpr uint64_t kIsHuge = uint64_t{1} << 6;
+
+}  // namespace
+
+bool is_in_huge_pages(std::span<const std::byte> memory) {
+  const int file = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  PageRegion region;
+  PageScan scan;
+  scan.start = reinterpret_cast<uintptr_t>(memory.data());
+  scan.end = scan.start + memory.size();
+  scan.regions = reinterpret_cast<uintptr_t>(&region);
+  scan.num_regions = 1;
+  scan.category_mask = kIsHuge;
+  scan.return_mask = kIsHuge;
+  const int found = ioctl(file, kPageScan, &scan);
+  close(file);
+  return found == 1 && region.start == scan.start && region.end == scan.end;
+}
 
 void populate_for_reading(std::span<const std::byte> memory) {
   if (memory.empty()) return;
@@ -59,6 +130,7 @@ void populate_for_writing(std::span<std::byte> memory) {
 
 #else
 
+bool is_in_huge_pages(std::span<const std::byte> /*memory*/) { return false; }
 void populate_for_reading(std::span<const std::byte> /*memory*/) {}
 void populate_for_writing(std::span<std::byte> /*memory*/) {}
 

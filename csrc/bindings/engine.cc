@@ -78,6 +78,7 @@ py::dict residency(const Engine& engine) {
   }
   py::dict fields;
   fields["weights_bytes"] = found.weights_bytes;
+  fields["weights_huge_bytes"] = found.weights_huge_bytes;
   fields["kv_bytes"] = found.kv_bytes;
   return fields;
 }
@@ -122,6 +123,7 @@ py::dict effective_config(const Engine& engine) {
   fields["max_batch_tokens"] = settings.max_batch_tokens;
   fields["context_length"] = settings.context_length;
   fields["prefix_caching"] = settings.prefix_caching;
+  fields["weight_memory"] = settings.weight_memory;
   return fields;
 }
 
@@ -129,14 +131,15 @@ std::unique_ptr<Engine> make_engine(const std::string& workspace, const std::str
                                     int64_t threads, int64_t num_blocks, int64_t block_size,
                                     const std::variant<int64_t, std::vector<int64_t>>& kv_bits,
                                     int64_t max_num_seqs, int64_t max_batch_tokens,
-                                    int64_t context_length, bool prefix_caching) {
+                                    int64_t context_length, bool prefix_caching,
+                                    const std::string& weight_memory) {
   const auto* of_all = std::get_if<int64_t>(&kv_bits);
   const std::vector<int64_t> bits =
       of_all != nullptr ? std::vector{*of_all} : std::get<std::vector<int64_t>>(kv_bits);
   const py::gil_scoped_release unlocked;
   return std::make_unique<Engine>(Settings{workspace, isa, threads, num_blocks, block_size, bits,
                                            max_num_seqs, max_batch_tokens, context_length,
-                                           prefix_caching});
+                                           prefix_caching, weight_memory});
 }
 
 }  // namespace
@@ -147,7 +150,8 @@ void bind_engine(py::module_& module) {
   py::class_<Engine>(module, "Engine")
       .def(py::init(&make_engine), py::kw_only(), arg("workspace"), arg("isa"), arg("threads"),
            arg("num_blocks"), arg("block_size"), arg("kv_bits"), arg("max_num_seqs"),
-           arg("max_batch_tokens"), arg("context_length"), arg("prefix_caching"))
+           arg("max_batch_tokens"), arg("context_length"), arg("prefix_caching"),
+           arg("weight_memory") = "auto")
       .def("submit", &submit, arg("id"), arg("prompt"), py::kw_only(), arg("temperature"),
            arg("top_k"), arg("top_p"), arg("seed"), arg("max_tokens"), arg("min_tokens"),
            arg("stop_token_ids"), arg("logit_bias"), arg("logprobs"))
@@ -160,6 +164,8 @@ void bind_engine(py::module_& module) {
       .def("stats", &stats)
       .def("residency", &residency)
       .def("effective_config", &effective_config)
+      .def("why_mapped", &Engine::why_mapped)
+      .def("wait_for_weights", &Engine::wait_for_weights, release())
       .def_property_readonly("vocab_size", &Engine::vocab_size);
 }
 

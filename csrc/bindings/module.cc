@@ -45,6 +45,7 @@ PYBIND11_MODULE(_engine, module) {
   lmrun::bindings::bind_ceilings(module);
   module.def("supported_isas", &lmrun::engine::supported_isas);
   module.def("available_cpus", &lmrun::engine::available_cpus);
+  module.def("gives_huge_pages", &lmrun::engine::gives_huge_pages);
   module.def("measure_read_bandwidth", &lmrun::engine::measure_read_bandwidth, py::arg("threads"),
              py::arg("bytes"), py::call_guard<py::gil_scoped_release>());
   module.def("build_info", &lmrun::bindings::build_info);

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/concat.h"
+#include "base/memory.h"
 #include "base/residency.h"
 
 namespace lmrun::engine {
@@ -22,10 +23,18 @@ using base::InvalidArgument;
 constexpr int64_t kFewLogitRows = 32;
 constexpr int64_t kMostLogitRows = 128;
 
-const workspace::Workspace& populated(const workspace::Workspace& workspace) {
-  // The first token reads all of it but the embedding; in order, the disk is faster.
-  base::populate_for_reading(workspace.bytes());
-  return workspace;
+// Weights are copied only where this much memory stays free.
+constexpr size_t kMemoryToSpare = size_t{256} << 20;
+
+// Why a copy of `bytes` is not to be had; empty where it is.
+std::string why_no_huge_pages(size_t weights, size_t kv) {
+  if (!base::gives_huge_pages()) return "the system gives no huge pages";
+  const std::optional<size_t> available = base::available_memory();
+  if (!available || *available >= weights + kv + kMemoryToSpare) return "";
+  const auto mib = [](size_t bytes) { return bytes >> 20; };
+  return concat("a copy in huge pages needs ", mib(weights), " MiB beside ", mib(kv),
+                " MiB of KV blocks and ", mib(kMemoryToSpare), " MiB to spare, ", mib(*available),
+                " MiB are available");
 }
 
 // A preempted score comes here again and keeps what it has.
@@ -55,7 +64,7 @@ Engine::Engine(const Settings& settings)
       workspace_(workspace::Workspace::open(settings.workspace)),
       isa_(kernels::parse_isa(settings.isa)),
       ops_(kernels::op_table(isa_)),
-      pool_(static_cast<int>(checked(settings_, populated(workspace_)).threads)),
+      pool_(static_cast<int>(checked(settings_, workspace_).threads)),
       blocks_(settings_.num_blocks, settings_.block_size),
       kv_(settings_.num_blocks, kv_layouts(settings_, workspace_.config()).front().block_bytes),
       scheduler_({settings_.max_num_seqs, settings_.max_batch_tokens, settings_.prefix_caching},
@@ -73,6 +82,29 @@ Engine::Engine(const Settings& settings)
   counters_.num_blocks = settings_.num_blocks;
   counters_.seqs_per_step.resize(static_cast<size_t>(settings_.max_num_seqs));
   published_ = counters_;
+  place_weights();
+}
+
+void Engine::place_weights() {
+  std::string& chosen = settings_.weight_memory;
+  if (chosen != "mapped") {
+    why_mapped_ = why_no_huge_pages(workspace_.bytes().size(), kv_.bytes());
+    if (why_mapped_.empty()) {
+      chosen = "huge_pages";
+      move_.emplace(workspace_.file());
+      return;
+    }
+    if (chosen == "huge_pages") {
+      throw base::Error(concat("weight_memory=huge_pages: ", why_mapped_, ". Use auto or mapped."));
+    }
+    chosen = "mapped";
+  }
+  // The first token reads all of it but the embedding; in order, the disk is faster.
+  base::populate_for_reading(workspace_.bytes());
+}
+
+void Engine::wait_for_weights() {
+  if (move_) move_->wait();
 }
 
 int64_t Engine::token_limit() const {
@@ -177,7 +209,7 @@ Stats Engine::stats() const {
 }
 
 Residency Engine::residency() const {
-  return {base::resident_bytes(workspace_.bytes()),
+  return {base::resident_bytes(workspace_.bytes()), base::huge_page_bytes(workspace_.bytes()),
           base::resident_bytes({kv_.data(), kv_.bytes()})};
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/check.h"  // the errors thrown here
+#include "base/huge_pages.h"
 #include "base/thread_pool.h"
 #include "cache/block_manager.h"
 #include "cache/kv_pool.h"
@@ -59,14 +60,16 @@ struct Stats {
 // Memory of the engine that the system has made resident; nothing where it does not say.
 struct Residency {
   std::optional<size_t> weights_bytes;
+  std::optional<size_t> weights_huge_bytes;  // of these, in huge pages
   std::optional<size_t> kv_bytes;
 };
 
 class Engine {
  public:
-  // Maps the workspace with all its pages and takes the memory of activations; that of KV blocks is
-  // taken when they are first used. Throws base::InvalidArgument for settings that are
-  // not legal, base::Error for a workspace that cannot be read.
+  // Maps the workspace and takes the memory of activations; that of KV blocks is taken when they
+  // are first used. Weights move into huge pages while the engine already works
+  // (`Settings::weight_memory`). Throws base::InvalidArgument for settings that are not legal,
+  // base::Error for a workspace that cannot be read or huge pages that are not to be had.
   explicit Engine(const Settings& settings);
 
   // `submit`, `score`, `abort`, `has_work`, `stats` and `residency` may be called from any thread,
@@ -89,8 +92,12 @@ class Engine {
   // Logits [tokens, V] of a sequence on its own. Throws base::Error while other requests run.
   std::vector<float> logits(std::vector<int32_t> tokens);
 
-  // The settings in force, `isa` resolved.
+  // The settings in force, `isa` and `weight_memory` resolved.
   const Settings& effective_settings() const { return settings_; }
+  // Why the weights stay mapped where `weight_memory` is auto; empty where they do not.
+  const std::string& why_mapped() const { return why_mapped_; }
+  // Returns when no more weights will move into huge pages. One caller; for measurements.
+  void wait_for_weights();
   int64_t vocab_size() const { return workspace_.config().vocab_size; }
 
   // Throws base::Error where the accounting contradicts itself. For tests, between steps.
@@ -121,6 +128,7 @@ class Engine {
     sampling::BestFinder best;
   };
 
+  void place_weights();
   // Tokens one sequence may have.
   int64_t token_limit() const;
   void check_tokens(const char* what, const std::vector<int32_t>& tokens) const;
@@ -157,6 +165,8 @@ class Engine {
   std::vector<int64_t> failed_;  // ids that this step ends with an error
   Stats counters_;
   std::optional<std::string> failure_;
+  std::string why_mapped_;
+  std::optional<base::HugePageMove> move_;
 
   std::mutex step_mutex_;  // held by a step; guards all of the above that a step changes
 

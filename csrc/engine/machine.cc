@@ -2,6 +2,7 @@
 
 #include "base/bandwidth.h"
 #include "base/cpus.h"
+#include "base/huge_pages.h"
 #include "kernels/kernels.h"
 
 namespace lmrun::engine {
@@ -31,6 +32,8 @@ std::string compiler() {
 }
 
 int available_cpus() { return base::available_cpus(); }
+
+bool gives_huge_pages() { return base::gives_huge_pages(); }
 
 double measure_read_bandwidth(int threads, size_t bytes) {
   return base::measure_read_bandwidth(threads, bytes);

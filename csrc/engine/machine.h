@@ -19,6 +19,9 @@ std::string compiler();
 // Cores this process may use: affinity mask and cgroup quota, whichever is less.
 int available_cpus();
 
+// Whether memory that asks for huge pages gets them; tries it.
+bool gives_huge_pages();
+
 // Bytes per second at which threads together read memory; the ceiling of a decode step.
 double measure_read_bandwidth(int threads, size_t bytes);
 

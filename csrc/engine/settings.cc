@@ -54,6 +54,11 @@ void check_settings(const Settings& settings, const workspace::ModelConfig& mode
   check(settings.context_length >= 1 && settings.context_length <= model.context_length,
         "context_length", settings.context_length,
         base::concat("1 to ", model.context_length, ", the context length of the model"));
+  const std::string& memory = settings.weight_memory;
+  if (memory != "auto" && memory != "huge_pages" && memory != "mapped") {
+    throw base::InvalidArgument(
+        base::concat("weight_memory=", memory, ": expected auto, huge_pages or mapped."));
+  }
   check(model.head_dim % 8 == 0, "head_dim", model.head_dim,
         "a multiple of 8: the engine does not run this model");
 }

@@ -21,6 +21,10 @@ struct Settings {
   int64_t max_batch_tokens = 1;
   int64_t context_length = 1;  // longest prompt plus completion, in tokens
   bool prefix_caching = true;
+  // Where the weights are: "mapped" (the pages of the file, shared by all engines that map it),
+  // "huge_pages" (a copy of this engine's own in pages of 2 MiB, or an error), "auto": huge pages
+  // where the system gives them and memory suffices. What was chosen in effective settings.
+  std::string weight_memory = "auto";
 };
 
 // Throws base::InvalidArgument naming the setting and what is legal.

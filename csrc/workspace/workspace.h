@@ -20,7 +20,8 @@ class Workspace {
   const ModelConfig& config() const { return config_; }
   // Views of the mapping: valid while this lives.
   const Weights& weights() const { return weights_; }
-  // The mapped bytes of the tensors.
+  // The mapped file of the tensors, and its bytes.
+  const base::MappedFile& file() const { return file_; }
   std::span<const std::byte> bytes() const { return file_.bytes(); }
 
  private:

@@ -134,6 +134,14 @@ class RopeScalingName(StrEnum):
     yarn = "yarn"
 
 
+class WeightMemory(StrEnum):
+    """Where the engine's weights are."""
+
+    auto = "auto"
+    huge_pages = "huge_pages"
+    mapped = "mapped"
+
+
 @dataclass
 class ModelConfig:
     """Which model is served, under which name and with which chat template."""
@@ -193,6 +201,12 @@ class BackendConfig:
         32, "bits of the activations inside a linear: 32, 16 or 8", choices=(8, 16, 32)
     )
     rope_scaling: RopeScalingName = opt(RopeScalingName.checkpoint, "RoPE scaling")
+    weight_memory: WeightMemory = opt(
+        WeightMemory.auto,
+        "mapped: pages of the workspace file, shared by all engines that serve it; huge_pages: a"
+        " copy of each engine's own in pages of 2 MiB, made while it serves; auto: huge_pages where"
+        " the system gives them and memory suffices",
+    )
 
 
 @dataclass

@@ -17,6 +17,7 @@ from lmrun.plan.engine_settings import EngineSettings
 
 _POLL_S = 0.05
 _LOG_TAIL_LINES = 5
+_CHOSEN_AT_START = ("isa", "weight_memory")
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,14 @@ def probe(socket_path: Path) -> Ready | None:
 def setting_differences(
     planned: EngineSettings, effective: EffectiveConfig
 ) -> dict[str, tuple[Setting, Setting | None]]:
-    """Setting → (planned, in force), where they differ; ``isa=auto`` agrees with any, and equal
-    numbers for each layer with one number for all."""
+    """Setting → (planned, in force), where they differ; ``isa`` and ``weight_memory`` of `auto`
+    agree with any, and equal numbers for each layer with one number for all."""
     wanted = {name: _plain(value) for name, value in asdict(planned).items()}
     got = {name: _plain(value) for name, value in effective.settings.items()}
     return {
         name: (value, got.get(name))
         for name, value in wanted.items()
-        if got.get(name) != value and (name, value) != ("isa", "auto")
+        if got.get(name) != value and not (name in _CHOSEN_AT_START and value == "auto")
     }
 
 

@@ -152,7 +152,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, tag="memory"):
     rss_bytes: int
     peak_rss_bytes: int
     weights_bytes: int | None
-    """Pages of the mapped workspace."""
+    """Pages of the workspace."""
+    weights_huge_bytes: int | None = None
+    """Of these, what is in huge pages."""
     kv_bytes: int | None
     """Pages of the KV blocks."""
     seconds_to_ready: float
@@ -160,7 +162,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, tag="memory"):
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True, tag="effective_config"):
-    """The fields of `EngineSettings` as they are in force, ``isa`` resolved, and the build.
+    """The fields of `EngineSettings` as they are in force, ``isa`` and ``weight_memory`` resolved,
+    and the build.
 
     ``kv_bits`` is a list where layers differ.
     """

@@ -151,6 +151,11 @@ class Worker:
         self._busy_seconds += time.perf_counter() - begin
         self._seconds_to_ready = seconds_since_start()
 
+    @property
+    def why_mapped(self) -> str:
+        """Why the weights did not get huge pages; empty where they did, or were not to."""
+        return self._engine.why_mapped()
+
     def stop(self) -> None:
         """Leave `run` after the current step; may be called from a signal handler."""
         self._is_stopping = True
@@ -205,6 +210,7 @@ class Worker:
                 rss_bytes=memory.now,
                 peak_rss_bytes=memory.peak,
                 weights_bytes=pages["weights_bytes"],
+                weights_huge_bytes=pages["weights_huge_bytes"],
                 kv_bytes=pages["kv_bytes"],
                 seconds_to_ready=self._seconds_to_ready,
             )
@@ -381,6 +387,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         worker.warm_up()
         listener = listen(arguments.socket)
         worker.serve(listener)
+        if reason := worker.why_mapped:
+            logger.warning("weights stay mapped, decoding is slower: %s", reason)
         logger.info("engine ready on %s", arguments.socket)
         status = worker.run()
     except LmrunError as error:

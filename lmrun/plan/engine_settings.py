@@ -27,3 +27,5 @@ class EngineSettings:
     context_length: int
     """Longest prompt plus completion, in tokens."""
     prefix_caching: bool
+    weight_memory: str = "auto"
+    """`auto`, `huge_pages` or `mapped`; what was chosen in those that are in force."""

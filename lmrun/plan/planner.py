@@ -149,6 +149,7 @@ def _engine_settings(
         max_batch_tokens=backend.max_batch_tokens,
         context_length=context_length,
         prefix_caching=run.kv.prefix_caching,
+        weight_memory=run.backend.weight_memory.value,
     )
 
 

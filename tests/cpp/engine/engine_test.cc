@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -354,6 +355,8 @@ TEST_CASE("settings that are not legal are refused with what is") {
   refuse([](Settings* s) { s->context_length = 97; },
          "context_length=97: expected 1 to 96, the context length of the model.");
   refuse([](Settings* s) { s->threads = 0; }, "threads=0: expected 1 to 1024.");
+  refuse([](Settings* s) { s->weight_memory = "disk"; },
+         "weight_memory=disk: expected auto, huge_pages or mapped.");
   refuse([](Settings* s) { s->num_blocks = 0; }, "num_blocks=0: expected 1 to 2147483647.");
   refuse([](Settings* s) { s->max_batch_tokens = 7; },
          "max_batch_tokens=7: expected at least max_num_seqs (8): a step takes one token of every "
@@ -494,14 +497,37 @@ TEST_CASE("prompt tokens beside a decode, and scores, are no measure of prefill"
 
 TEST_CASE("weights are resident from the start, KV blocks when they are used") {
   const Model model;
-  Engine engine(model.settings());
-  const auto before = engine.residency();
-  if (!before.weights_bytes) return;  // the system does not say
-  engine.submit(1, prompt_of(40, 1), greedy(), 4);
-  run(&engine);
-  const auto after = engine.residency();
-  CHECK(*before.weights_bytes > 0);
-  CHECK(*after.weights_bytes == *before.weights_bytes);
-  CHECK(*before.kv_bytes == 0);
-  CHECK(*after.kv_bytes > 0);
+  for (const char* memory : {"mapped", "auto"}) {
+    Settings settings = model.settings();
+    settings.weight_memory = memory;
+    Engine engine(settings);
+    engine.wait_for_weights();
+    const auto before = engine.residency();
+    if (!before.weights_bytes) return;  // the system does not say
+    engine.submit(1, prompt_of(40, 1), greedy(), 4);
+    run(&engine);
+    const auto after = engine.residency();
+    CHECK(*before.weights_bytes > 0);
+    CHECK(*after.weights_bytes == *before.weights_bytes);
+    CHECK(*before.kv_bytes == 0);
+    CHECK(*after.kv_bytes > 0);
+    const bool is_copied = engine.effective_settings().weight_memory == "huge_pages";
+    CHECK(is_copied == (std::string(memory) == "auto" && engine.why_mapped().empty()));
+    if (is_copied) CHECK(*after.weights_huge_bytes == *after.weights_bytes);
+  }
+}
+
+TEST_CASE("weights in huge pages and in the mapped file give the same logits") {
+  for (const Kind kind : kKinds) {
+    const Model model(kind);
+    const Tokens tokens = prompt_of(50, 3);
+    Settings settings = model.settings();
+    settings.weight_memory = "mapped";
+    const std::vector<float> expected = Engine(settings).logits(tokens);
+    settings.weight_memory = "auto";
+    Engine engine(settings);
+    CHECK(engine.logits(tokens) == expected);  // while they move
+    engine.wait_for_weights();
+    CHECK(engine.logits(tokens) == expected);
+  }
 }

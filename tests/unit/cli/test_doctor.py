@@ -173,6 +173,20 @@ def test_huge_pages_that_are_switched_off_are_a_warning(
     assert doctor_checks.huge_pages(tmp_path / "none").found == "the kernel has none"
 
 
+def test_huge_pages_that_are_promised_and_not_given_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "enabled"
+    file.write_text("always [madvise] never\n")
+    monkeypatch.setattr("lmrun._engine.gives_huge_pages", lambda: False)
+    row = doctor_checks.huge_pages(file)
+    assert row.found == "madvise, but memory that asked for some got none"
+    assert row.advice == (
+        "Weights stay in 4 KiB pages of the workspace file: decoding is some per cent slower."
+        " Memory may be short or in pieces."
+    )
+
+
 def test_torch_is_told_without_being_imported(capfd: pytest.CaptureFixture[str]) -> None:
     code = (
         "import sys; from lmrun.cli import main; main.run(['doctor']);"

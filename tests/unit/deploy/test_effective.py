@@ -24,12 +24,13 @@ PLANNED = EngineSettings(
 
 def in_force(**changes: Any) -> EffectiveConfig:
     """What an engine reports that took the plan with these changes; None leaves a key out."""
-    settings = {**asdict(PLANNED), "isa": "avx512", **changes}
+    chosen = {"isa": "avx512", "weight_memory": "mapped"}
+    settings = {**asdict(PLANNED), **chosen, **changes}
     kept = {name: value for name, value in settings.items() if value is not None}
     return EffectiveConfig(settings=kept, engine_build="test")
 
 
-def test_the_planned_settings_pass_and_auto_may_become_any_isa() -> None:
+def test_the_planned_settings_pass_and_auto_may_become_any_isa_and_memory() -> None:
     effective.check(PLANNED, in_force())
 
 
@@ -47,3 +48,9 @@ def test_clamped_and_lost_settings_fail_naming_each_key() -> None:
 def test_a_forced_isa_must_be_the_one_in_force() -> None:
     with pytest.raises(EngineError, match="isa=generic was planned, isa=avx512 is in force"):
         effective.check(replace(PLANNED, isa="generic"), in_force())
+
+
+def test_a_forced_place_of_weights_must_be_the_one_in_force() -> None:
+    wanted = "weight_memory=huge_pages was planned, weight_memory=mapped is in force"
+    with pytest.raises(EngineError, match=wanted):
+        effective.check(replace(PLANNED, weight_memory="huge_pages"), in_force())

@@ -204,7 +204,10 @@ def test_settings_in_force_and_statistics_have_the_fields_of_the_contract(
 ) -> None:
     settings = _settings(tiny_workspace)
     engine = Engine(**settings)
-    assert engine.effective_config() == settings | {"isa": supported_isas()[0]}
+    in_force = engine.effective_config()
+    memory = in_force["weight_memory"]
+    assert (memory == "mapped") == bool(engine.why_mapped())
+    assert in_force == settings | {"isa": supported_isas()[0], "weight_memory": memory}
     names = {field.name for field in msgspec.structs.fields(Stats)}
     assert set(engine.stats()) == names - {"rss_bytes", "busy_seconds"}
     assert engine.vocab_size == VOCAB

@@ -31,6 +31,7 @@ OTHER: dict[str, Any] = {
     "backend.max_num_seqs": 4,
     "backend.max_batch_tokens": 64,
     "backend.context_length": 512,
+    "backend.weight_memory": "mapped",
     "quant.method": "awq_gptq",
     "quant.bits": 8,
     "quant.symmetric": "true",
