@@ -19,6 +19,7 @@ class EffectiveSettings(TypedDict):
     block_size: int
     kv_bits: int | list[int]
     """One number where all layers have the same, else one a layer."""
+    activation_bits: int
     max_num_seqs: int
     max_batch_tokens: int
     context_length: int
@@ -59,6 +60,7 @@ class Engine:
         num_blocks: int,
         block_size: int,
         kv_bits: int | Sequence[int],
+        activation_bits: int,
         max_num_seqs: int,
         max_batch_tokens: int,
         context_length: int,
@@ -150,7 +152,8 @@ def measure_gemm(
 ) -> dict[str, float]:
     """`bytes_per_s`, `flops_per_s` of y = x·wᵀ over matrices [n, k] that together take about that
     many bytes; `format` is `u4`, `u8`, `i8` (x quantized to int8 in the same pass), `F16`, `BF16`
-    or `F32`; `activation_bits` are those of x where it meets `u4` or `u8`. The best pass within the time."""
+    or `F32`; `activation_bits` are those of x where it meets `u4` or `u8`. The best pass within
+    the time."""
 
 def measure_attention(
     *,

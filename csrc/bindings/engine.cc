@@ -119,6 +119,7 @@ py::dict effective_config(const Engine& engine) {
   } else {
     fields["kv_bits"] = settings.kv_bits;
   }
+  fields["activation_bits"] = settings.activation_bits;
   fields["max_num_seqs"] = settings.max_num_seqs;
   fields["max_batch_tokens"] = settings.max_batch_tokens;
   fields["context_length"] = settings.context_length;
@@ -130,16 +131,16 @@ py::dict effective_config(const Engine& engine) {
 std::unique_ptr<Engine> make_engine(const std::string& workspace, const std::string& isa,
                                     int64_t threads, int64_t num_blocks, int64_t block_size,
                                     const std::variant<int64_t, std::vector<int64_t>>& kv_bits,
-                                    int64_t max_num_seqs, int64_t max_batch_tokens,
-                                    int64_t context_length, bool prefix_caching,
-                                    const std::string& weight_memory) {
+                                    int64_t activation_bits, int64_t max_num_seqs,
+                                    int64_t max_batch_tokens, int64_t context_length,
+                                    bool prefix_caching, const std::string& weight_memory) {
   const auto* of_all = std::get_if<int64_t>(&kv_bits);
   const std::vector<int64_t> bits =
       of_all != nullptr ? std::vector{*of_all} : std::get<std::vector<int64_t>>(kv_bits);
   const py::gil_scoped_release unlocked;
   return std::make_unique<Engine>(Settings{workspace, isa, threads, num_blocks, block_size, bits,
-                                           max_num_seqs, max_batch_tokens, context_length,
-                                           prefix_caching, weight_memory});
+                                           activation_bits, max_num_seqs, max_batch_tokens,
+                                           context_length, prefix_caching, weight_memory});
 }
 
 }  // namespace
@@ -149,9 +150,9 @@ void bind_engine(py::module_& module) {
   using release = py::call_guard<py::gil_scoped_release>;
   py::class_<Engine>(module, "Engine")
       .def(py::init(&make_engine), py::kw_only(), arg("workspace"), arg("isa"), arg("threads"),
-           arg("num_blocks"), arg("block_size"), arg("kv_bits"), arg("max_num_seqs"),
-           arg("max_batch_tokens"), arg("context_length"), arg("prefix_caching"),
-           arg("weight_memory") = "auto")
+           arg("num_blocks"), arg("block_size"), arg("kv_bits"), arg("activation_bits"),
+           arg("max_num_seqs"), arg("max_batch_tokens"), arg("context_length"),
+           arg("prefix_caching"), arg("weight_memory") = "auto")
       .def("submit", &submit, arg("id"), arg("prompt"), py::kw_only(), arg("temperature"),
            arg("top_k"), arg("top_p"), arg("seed"), arg("max_tokens"), arg("min_tokens"),
            arg("stop_token_ids"), arg("logit_bias"), arg("logprobs"))

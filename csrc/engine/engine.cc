@@ -73,7 +73,7 @@ Engine::Engine(const Settings& settings)
                                 settings_.max_batch_tokens})),
       decoder_(workspace_, ops_, &pool_,
                {kv_layouts(settings_, workspace_.config()), settings_.max_batch_tokens,
-                max_logit_rows_, settings_.context_length}),
+                max_logit_rows_, settings_.context_length, settings_.activation_bits}),
       scratch_(static_cast<size_t>(settings_.threads)),
       choices_(static_cast<size_t>(max_logit_rows_)) {
   settings_.isa = kernels::isa_name(isa_);

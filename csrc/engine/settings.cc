@@ -45,6 +45,8 @@ void check_settings(const Settings& settings, const workspace::ModelConfig& mode
   check(settings.block_size % kernels::kAttentionChunk == 0, "block_size", settings.block_size,
         base::concat("a multiple of ", kernels::kAttentionChunk));
   check_kv_bits(settings.kv_bits, model.num_layers);
+  const int64_t bits = settings.activation_bits;
+  check(bits == 32 || bits == 16 || bits == 8, "activation_bits", bits, "32, 16 or 8");
   check_range("max_num_seqs", settings.max_num_seqs, 1, kMostTokens);
   check_range("max_batch_tokens", settings.max_batch_tokens, 1, kMostTokens);
   check(settings.max_batch_tokens >= settings.max_num_seqs, "max_batch_tokens",

@@ -17,6 +17,7 @@ struct Settings {
   int64_t num_blocks = 1;
   int64_t block_size = 16;              // tokens
   std::vector<int64_t> kv_bits = {16};  // of all layers, or one a layer
+  int64_t activation_bits = 32;         // of the inputs of codes in groups: 32, 16 or 8
   int64_t max_num_seqs = 1;
   int64_t max_batch_tokens = 1;
   int64_t context_length = 1;  // longest prompt plus completion, in tokens

@@ -70,7 +70,8 @@ class Ceilings:
     cache_bytes: int
     """Last-level cache, 0 where unknown: matrices that fit together are read from there."""
     schemes: dict[str, SchemeRates]
-    """By scheme: `u4`, `F16`, `BF16`, `F32`."""
+    """By scheme: `u4`, `u8`, `i8`, `F16`, `BF16`, `F32`; `u4a16`, `u4a8` and the like with fewer
+    bits of activations."""
     prefill_rows: int
     attention_bytes_per_s: dict[str, float]
     """By KV bits (`4`, `8`, `16`, `32`): K and V bytes of the cache that decode reads a second."""

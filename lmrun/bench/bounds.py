@@ -58,8 +58,7 @@ class Limits:
         one after another, then steps of that kind.
         """
         plan = self.plan
-        activation_bits = int(plan.config["backend"]["activation_bits"])
-        work = Workload(plan.spec, plan.budget, plan.engine, activation_bits)
+        work = Workload(plan.spec, plan.budget, plan.engine)
         if unusable(work, self.ceilings) is not None or load.concurrency is None:
             return []
         measured = Measured(work, self.ceilings)

@@ -19,7 +19,8 @@ from lmrun.bench.probe import measure_overheads
 from lmrun.config.schema import BackendConfig
 from lmrun.engine.observing import build_name
 
-SCHEMES = ("u4", "u8", "i8", "F16", "BF16", "F32")
+SCHEMES = ("u4", "u4a16", "u4a8", "u8", "u8a16", "u8a8", "i8", "F16", "BF16", "F32")
+"""Of weights; `a16`, `a8`: with `backend.activation_bits` of 16 or 8, else 32."""
 KV_BITS = (4, 8, 16, 32)
 GROUP_SIZE = 128
 INPUTS, OUTPUTS = 2048, 4096
@@ -32,7 +33,7 @@ DECODE_CONTEXT, PREFILL_CONTEXT = 1024, 256
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to look. The default takes about 20 s."""
+    """How long to look. The default takes about 25 s."""
 
     rounds: int = 2
     """Over all figures, a while apart: a busy machine has its quiet moments."""
@@ -116,9 +117,11 @@ class _Bench:
         )
 
     def _gemm(self, scheme: str, rows: int, outputs: int, num_bytes: int) -> dict[str, float]:
+        name, _, activation_bits = scheme.partition("a")
         return _engine.measure_gemm(
             isa="auto",
-            format=scheme,
+            format=name,
+            activation_bits=int(activation_bits or 32),
             threads=self.threads,
             rows=rows,
             n=outputs,

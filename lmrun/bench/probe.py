@@ -157,6 +157,7 @@ def write_tiny(folder: Path, layers: int, threads: int) -> EngineSettings:
         num_blocks=4,
         block_size=64,
         kv_bits=16,
+        activation_bits=32,
         max_num_seqs=1,
         max_batch_tokens=8,
         context_length=CONTEXT,

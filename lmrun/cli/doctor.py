@@ -20,7 +20,7 @@ from lmrun.plan.machine import this_machine
 FLAGS = {"--measure": False, "--json": False}
 SCHEMA_VERSION = 1
 _NAME_WIDTH = 17
-ORDER = ("u4", "u8", "i8", "F16", "BF16", "F32")
+ORDER = ("u4", "u4a16", "u4a8", "u8", "u8a16", "u8a8", "i8", "F16", "BF16", "F32")
 """Weight schemes as they are shown."""
 
 

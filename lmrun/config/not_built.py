@@ -31,7 +31,6 @@ _TABLE = (
         lambda run: run.backend.isa is not IsaName.avx2,
         "auto, generic, avx512 and amx are",
     ),
-    _Row("backend.activation_bits", lambda run: run.backend.activation_bits == 32, "32 is"),
     _Row(
         "backend.rope_scaling",
         lambda run: run.backend.rope_scaling is RopeScalingName.checkpoint,

@@ -198,7 +198,10 @@ class BackendConfig:
         None, "longest prompt plus completion, in tokens; default: the model's own", ge=8
     )
     activation_bits: int = opt(
-        32, "bits of the activations inside a linear: 32, 16 or 8", choices=(8, 16, 32)
+        32,
+        "bits of the inputs of a linear whose weights are codes in groups, fixed point for each"
+        " group: 32 (24 of them are computed with), 16 or 8",
+        choices=(8, 16, 32),
     )
     rope_scaling: RopeScalingName = opt(RopeScalingName.checkpoint, "RoPE scaling")
     weight_memory: WeightMemory = opt(

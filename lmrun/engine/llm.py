@@ -92,6 +92,7 @@ def settings_for(
         num_blocks=backend.max_num_seqs * -(-context_length // kv.block_size),
         block_size=kv.block_size,
         kv_bits=kv_bits if isinstance(kv_bits, int) else tuple(kv_bits),
+        activation_bits=backend.activation_bits,
         max_num_seqs=backend.max_num_seqs,
         max_batch_tokens=backend.max_batch_tokens,
         context_length=context_length,

@@ -142,6 +142,8 @@ def _engine(llm: LLM) -> dict[str, str | int]:
     workspace = read_workspace(Path(settings["workspace"]))
     if workspace.activation_bits != 16:
         told["activation_bits"] = workspace.activation_bits
+    elif workspace.method != "none":
+        told["activation_bits"] = settings["activation_bits"]
     return told
 
 

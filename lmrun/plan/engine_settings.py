@@ -22,6 +22,8 @@ class EngineSettings:
     """Tokens in a block."""
     kv_bits: int | tuple[int, ...]
     """32, 16, 8 or 4: of all layers, or of each."""
+    activation_bits: int
+    """32, 16 or 8: of the inputs of linears whose weights are codes in groups."""
     max_num_seqs: int
     max_batch_tokens: int
     context_length: int

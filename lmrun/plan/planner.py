@@ -87,7 +87,7 @@ def plan_run(
     kv_bits = kv_layers.layer_bits(run.kv, kept or (), source.spec.num_layers)
     engine = _engine_settings(run, machine, budget, context_length, workspace, kv_bits)
     device = _device(machine)
-    work = Workload(source.spec, budget, engine, run.backend.activation_bits)
+    work = Workload(source.spec, budget, engine)
     is_seen = machine.is_here and workspace is not None
     judged = next((stage for stage in stage_plans if stage.name == EVALUATE.name), None)
     reads_text = any("text" in stage.inputs for stage in stage_plans)
@@ -145,6 +145,7 @@ def _engine_settings(
         num_blocks=budget.num_blocks,
         block_size=run.kv.block_size,
         kv_bits=kv_bits,
+        activation_bits=backend.activation_bits,
         max_num_seqs=backend.max_num_seqs,
         max_batch_tokens=backend.max_batch_tokens,
         context_length=context_length,

@@ -13,12 +13,15 @@ from lmrun.models.spec import ModelSpec
 from lmrun.plan.costs import Budget, Device, WeightRow
 from lmrun.plan.engine_settings import EngineSettings
 from lmrun.plan.speed import Phase, Rule, SpeedEstimate, Speeds, Term
-from lmrun.plan.weights import INT8_BITS, INT8_INPUTS
+from lmrun.plan.weights import INT8_INPUTS
 
 NOT_MEASURED = "not measured: lmrun doctor --measure"
 MATRIX_KINDS = ("attention", "mlp", "head")
 MULTIPLY_ADD = 2
 """FLOP of a weight and token."""
+DIGITS = {32: 3, 16: 2, 8: 1}
+"""Bits of activations → digits of 8 bits that the engine gives an input of codes in groups."""
+MOST_ACTIVATION_BITS = max(DIGITS)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,6 @@ class Workload:
     spec: ModelSpec
     budget: Budget
     engine: EngineSettings
-    activation_bits: int
 
     def matrices(self, *, with_head: bool = True) -> Iterator[tuple[str, int, int]]:
         """Scheme, parameters and bytes of the matrices that a step reads, one a scheme.
@@ -46,6 +48,12 @@ class Workload:
     def _is_read(self, row: WeightRow, *, with_head: bool) -> bool:
         is_head = row.kind == ("embedding" if self.spec.tie_word_embeddings else "head")
         return with_head if is_head else row.kind in MATRIX_KINDS
+
+    def ceiling(self, scheme: str) -> str:
+        """Name of the measured rates of a scheme."""
+        name = scheme.split(maxsplit=1)[0]
+        bits = self.engine.activation_bits
+        return name if bits == MOST_ACTIVATION_BITS or name[0] != "u" else f"{name}a{bits}"
 
     def attention_flops(self, pairs: float) -> float:
         """q·k and p·v of that many pairs of a query and a cached token, all layers."""
@@ -89,7 +97,7 @@ def unusable(work: Workload, ceilings: Ceilings | None) -> str | None:
     if work.engine.isa not in ("auto", ceilings.isa):
         return f"measured with isa {ceilings.isa}, not with {work.engine.isa}"
     for scheme, _, _ in work.matrices():
-        if scheme.split()[0] not in ceilings.schemes:
+        if work.ceiling(scheme) not in ceilings.schemes:
             return f"not measured for weights {scheme}"
     return None
 
@@ -125,7 +133,7 @@ class Measured:
         in_cache = sum(size for _, _, size in work.matrices()) <= rates.cache_bytes
         terms = []
         for scheme, parameters, size in work.matrices():
-            of = rates.schemes[scheme.split()[0]]
+            of = rates.schemes[work.ceiling(scheme)]
             speed = of.cached_decode_bytes_per_s if in_cache else of.decode_bytes_per_s
             read = Term(f"weights {scheme}", size, "B", speed * self._share)
             flops = MULTIPLY_ADD * parameters * sequences
@@ -149,7 +157,7 @@ class Measured:
         rates, work = self.ceilings, self.work
         terms = []
         for scheme, parameters, _ in work.matrices(with_head=False):
-            speed = rates.schemes[scheme.split()[0]].prefill_flops_per_s * self._share
+            speed = rates.schemes[work.ceiling(scheme)].prefill_flops_per_s * self._share
             flops = MULTIPLY_ADD * parameters * prompt
             terms.append(Term(f"weights {scheme}", flops, "FLOP", speed))
         pairs = work.attention_flops(_pairs(context, prompt))
@@ -205,10 +213,16 @@ class Described:
         yield Term("attention", self.work.attention_flops(pairs), "FLOP", self.peak_flops)
 
     def _peak(self, scheme: str) -> float:
-        """Codes of 8 bits meet activations of 8 bits in integer units, where there are some."""
-        is_rounded = INT8_INPUTS in scheme.split() or self.work.activation_bits == INT8_BITS
-        is_integer = is_rounded and scheme[1] == "8"
-        return (self.device.peak_int8_ops if is_integer else None) or self.peak_flops
+        """Codes of 8 bits meet inputs of 8 bits in integer units, where there are some; so do the
+        codes of a CPU, once for each digit of 8 bits of an input."""
+        peak = self.device.peak_int8_ops
+        if peak is None:
+            return self.peak_flops
+        if INT8_INPUTS in scheme.split():
+            return peak
+        if scheme[0] == "u" and self.device.kind == "cpu":
+            return max(self.peak_flops, peak / DIGITS[self.work.engine.activation_bits])
+        return self.peak_flops
 
 
 def _pairs(context: float, prompt: int) -> float:

@@ -42,6 +42,8 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
         yield from _of_stages(run, plan)
     if run.model.hub_id is None:
         yield "model.hub_offline", "the model is a folder here"
+    if not any(row.scheme.startswith("u") for row in plan.budget.weights):
+        yield "backend.activation_bits", "no weights are codes in groups, whose inputs it rounds"
     if run.kv.memory != "auto":
         yield "kv.memory_ratio", f"kv.memory={run.kv.memory} is the size"
     if plan.device.is_this_machine:

@@ -19,13 +19,20 @@ from lmrun.stages import evaluating
 from lmrun.stages.context import StageContext, StageResult
 
 KV_BITS = 16
+ACTIVATION_BITS = 32
+"""The engine's most accurate, whatever the deployment has."""
 
 
 def run(context: StageContext) -> StageResult:
     """Fill the partial folder with the scores."""
     plan = float_plan(context)
     workspace = context.build(plan)
-    settings = replace(plan.engine, workspace=str(workspace), kv_bits=KV_BITS)
+    settings = replace(
+        plan.engine,
+        workspace=str(workspace),
+        kv_bits=KV_BITS,
+        activation_bits=ACTIVATION_BITS,
+    )
     llm = LLM(settings)
     evals.baseline_scores(llm, evaluating.asked(context.plan), context.partial)
     return StageResult(metrics={"workspace": evaluating.workspace_fingerprint(plan)})

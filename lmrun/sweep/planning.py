@@ -253,7 +253,6 @@ def deployed(run: RunConfig, plan: Plan, verb: str) -> str:
     document["backend"] = {
         "engine": _settings_of_engine(plan),
         "name": run.backend.name,
-        "activation_bits": run.backend.activation_bits,
         "rope_scaling": run.backend.rope_scaling,
     }
     document["parallel"] = asdict(run.parallel)
@@ -310,7 +309,6 @@ def depends(run: RunConfig, plan: Plan, verb: str) -> dict[str, str] | None:
             {
                 "workspace": bytes_of,
                 "engine": _settings_of_engine(plan),
-                "activation_bits": run.backend.activation_bits,
                 "bench": msgspec.to_builtins(run.bench),
                 "build": _engine.build_info()["build"],
                 "machine": [plan.device.name, plan.device.cores, plan.device.isa],

@@ -128,6 +128,7 @@ def check(found: list[list[Any]], folder: Path, workspace: Path, bound: float) -
         num_blocks=16,
         block_size=16,
         kv_bits=32,
+        activation_bits=32,
         max_num_seqs=1,
         max_batch_tokens=128,
         context_length=128,

@@ -81,6 +81,7 @@ TEST_CASE("logits are the same bits in any chunks and blocks and on any threads"
       for (const char* isa : {"generic", "auto"}) {
         Settings settings = model.settings();
         settings.kv_bits = {bits};
+        settings.activation_bits = bits == 4 ? 8 : bits == 8 ? 16 : 32;
         settings.isa = isa;
         settings.threads = 1;
         settings.max_batch_tokens = 96;

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lmrun import _engine
-from lmrun.bench.ceilings import Effort, cache_bytes, measure, prefill_rows
+from lmrun.bench.ceilings import SCHEMES, Effort, cache_bytes, measure, prefill_rows
 from lmrun.bench.probe import measure_overheads
 from lmrun.engine.observing import build_name
 from lmrun.plan.machine import this_machine
@@ -19,7 +19,7 @@ def test_every_ceiling_is_measured_and_in_order() -> None:
     assert found.engine_build == build_name(_engine.build_info())
     assert found.isa == _engine.supported_isas()[0]
     assert found.threads == _engine.available_cpus()
-    assert set(found.schemes) == {"u4", "u8", "i8", "F16", "BF16", "F32"}
+    assert set(found.schemes) == set(SCHEMES)
     assert set(found.attention_bytes_per_s) == {"4", "8", "16", "32"}
     assert found.prefill_rows == prefill_rows()
     for rates in found.schemes.values():

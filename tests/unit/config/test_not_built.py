@@ -11,7 +11,6 @@ REFUSED = {
     "parallel.placement=ray_serve": "parallel.placement=ray_serve: not built yet; local is.",
     "backend.name=vllm": "backend.name=vllm: not built yet; native is.",
     "backend.isa=avx2": "backend.isa=avx2: not built yet; auto, generic, avx512 and amx are.",
-    "backend.activation_bits=8": "backend.activation_bits=8: not built yet; 32 is.",
     "backend.rope_scaling=yarn": "backend.rope_scaling=yarn: not built yet; checkpoint is.",
 }
 

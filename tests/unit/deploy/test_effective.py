@@ -15,6 +15,7 @@ PLANNED = EngineSettings(
     num_blocks=100,
     block_size=64,
     kv_bits=4,
+    activation_bits=16,
     max_num_seqs=8,
     max_batch_tokens=256,
     context_length=2048,

@@ -100,6 +100,7 @@ def engine_of(folder: Path, **changes: Any) -> Engine:
         "num_blocks": 20,
         "block_size": 16,
         "kv_bits": 32,
+        "activation_bits": 32,
         "max_num_seqs": 4,
         "max_batch_tokens": 48,
         "context_length": CONTEXT,
@@ -126,6 +127,25 @@ def test_logits_are_those_of_the_weights_that_the_codes_mean(case: Case, tmp_pat
         for count in (1, 5, 100):
             tokens = tokens_of(count)
             assert np.abs(engine.logits(tokens) - logits_of(model, tokens)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", CASES[:7:3], ids=[case.name for case in CASES[:7:3]])
+def test_a_digit_less_of_activations_costs_about_256_times_the_error(
+    case: Case, tmp_path: Path
+) -> None:
+    model = model_of(case)
+    code_workspace.write(model, case.quant, tmp_path)
+    tokens = tokens_of(100)
+    expected = logits_of(model, tokens)
+    for isa in supported_isas():
+        error = {}
+        for bits in (32, 16, 8):
+            logits = engine_of(tmp_path, isa=isa, activation_bits=bits).logits(tokens)
+            error[bits] = np.abs(logits - expected)
+        assert error[32].mean() < 1e-5
+        assert 2e-5 < error[16].mean() < 5e-4
+        assert error[16].max() < 5e-3
+        assert 50 < error[8].mean() / error[16].mean() < 1000
 
 
 @pytest.mark.parametrize("case", INT8_CASES, ids=[case.name for case in INT8_CASES])

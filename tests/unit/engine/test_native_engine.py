@@ -37,6 +37,7 @@ def _settings(workspace: Path, **changes: str | int | bool) -> dict[str, Any]:
         num_blocks=128,
         block_size=16,
         kv_bits=4,
+        activation_bits=32,
         max_num_seqs=16,
         max_batch_tokens=64,
         context_length=1024,
@@ -232,6 +233,8 @@ def test_what_a_caller_can_mend_is_a_value_error(tiny_workspace: Path) -> None:
         engine.submit(1, [1], **GREEDY | {"top_p": 0.0})
     with pytest.raises(ValueError, match=r"^kv_bits=3: expected 32, 16, 8 or 4\.$"):
         Engine(**_settings(tiny_workspace, kv_bits=3))
+    with pytest.raises(ValueError, match=r"^activation_bits=24: expected 32, 16 or 8\.$"):
+        Engine(**_settings(tiny_workspace, activation_bits=24))
     engine.submit(1, [1], **GREEDY)
     with pytest.raises(RuntimeError, match=r"^logits: other requests run\.$"):
         engine.logits([1, 2])

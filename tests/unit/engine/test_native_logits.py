@@ -164,6 +164,7 @@ class Twin:
             "num_blocks": 20,
             "block_size": 16,
             "kv_bits": 32,
+            "activation_bits": 32,
             "max_num_seqs": 4,
             "max_batch_tokens": 48,
             "context_length": CONTEXT,

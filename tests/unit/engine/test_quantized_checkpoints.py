@@ -53,6 +53,7 @@ def test_folders_of_other_tools_keep_their_logits_and_perplexity(
         num_blocks=64,
         block_size=16,
         kv_bits=32,
+        activation_bits=32,
         max_num_seqs=4,
         max_batch_tokens=256,
         context_length=512,

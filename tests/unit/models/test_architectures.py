@@ -80,6 +80,7 @@ def engine_logits(workspace: Path) -> np.ndarray[Any, Any]:
         num_blocks=8,
         block_size=16,
         kv_bits=32,
+        activation_bits=32,
         max_num_seqs=1,
         max_batch_tokens=48,
         context_length=128,
