@@ -18,6 +18,11 @@ using workspace::LayerWeights;
 constexpr int64_t kPiecesPerThread = 4;
 // Tiles that the kernels like to take side by side.
 constexpr int64_t kTilesTogether = 4;
+// Attention items that are one row are cut into spans where there are fewer than this many a
+// thread.
+constexpr int64_t kItemsPerThread = 2;
+// Attention keeps at least 16 bits of q and of the softmax's weights, whatever the linears do.
+constexpr int64_t kLeastAttentionDigits = 2;
 // Fewer floats than this are not worth waking a thread: about 10 µs of an element-wise op.
 constexpr int64_t kFloatsWorthThreads = 16384;
 
@@ -86,6 +91,12 @@ Decoder::Decoder(const workspace::Workspace& workspace, const kernels::OpTable& 
                                                  std::min(kAttentionRows, shape.max_rows)),
                16);
   scratch_ = tensor::FloatBuffer(scratch_floats_ * pool_->num_threads());
+  if (pool_->num_threads() > 1) {
+    partials_ =
+        tensor::FloatBuffer((kItemsPerThread * pool_->num_threads() - 1) *
+                            kernels::attention_spans(shape_.context_length) *
+                            kernels::attention_partial_floats(shape_.kv.front(), group_, 1));
+  }
 }
 
 template <typename Body>
@@ -276,7 +287,7 @@ void Decoder::plan_attention(const Batch& batch) {
     for (int64_t first = 0; first < sequence.num_rows; first += kAttentionRows) {
       const int64_t num_rows = std::min(kAttentionRows, sequence.num_rows - first);
       for (int64_t head = 0; head < config_.num_kv_heads; ++head) {
-        items_.push_back({&sequence, head, first, num_rows});
+        items_.push_back({&sequence, head, first, num_rows, nullptr});
       }
     }
   }
@@ -287,35 +298,71 @@ void Decoder::plan_attention(const Batch& batch) {
     };
     return cost(a) > cost(b);
   });
+  split_attention();
+}
+
+void Decoder::split_attention() {
+  const auto num_items = static_cast<int64_t>(items_.size());
+  const int64_t threads = pool_->num_threads();
+  const bool split = threads > 1 && num_items < kItemsPerThread * threads;
+  const int64_t parts = (kPiecesPerThread * threads + num_items - 1) / num_items;
+  float* partials = partials_.data();
+  tasks_.clear();
+  for (int64_t i = 0; i < num_items; ++i) {
+    AttentionItem& item = items_[static_cast<size_t>(i)];
+    const int64_t spans =
+        kernels::attention_spans(item.sequence->first_position + item.first + item.num_rows);
+    if (!split || item.num_rows > 1 || spans == 1) {
+      tasks_.push_back({i, 0, spans});
+      continue;
+    }
+    item.partials = partials;
+    partials += spans * kernels::attention_partial_floats(shape_.kv.front(), group_, 1);
+    const int64_t each = (spans + parts - 1) / parts;
+    for (int64_t span = 0; span < spans; span += each) {
+      tasks_.push_back({i, span, std::min(span + each, spans)});
+    }
+  }
+}
+
+kernels::AttentionArgs Decoder::attention_args(const AttentionItem& item, int64_t layer,
+                                               const std::byte* blocks, int thread) {
+  const int64_t row = item.sequence->first_row + item.first;
+  const int64_t column = item.kv_head * group_ * config_.head_dim;
+  kernels::AttentionArgs args{};
+  args.layout = &shape_.kv[static_cast<size_t>(layer)];
+  args.pool = blocks;
+  args.block_table = item.sequence->block_table;
+  args.kv_head = item.kv_head;
+  args.group = group_;
+  args.q_stride = config_.qkv_features();
+  args.q = qkv_.data() + row * args.q_stride + column;
+  args.out_stride = config_.q_features();
+  args.out = attended_.data() + row * args.out_stride + column;
+  args.num_rows = item.num_rows;
+  args.first_position = item.sequence->first_position + item.first;
+  args.scale = config_.attention_scale;
+  args.digits = std::max(kLeastAttentionDigits, quant::digits_of(shape_.activation_bits));
+  args.scratch = scratch_.data() + thread * scratch_floats_;
+  args.partials = item.partials;
+  return args;
 }
 
 void Decoder::attend(int64_t layer, std::byte* blocks) {
-  const int64_t stride = config_.qkv_features();
-  const int64_t out_stride = config_.q_features();
-  const int64_t dim = config_.head_dim;
   const auto run = [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
-      const AttentionItem& item = items_[static_cast<size_t>(i)];
-      const int64_t row = item.sequence->first_row + item.first;
-      const int64_t column = item.kv_head * group_ * dim;
-      kernels::AttentionArgs args{};
-      args.layout = &shape_.kv[static_cast<size_t>(layer)];
-      args.pool = blocks;
-      args.block_table = item.sequence->block_table;
-      args.kv_head = item.kv_head;
-      args.group = group_;
-      args.q = qkv_.data() + row * stride + column;
-      args.q_stride = stride;
-      args.out = attended_.data() + row * out_stride + column;
-      args.out_stride = out_stride;
-      args.num_rows = item.num_rows;
-      args.first_position = item.sequence->first_position + item.first;
-      args.scale = config_.attention_scale;
-      args.scratch = scratch_.data() + thread * scratch_floats_;
+      const AttentionTask& task = tasks_[static_cast<size_t>(i)];
+      kernels::AttentionArgs args =
+          attention_args(items_[static_cast<size_t>(task.item)], layer, blocks, thread);
+      args.span_begin = task.span_begin;
+      args.span_end = task.span_end;
       ops_.attention(args);
     }
   };
-  pool_->parallel_for(static_cast<int64_t>(items_.size()), 1, run);
+  pool_->parallel_for(static_cast<int64_t>(tasks_.size()), 1, run);
+  for (const AttentionItem& item : items_) {
+    if (item.partials != nullptr) ops_.attention_join(attention_args(item, layer, blocks, 0));
+  }
 }
 
 float* Decoder::logits(std::span<const int32_t> rows) {

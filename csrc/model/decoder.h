@@ -62,6 +62,14 @@ class Decoder {
     int64_t kv_head;
     int64_t first;  // row in the sequence
     int64_t num_rows;
+    float* partials;  // where its spans are left, or null
+  };
+
+  // What a thread takes of it: all, or some spans.
+  struct AttentionTask {
+    int64_t item;
+    int64_t span_begin;
+    int64_t span_end;
   };
 
   void attention_block(const workspace::LayerWeights& weights, int64_t layer, const Batch& batch,
@@ -84,7 +92,11 @@ class Decoder {
   void rotate_and_store(const workspace::LayerWeights& weights, int64_t layer, const Batch& batch,
                         std::byte* blocks);
   void plan_attention(const Batch& batch);
+  // Cuts long contexts into spans where there are fewer items than threads could use.
+  void split_attention();
   void attend(int64_t layer, std::byte* blocks);
+  kernels::AttentionArgs attention_args(const AttentionItem& item, int64_t layer,
+                                        const std::byte* blocks, int thread);
   // Calls body(begin, end) for ranges of rows, on several threads where they hold enough floats.
   template <typename Body>
   void for_rows(int64_t rows, int64_t floats_per_row, Body&& body);
@@ -112,7 +124,9 @@ class Decoder {
   tensor::FloatBuffer logits_;      // [max_logit_rows, V]
   tensor::FloatBuffer scratch_;     // of attention, one part a thread
   int64_t scratch_floats_ = 0;
+  tensor::FloatBuffer partials_;  // of attention, where contexts are split
   std::vector<AttentionItem> items_;
+  std::vector<AttentionTask> tasks_;
 };
 
 }  // namespace lmrun::model

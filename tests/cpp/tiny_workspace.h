@@ -27,6 +27,7 @@ enum class Stored { kFloat, kU4, kU8, kI8 };
 struct Kind {
   Stored stored = Stored::kFloat;
   bool is_ordered = false;  // columns permuted, each linear in an order of its own
+  int64_t context_length = 96;
 };
 
 inline constexpr Kind kKinds[] = {{Stored::kFloat, false}, {Stored::kU4, false},
@@ -34,7 +35,7 @@ inline constexpr Kind kKinds[] = {{Stored::kFloat, false}, {Stored::kU4, false},
                                   {Stored::kU4, true},     {Stored::kI8, true}};
 
 // Two layers, 4 query heads on 2 KV heads of 8, hidden 32, intermediate 64, vocabulary 40,
-// context 96.
+// context 96 unless told otherwise.
 class TinyWorkspace {
  public:
   explicit TinyWorkspace(Kind kind = {}) : kind_(kind) {
@@ -61,7 +62,8 @@ class TinyWorkspace {
         R"({"method": "smoothquant", "bits": 8, "group_size": 0, "symmetric": true, "activation_bits": 8})"};
     return R"({"format": "lmrun-workspace", "schema_version": 2, "layout": "cpu-tile16", "tp": 1,
  "architecture": "LlamaForCausalLM", "hidden_size": 32, "intermediate_size": 64, "num_layers": 2,
- "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "vocab_size": 40, "context_length": 96,
+ "num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "vocab_size": 40, "context_length": )" +
+           std::to_string(kind_.context_length) + R"(,
  "rms_norm_eps": 1e-05, "tie_word_embeddings": false, "qkv_bias": false, "qk_norm": false,
  "attention_scale": 0.35, "rope_attention_factor": 1.0, "bos_token_id": 1, "eos_token_ids": [2],
  "weights": )" +

@@ -99,6 +99,34 @@ TEST_CASE("logits are the same bits in any chunks and blocks and on any threads"
   }
 }
 
+TEST_CASE("a context split over threads gives the same bits as one thread, token by token or not") {
+  constexpr int64_t kLength = 1100;  // three spans of attention
+  Kind kind;
+  kind.context_length = kLength;
+  const Model model(kind);
+  const Tokens tokens = prompt_of(kLength, 7);
+  for (const int64_t bits : {16, 4}) {
+    for (const char* isa : {"generic", "auto"}) {
+      Settings settings = model.settings();
+      settings.context_length = kLength;
+      settings.num_blocks = 80;
+      settings.kv_bits = {bits};
+      settings.isa = isa;
+      settings.max_num_seqs = 1;
+      settings.threads = 1;
+      settings.max_batch_tokens = 256;
+      const std::vector<float> expected = Engine(settings).logits(tokens);
+      for (const int64_t threads : {1, 2, 3}) {
+        settings.threads = threads;
+        settings.max_batch_tokens = 1;
+        const std::vector<float> got = Engine(settings).logits(tokens);
+        REQUIRE(got.size() == expected.size());
+        CHECK(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) == 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("layers may keep keys and values in bits of their own") {
   const Tokens tokens = prompt_of(90, 5);
   const Model model;

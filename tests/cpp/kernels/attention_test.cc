@@ -61,9 +61,30 @@ class Sequence {
     args.first_position = first;
     args.scale = scale();
     args.scratch = scratch.data();
-    ops_.attention(args);
+    args.digits = digits_;
+    if (split_.empty()) {
+      ops_.attention(args);
+      return out;
+    }
+    // Spans apart, the last first, each with scratch of its own.
+    std::vector<float> partials(static_cast<size_t>(attention_spans(first + rows) *
+                                                    attention_partial_floats(layout_, group, rows)),
+                                NAN);
+    args.partials = partials.data();
+    args.span_end = attention_spans(first + rows);
+    for (const int64_t begin : split_) {
+      std::fill(scratch.begin(), scratch.end(), NAN);
+      args.span_begin = begin;
+      ops_.attention(args);
+      args.span_end = begin;
+    }
+    ops_.attention_join(args);
     return out;
   }
+
+  // From now on contexts are split: ranges of spans begin at these, in falling order down to 0.
+  void split_at(std::vector<int64_t> begins) { split_ = std::move(begins); }
+  void use_digits(int64_t digits) { digits_ = digits; }
 
   // One query head at a position, in float64.
   std::vector<double> expected(const float* q, int64_t position) const {
@@ -98,6 +119,8 @@ class Sequence {
   quant::KvLayout layout_;
   std::vector<std::byte> pool_;
   std::vector<int32_t> table_;
+  std::vector<int64_t> split_;
+  int64_t digits_ = 3;
 };
 
 TEST_CASE("attention agrees with a float64 softmax over what the cache holds") {
@@ -163,6 +186,67 @@ TEST_CASE("a row of attention has the same bits alone, in a chunk and whatever t
             CAPTURE(group);
             CAPTURE(chunk);
             CHECK(same_bits(chunked, one_by_one));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a long context has the same bits in one call and split at any spans") {
+  constexpr int64_t kLength = 2 * kAttentionSpan + 100;
+  for (const Isa isa : supported_isas()) {
+    for (const int bits : {32, 16, 8, 4}) {
+      for (const auto& [group, rows] :
+           {std::pair<int64_t, int64_t>{1, 1}, {8, 1}, {5, 3}, {2, 110}}) {
+        constexpr int64_t kDim = 24;
+        Sequence sequence(op_table(isa), kDim, 48, bits, kLength);
+        const std::vector<float> q = random_floats(rows * group * kDim, 67, 2.0f);
+        const std::vector<float> whole = sequence.attend(q.data(), group, kLength - rows, rows);
+        for (const std::vector<int64_t>& begins :
+             {std::vector<int64_t>{0}, {1, 0}, {2, 0}, {2, 1, 0}}) {
+          sequence.split_at(begins);
+          CAPTURE(isa_name(isa));
+          CAPTURE(bits);
+          CAPTURE(group);
+          CAPTURE(rows);
+          CHECK(same_bits(sequence.attend(q.data(), group, kLength - rows, rows), whole));
+        }
+        const std::vector<double> expected = sequence.expected(q.data(), kLength - rows);
+        for (size_t d = 0; d < expected.size(); ++d) {
+          CHECK(std::abs(whole[d] - expected[d]) <= attention_tolerance(bits) * 4);
+        }
+      }
+    }
+  }
+}
+
+// With two digits q is off by at most half of 2^-15 of its largest element, which moves a score by
+// at most e = scale * 2^-16 * max |q| * sum of |k| and a normalized weight by a factor within
+// exp(+-2e); and a weight times V's scale is off by half of 2^-15 of the largest of its piece, 64
+// such errors, of either sign, add up to about 8 times the range of V.
+TEST_CASE("attention in two digits stays within what its rounding allows") {
+  for (const Isa isa : supported_isas()) {
+    for (const int bits : {8, 4}) {
+      for (const int64_t dim : {8, 64, 128}) {
+        for (const float spread : {0.5f, 8.0f}) {
+          constexpr int64_t kLength = 300;
+          Sequence sequence(op_table(isa), dim, 16, bits, kLength);
+          sequence.use_digits(2);
+          const std::vector<float> q = random_floats(dim, 71, spread);
+          const std::vector<float> out = sequence.attend(q.data(), 1, kLength - 1, 1);
+          const std::vector<double> expected = sequence.expected(q.data(), kLength - 1);
+          double largest = 0;
+          for (const float value : q) largest = std::max<double>(largest, std::abs(value));
+          const double sum_of_k = 1.5 * static_cast<double>(dim);  // |k| is 0.8 on average
+          const double score_error =
+              0x1p-16 * largest * sum_of_k / std::sqrt(static_cast<double>(dim));
+          const double bound = 4 * std::expm1(2 * score_error) + 8 * 8 * 0x1p-16;  // |v| <= 4
+          for (size_t d = 0; d < expected.size(); ++d) {
+            CAPTURE(isa_name(isa));
+            CAPTURE(bits);
+            CAPTURE(dim);
+            CHECK(std::abs(out[d] - expected[d]) <= bound);
           }
         }
       }
