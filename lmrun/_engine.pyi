@@ -124,6 +124,9 @@ class Engine:
 def supported_isas() -> list[str]:
     """ISAs compiled in and supported by this CPU, best first."""
 
+def check_isa(name: str) -> None:
+    """`RuntimeError` where `backend.isa` of that name cannot be had here, with what is missing."""
+
 def available_cpus() -> int:
     """Cores this process may use: affinity mask and cgroup quota, whichever is less."""
 

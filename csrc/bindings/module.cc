@@ -44,6 +44,7 @@ PYBIND11_MODULE(_engine, module) {
   lmrun::bindings::bind_engine(module);
   lmrun::bindings::bind_ceilings(module);
   module.def("supported_isas", &lmrun::engine::supported_isas);
+  module.def("check_isa", &lmrun::engine::check_isa, py::arg("name"));
   module.def("available_cpus", &lmrun::engine::available_cpus);
   module.def("gives_huge_pages", &lmrun::engine::gives_huge_pages);
   module.def("measure_read_bandwidth", &lmrun::engine::measure_read_bandwidth, py::arg("threads"),

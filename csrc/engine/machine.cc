@@ -13,6 +13,8 @@ std::vector<std::string> supported_isas() {
   return names;
 }
 
+void check_isa(const std::string& name) { kernels::parse_isa(name); }
+
 std::string compiled_isas() {
 #if defined(LMRUN_X86)
   return "amx, avx512, generic";

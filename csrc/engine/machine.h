@@ -10,6 +10,9 @@ namespace lmrun::engine {
 // Names of the ISAs compiled in and supported by this CPU, best first.
 std::vector<std::string> supported_isas();
 
+// Throws base::Error where `backend.isa` of that name cannot be had here, saying what is missing.
+void check_isa(const std::string& name);
+
 // Names of the ISAs compiled in, best first, separated by commas.
 std::string compiled_isas();
 

@@ -10,7 +10,7 @@ from lmrun.artifacts.store import Store
 from lmrun.config import Composed, RunConfig
 from lmrun.config.located import located, with_origin
 from lmrun.config.not_built import not_built
-from lmrun.config.schema import FrontendConfig
+from lmrun.config.schema import FrontendConfig, IsaName
 from lmrun.errors import PlanError
 from lmrun.plan import calibration_data, fitting, gate, kv_layers, offline, quality
 from lmrun.plan.alternatives import alternatives
@@ -71,7 +71,7 @@ def plan_run(
     check_ranks(source.spec, source.quant, run.parallel.tp)
     context_length = _context_length(run, source)
     unbuilt = not_built(run)
-    refusals = (*unbuilt, *source.refusals, *_not_here(machine))
+    refusals = (*unbuilt, *source.refusals, *_not_here(machine), *_missing_isa(run, machine))
     ceilings = load_ceilings(store.home, machine.identity) if machine.is_here else None
     evaluation = find_evaluation(run, source)
     stages = Stages(run, source, machine, store, evaluation)
@@ -245,6 +245,19 @@ def _not_here(machine: Machine) -> tuple[str, ...]:
         f"device={machine.name}: is described, not this machine: plans can be made for it here,"
         " and nothing is run. Use device=auto, or run lmrun there.",
     )
+
+
+def _missing_isa(run: RunConfig, machine: Machine) -> tuple[str, ...]:
+    """Loading the engine costs 10 ms, so that only a plan that forces an ISA asks it."""
+    if not machine.is_here or run.backend.isa in (IsaName.auto, IsaName.generic):
+        return ()
+    from lmrun import _engine  # noqa: PLC0415 - see above
+
+    try:
+        _engine.check_isa(run.backend.isa.value)
+    except RuntimeError as error:
+        return (str(error),)
+    return ()
 
 
 def _device(machine: Machine) -> Device:

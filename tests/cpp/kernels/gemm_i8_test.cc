@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/random_inputs.h"
 
@@ -57,6 +58,9 @@ std::vector<Variant> variants() {
   if (cpu.missing_for_avx512().empty()) {
     all.push_back({"words", avx512::gemm_i8_words});
     if (cpu.avx512vnni) all.push_back({"vnni", avx512::gemm_i8_vnni});
+    if (cpu.missing_for_amx().empty() && base::allow_tiles()) {
+      all.push_back({"tiles", amx::gemm_i8_tiles});
+    }
   }
 #endif
   return all;

@@ -95,7 +95,8 @@ def test_each_of_several_refusals_names_its_origin(capfd: pytest.CaptureFixture[
 
 def test_what_stands_against_a_plan_that_is_only_priced_names_its_origin(tmp_path: Path) -> None:
     Path("recipes").mkdir()
-    Path("recipes/mine.yaml").write_text("backend:\n  rope_scaling: linear\nquant:\n  symmetric: true\n")
+    text = "backend:\n  rope_scaling: linear\nquant:\n  symmetric: true\n"
+    Path("recipes/mine.yaml").write_text(text)
     refusals = make_plan(compose(["+recipe=mine"]), Store(tmp_path)).refusals
     assert refusals
     assert all("(recipes/mine.yaml:" in text for text in refusals)
