@@ -14,7 +14,7 @@ using lmrun::engine::measure_gemm;
 
 namespace {
 
-GemmCase gemm_case(const std::string &format) {
+GemmCase gemm_case(const std::string& format) {
   return {"auto", format, 2, 1, 100, 128, 64, 32, int64_t{1} << 20, 0.001};
 }
 
@@ -22,13 +22,12 @@ AttentionCase attention_case(int64_t kv_bits) {
   return {"auto", 2, kv_bits, 5, 70, 2, 2, 2, 16, 0.001};
 }
 
-} // namespace
+}  // namespace
 
-TEST_CASE(
-    "bytes and operations of a gemm stand in the proportion of its format") {
+TEST_CASE("bytes and operations of a gemm stand in the proportion of its format") {
   // One row of 112 (100 rounded up to tiles) x 128: two operations a weight of
   // the 100 features.
-  const auto ratio = [](const std::string &format) {
+  const auto ratio = [](const std::string& format) {
     const auto speed = measure_gemm(gemm_case(format));
     CHECK(speed.bytes_per_s > 0);
     return speed.bytes_per_s / speed.flops_per_s;
@@ -39,8 +38,7 @@ TEST_CASE(
   CHECK(ratio("BF16") == doctest::Approx(112 * 128 * 2 / kOperations));
   // A group of 64 shares three bytes of scale and zero.
   CHECK(ratio("u4") == doctest::Approx((112 * 64 + 112 * 2 * 3) / kOperations));
-  CHECK(ratio("u8") ==
-        doctest::Approx((112 * 128 + 112 * 2 * 3) / kOperations));
+  CHECK(ratio("u8") == doctest::Approx((112 * 128 + 112 * 2 * 3) / kOperations));
   // A row shares four bytes of scale.
   CHECK(ratio("i8") == doctest::Approx((112 * 128 + 112 * 4) / kOperations));
 }
@@ -51,20 +49,16 @@ TEST_CASE("attention counts the positions that each row sees") {
     const auto speed = measure_attention(attention_case(bits));
     // 5 rows at positions 65 to 69 see 66 + 67 + 68 + 69 + 70 positions.
     const double operations = 4.0 * 2 * 4 * 16 * 340;
-    const double vector_bytes =
-        16.0 * static_cast<double>(bits) / 8 + (bits < 16 ? 4 : 0);
+    const double vector_bytes = 16.0 * static_cast<double>(bits) / 8 + (bits < 16 ? 4 : 0);
     const double bytes = 2.0 * 2 * 2 * 70 * vector_bytes;
-    CHECK(speed.bytes_per_s / speed.flops_per_s ==
-          doctest::Approx(bytes / operations));
+    CHECK(speed.bytes_per_s / speed.flops_per_s == doctest::Approx(bytes / operations));
   }
 }
 
-TEST_CASE("the peak of the cores is a rate") {
-  CHECK(lmrun::engine::measure_flops(1) > 1e6);
-}
+TEST_CASE("the peak of the cores is a rate") { CHECK(lmrun::engine::measure_flops(1) > 1e6); }
 
 TEST_CASE("cases that are not legal are refused by name") {
-  const auto refused = [](const GemmCase &wanted, const char *text) {
+  const auto refused = [](const GemmCase& wanted, const char* text) {
     CHECK_THROWS_WITH_AS(measure_gemm(wanted), text, InvalidArgument);
   };
   GemmCase wanted = gemm_case("u4");
@@ -72,8 +66,7 @@ TEST_CASE("cases that are not legal are refused by name") {
   refused(wanted, "format=u3: expected u4, u8, i8, F16, BF16 or F32.");
   wanted = gemm_case("u4");
   wanted.group_size = 40;
-  refused(wanted,
-          "group_size=40: expected a multiple of 8 that divides k=128.");
+  refused(wanted, "group_size=40: expected a multiple of 8 that divides k=128.");
   wanted = gemm_case("i8");
   wanted.k = 131073;
   refused(wanted, "k=131073: expected at most 131072 for i8.");
@@ -82,16 +75,14 @@ TEST_CASE("cases that are not legal are refused by name") {
   refused(wanted, "rows=0: expected at least 1.");
   AttentionCase attention = attention_case(16);
   attention.kv_bits = 5;
-  CHECK_THROWS_WITH_AS(measure_attention(attention),
-                       "kv_bits=5: expected 4, 8, 16 or 32.", InvalidArgument);
+  CHECK_THROWS_WITH_AS(measure_attention(attention), "kv_bits=5: expected 4, 8, 16 or 32.",
+                       InvalidArgument);
   attention = attention_case(16);
   attention.head_dim = 20;
-  CHECK_THROWS_WITH_AS(measure_attention(attention),
-                       "head_dim=20: expected a multiple of 8.",
+  CHECK_THROWS_WITH_AS(measure_attention(attention), "head_dim=20: expected a multiple of 8.",
                        InvalidArgument);
   attention = attention_case(16);
   attention.context = 4;
-  CHECK_THROWS_WITH_AS(measure_attention(attention),
-                       "context=4: expected at least the rows, 5.",
+  CHECK_THROWS_WITH_AS(measure_attention(attention), "context=4: expected at least the rows, 5.",
                        InvalidArgument);
 }
