@@ -112,6 +112,9 @@ class Engine:
     def residency(self) -> dict[str, int | None]:
         """`weights_bytes` and `kv_bytes` that have pages in memory, and `weights_huge_bytes` that
         are in huge pages; None where the system does not say. Some milliseconds; thread-safe."""
+    def check(self) -> None:
+        """RuntimeError where the accounting of blocks and sequences contradicts itself. For tests,
+        between steps."""
     def why_mapped(self) -> str:
         """Why the weights stay mapped where `weight_memory` is auto; empty where they do not."""
     def wait_for_weights(self) -> None:

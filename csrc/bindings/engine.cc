@@ -165,6 +165,7 @@ void bind_engine(py::module_& module) {
       .def("stats", &stats)
       .def("residency", &residency)
       .def("effective_config", &effective_config)
+      .def("check", &Engine::check)
       .def("why_mapped", &Engine::why_mapped)
       .def("wait_for_weights", &Engine::wait_for_weights, release())
       .def_property_readonly("vocab_size", &Engine::vocab_size);
