@@ -45,11 +45,11 @@ std::vector<std::string> missing_for(Isa isa) {
 
 int64_t attention_scratch_floats(const quant::KvLayout& layout, int64_t group, int64_t num_rows) {
   const int64_t padded_dim = (layout.head_dim + 15) / 16 * 16;
-  const int64_t one_chunk = 2 * kAttentionChunk * padded_dim;  // K and V, where they are unpacked
+  const int64_t unpacked = 2 * kAttentionPiece * padded_dim;   // K and V
   const int64_t state = padded_dim + 3 * 16 + 2;               // of a softmax, and its total
   const int64_t digits = quant::kMostDigits * padded_dim / 4;  // of q
   const int64_t alignment = 16;
-  return one_chunk + group * num_rows * (state + digits) + alignment;
+  return unpacked + group * num_rows * (state + digits) + alignment;
 }
 
 int64_t attention_partial_floats(const quant::KvLayout& layout, int64_t group, int64_t num_rows) {

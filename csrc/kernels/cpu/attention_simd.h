@@ -29,6 +29,9 @@ constexpr float kLog2E = 1.44269504f;
 // Smaller magnitudes than this are fixed-point zeros: their unit would leave the floats.
 constexpr float kSmallest = 1e-30f;
 
+// Query heads for which a piece of 16 bits is converted to scratch.
+constexpr int64_t kHeadsToUnpackFor = 24;
+
 // What `digits` signed digits of 8 bits can say, less the rounding of a product.
 template <int kDigits>
 constexpr float kMost = kDigits == 2 ? 32639.0f - 0.25f : 8355711.0f - 4.0f;
@@ -111,6 +114,7 @@ struct CodesKernel {
   // Query heads that go together: their sums stay in registers.
   static constexpr int kMostHeads = kDigits == 2 ? 4 : 3;
   static constexpr int kSomeHeads = 2;
+  static constexpr bool kUnpacks = false;
 
   static void prepare(const Head& head, int64_t dim, float scale, int8_t* digits) {
     Floats largest = S::set(0.0f);
@@ -271,6 +275,7 @@ struct FloatsKernel {
                        : S::load_first(reinterpret_cast<const float*>(at), lanes);
   }
 
+  static constexpr bool kUnpacks = false;
   static void prepare(const Head&, int64_t, float, int8_t*) {}
   static void load_params(const KvLayout&, const std::byte*, const std::byte*, int64_t, int64_t,
                           int, Piece*) {}
@@ -367,6 +372,28 @@ struct FloatsKernel {
   }
 };
 
+// K and V of 16 bits where many heads pass: a piece is converted once, to floats in scratch.
+template <class S>
+struct UnpackedKernel : FloatsKernel<S, 4> {
+  static constexpr bool kUnpacks = true;
+
+  static void unpack(int64_t count, float* to, Piece* piece) {
+    const int64_t size = kLanes * piece->dim;  // of a chunk of K or V, elements in the same order
+    for (int64_t c = 0; c < kPieceChunks && c * kLanes < count; ++c) {
+      const std::byte* sources[2] = {piece->keys[c], piece->values[c]};
+      for (int side = 0; side < 2; ++side) {
+        // Elements of positions that were not written: K's meet no reader, V's neither.
+        for (int64_t i = 0; i < size; i += kLanes) {
+          S::store(to + i, S::load_halves(sources[side] + 2 * i, kLanes));
+        }
+        (side == 0 ? piece->keys : piece->values)[c] = reinterpret_cast<const std::byte*>(to);
+        to += size;
+      }
+    }
+    piece->code_bytes = 4 * piece->dim;
+  }
+};
+
 // Heads that see the first `positions` of a piece, all 64 with kFull. The arithmetic of a head is
 // the same however many go together.
 template <class S, class Kernel, int kHeads, bool kFull>
@@ -418,6 +445,7 @@ struct Call {
   float* states;      // [num_heads][state_floats]: the span at hand
   float* totals;      // [num_heads][2]: maximum and sum of the spans joined so far
   int8_t* digits;     // [num_heads][3][padded dim]: of q
+  float* unpacked;    // [2][64][dim]: of a piece
 
   LMRUN_INLINE_METHOD int64_t state_floats() const { return padded(dim) + 3 * kLanes; }
   LMRUN_INLINE_METHOD Head head(int64_t i) const {
@@ -444,8 +472,10 @@ struct Call {
 LMRUN_INLINE Call call_of(const AttentionArgs& args) {
   const int64_t dim = args.layout->head_dim;
   const int64_t num_heads = args.num_rows * args.group;
-  Call call = {&args, dim, num_heads, nullptr, nullptr, nullptr};
-  call.states = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) & ~63ull);
+  Call call = {&args, dim, num_heads, nullptr, nullptr, nullptr, nullptr};
+  call.unpacked =
+      reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(args.scratch) + 63) & ~63ull);
+  call.states = call.unpacked + 2 * kAttentionPiece * dim;
   call.totals = call.states + num_heads * call.state_floats();
   call.digits = reinterpret_cast<int8_t*>(call.totals + 2 * num_heads);
   return call;
@@ -580,6 +610,7 @@ void attention_with(const AttentionArgs& args) {
     for (int64_t start = begin; start < end; start += kAttentionPiece) {
       find_piece<Kernel>(args, start, context, &piece);
       prefetch_piece<S>(args, start + kAttentionPiece, end);
+      if constexpr (Kernel::kUnpacks) Kernel::unpack(end - start, call.unpacked, &piece);
       attend_all<S, Kernel>(call, piece, start);
     }
     for (int64_t i = 0; i < call.num_heads; ++i) {
@@ -625,7 +656,9 @@ void attention_of(const AttentionArgs& args) {
     case 32:
       return attention_with<S, FloatsKernel<S, 4>>(args);
     case 16:
-      return attention_with<S, FloatsKernel<S, 2>>(args);
+      return args.num_rows * args.group < kHeadsToUnpackFor
+                 ? attention_with<S, FloatsKernel<S, 2>>(args)
+                 : attention_with<S, UnpackedKernel<S>>(args);
     case 8:
       return args.digits == 2 ? attention_with<S, CodesKernel<S, U8Cache, 2>>(args)
                               : attention_with<S, CodesKernel<S, U8Cache, 3>>(args);
