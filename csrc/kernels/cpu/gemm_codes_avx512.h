@@ -19,7 +19,8 @@ using quant::kTileFeatures;
 using quant::PackedMatrix;
 using quant::WeightFormat;
 
-constexpr int64_t kCodesPrefetchBytes = 1024;  // ahead in each tile
+constexpr int64_t kCodesPrefetchBytes = 8192;  // ahead
+constexpr int kEnoughChains = 8;
 
 struct U4Codes {
   static constexpr int kInputs = 8;
@@ -47,56 +48,41 @@ struct CodesJob {
   int64_t ldy;
 };
 
-// Tiles [tile, tile + kTiles) of rows [first, first + kRows).
-template <class Dot, class Format, int kDigits, int kRows, int kTiles>
+// One tile of rows [first, first + kRows). Tiles follow each other in memory and are read one by
+// one, as a single stream: two side by side come at two thirds of its speed.
+template <class Dot, class Format, int kDigits, int kRows>
 void run_codes(const CodesJob& job, int64_t first, int64_t tile) {
+  // Apart for the halves of a tile row where few chains of additions would hide no latency.
+  constexpr int kChains = kRows * kDigits < kEnoughChains ? Format::kHalves : 1;
   const PackedMatrix& w = *job.w;
   const int64_t stride = job.x->stride;
   const int8_t* x = job.x->digits + first * kDigits * stride;
   const std::byte* weight = w.weight + tile * job.tile_bytes;
-  __m512 y[kRows][kTiles];
+  __m512 y[kRows];
   LMRUN_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    LMRUN_UNROLL
-    for (int t = 0; t < kTiles; ++t) y[r][t] = _mm512_setzero_ps();
-  }
+  for (int r = 0; r < kRows; ++r) y[r] = _mm512_setzero_ps();
   for (int64_t b = 0; b < job.num_blocks; ++b) {
-    __m512i acc[kRows][kTiles][kDigits];
+    __m512i acc[kChains][kRows][kDigits];
     LMRUN_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      LMRUN_UNROLL
-      for (int t = 0; t < kTiles; ++t) {
-        LMRUN_UNROLL
-        for (int d = 0; d < kDigits; ++d) acc[r][t][d] = _mm512_setzero_si512();
-      }
-    }
-    // Past the end of these tiles lie the next ones: skip those that are being read.
-    const int64_t left = (job.num_blocks - b) * job.x->block / Format::kInputs * kTileBytes;
-    const int64_t ahead =
-        kCodesPrefetchBytes + (kCodesPrefetchBytes >= left ? (kTiles - 1) * job.tile_bytes : 0);
-    for (int64_t k = 0; k < job.x->block; k += Format::kInputs) {
-      typename Dot::Codes codes[kTiles][Format::kHalves];
-      LMRUN_UNROLL
-      for (int t = 0; t < kTiles; ++t) {
-        const std::byte* words = weight + t * job.tile_bytes;
-        _mm_prefetch(reinterpret_cast<const char*>(words + ahead), _MM_HINT_T0);
-        const __m512i loaded = _mm512_loadu_si512(words);
-        LMRUN_UNROLL
-        for (int h = 0; h < Format::kHalves; ++h) {
-          codes[t][h] = Dot::codes(Format::codes(loaded, h));
-        }
-      }
+    for (int c = 0; c < kChains; ++c) {
       LMRUN_UNROLL
       for (int r = 0; r < kRows; ++r) {
         LMRUN_UNROLL
-        for (int d = 0; d < kDigits; ++d) {
+        for (int d = 0; d < kDigits; ++d) acc[c][r][d] = _mm512_setzero_si512();
+      }
+    }
+    for (int64_t k = 0; k < job.x->block; k += Format::kInputs) {
+      _mm_prefetch(reinterpret_cast<const char*>(weight + kCodesPrefetchBytes), _MM_HINT_T0);
+      const __m512i loaded = _mm512_loadu_si512(weight);
+      LMRUN_UNROLL
+      for (int h = 0; h < Format::kHalves; ++h) {
+        const typename Dot::Codes codes = Dot::codes(Format::codes(loaded, h));
+        LMRUN_UNROLL
+        for (int r = 0; r < kRows; ++r) {
           LMRUN_UNROLL
-          for (int h = 0; h < Format::kHalves; ++h) {
-            const typename Dot::Input input = Dot::input(x + (r * kDigits + d) * stride + 4 * h);
-            LMRUN_UNROLL
-            for (int t = 0; t < kTiles; ++t) {
-              acc[r][t][d] = Dot::add(acc[r][t][d], codes[t][h], input);
-            }
+          for (int d = 0; d < kDigits; ++d) {
+            __m512i& sum = acc[h % kChains][r][d];
+            sum = Dot::add(sum, codes, Dot::input(x + (r * kDigits + d) * stride + 4 * h));
           }
         }
       }
@@ -104,53 +90,47 @@ void run_codes(const CodesJob& job, int64_t first, int64_t tile) {
       weight += kTileBytes;
     }
     const int64_t group = job.blocks_per_group == 1 ? b : b / job.blocks_per_group;
-    LMRUN_UNROLL
-    for (int t = 0; t < kTiles; ++t) {
-      const int64_t params = ((tile + t) * job.num_groups + group) * kTileFeatures;
-      const __m512 scale = w.scale32 != nullptr
-                               ? _mm512_loadu_ps(w.scale32 + params)
-                               : _mm512_cvtph_ps(_mm256_loadu_si256(
-                                     reinterpret_cast<const __m256i*>(w.scale16 + params)));
-      const __m512 zero = _mm512_cvtepi32_ps(
-          _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.zero + params))));
-      LMRUN_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const int64_t at = (first + r) * job.num_blocks + b;
-        const __m512 dot =
-            _mm512_mul_ps(join_digits<kDigits>(acc[r][t]), _mm512_set1_ps(job.x->unit[at]));
-        const __m512 centred = _mm512_fnmadd_ps(zero, _mm512_set1_ps(job.x->sum[at]), dot);
-        y[r][t] = _mm512_fmadd_ps(scale, centred, y[r][t]);
-      }
-    }
-  }
-  LMRUN_UNROLL
-  for (int t = 0; t < kTiles; ++t) {
-    const int64_t n = (tile + t) * kTileFeatures;
-    const __mmask16 mask = first_lanes(w.n - n);
+    const int64_t params = (tile * job.num_groups + group) * kTileFeatures;
+    const __m512 scale = w.scale32 != nullptr
+                             ? _mm512_loadu_ps(w.scale32 + params)
+                             : _mm512_cvtph_ps(_mm256_loadu_si256(
+                                   reinterpret_cast<const __m256i*>(w.scale16 + params)));
+    const __m512 zero = _mm512_cvtepi32_ps(
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.zero + params))));
     LMRUN_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      if (w.bias != nullptr) {
-        y[r][t] = _mm512_add_ps(y[r][t], _mm512_maskz_loadu_ps(mask, w.bias + n));
+      const int64_t at = (first + r) * job.num_blocks + b;
+      LMRUN_UNROLL
+      for (int d = 0; d < kDigits; ++d) {
+        if constexpr (kChains == 2) acc[0][r][d] = _mm512_add_epi32(acc[0][r][d], acc[1][r][d]);
       }
-      _mm512_mask_storeu_ps(job.y + (first + r) * job.ldy + n, mask, y[r][t]);
+      const __m512 dot =
+          _mm512_mul_ps(join_digits<kDigits>(acc[0][r]), _mm512_set1_ps(job.x->unit[at]));
+      const __m512 centred = _mm512_fnmadd_ps(zero, _mm512_set1_ps(job.x->sum[at]), dot);
+      y[r] = _mm512_fmadd_ps(scale, centred, y[r]);
     }
   }
+  const int64_t n = tile * kTileFeatures;
+  const __mmask16 mask = first_lanes(w.n - n);
+  LMRUN_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    if (w.bias != nullptr) y[r] = _mm512_add_ps(y[r], _mm512_maskz_loadu_ps(mask, w.bias + n));
+    _mm512_mask_storeu_ps(job.y + (first + r) * job.ldy + n, mask, y[r]);
+  }
 }
 
-// All rows of some tiles: their weights stay in L1 or L2 while the rows pass.
-template <class Dot, class Format, int kDigits, int kTiles>
-void run_codes_rows(const CodesJob& job, int64_t rows, int64_t tile) {
-  int64_t row = 0;
-  for (; row + 2 <= rows; row += 2) run_codes<Dot, Format, kDigits, 2, kTiles>(job, row, tile);
-  if (row < rows) run_codes<Dot, Format, kDigits, 1, kTiles>(job, row, tile);
-}
-
+// All rows of one tile after another: its weights stay in L1 or L2 while the rows pass.
 template <class Dot, class Format, int kDigits>
 void run_codes_tiles(const CodesJob& job, int64_t rows, int64_t tile, int64_t tile_end) {
-  for (; tile + 2 <= tile_end; tile += 2) {
-    run_codes_rows<Dot, Format, kDigits, 2>(job, rows, tile);
+  for (; tile < tile_end; ++tile) {
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4) run_codes<Dot, Format, kDigits, 4>(job, row, tile);
+    if (row + 2 <= rows) {
+      run_codes<Dot, Format, kDigits, 2>(job, row, tile);
+      row += 2;
+    }
+    if (row < rows) run_codes<Dot, Format, kDigits, 1>(job, row, tile);
   }
-  if (tile < tile_end) run_codes_rows<Dot, Format, kDigits, 1>(job, rows, tile);
 }
 
 template <class Dot, class Format>

@@ -1,7 +1,7 @@
 // gemm per format, rows and threads, beside the read bandwidth of the same
 // minute. Shape: the gate and up projection of TinyLlama, K = 2048, N = 2 *
 // 5632. Prints the best of several runs.
-//   gemm_bench [isa] [runs] [format]
+//   gemm_bench [isa] [runs] [format, or how it begins] [most rows]
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -94,7 +94,7 @@ struct Case {
 };
 
 void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t memory_bytes,
-           int runs) {
+           int runs, int64_t most_rows) {
   PackedMatrix w;
   w.format = c.format;
   w.n = kOutputs;
@@ -118,6 +118,7 @@ void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t me
   const int64_t copies = std::max<int64_t>(1, static_cast<int64_t>(memory_bytes) / weight_bytes);
   for (const int threads : {1, 2}) {
     for (const int64_t rows : {1, 2, 4, 8, 16, 64, 512}) {
+      if (rows > most_rows) break;
       if (rows > 64 && !is_i8 && !w.has_groups()) continue;
       // Many rows take milliseconds: a slice of the features, so that a run is
       // short.
@@ -164,6 +165,7 @@ void bench(const OpTable& ops, const Case& c, const std::byte* memory, size_t me
 int main(int argc, char** argv) {
   const std::string isa = argc > 1 ? argv[1] : "auto";
   const int runs = argc > 2 ? std::atoi(argv[2]) : 100;
+  const int64_t most_rows = argc > 4 ? std::atoi(argv[4]) : 512;
   const std::string only = argc > 3 ? argv[3] : "";
   const OpTable& ops = lmrun::kernels::op_table(lmrun::kernels::parse_isa(isa));
   std::printf("isa %s\n", lmrun::kernels::isa_name(ops.isa).c_str());
@@ -187,7 +189,7 @@ int main(int argc, char** argv) {
                         {"bf16", WeightFormat::kBf16, 0}, {"f32", WeightFormat::kF32, 0}};
   for (const Case& c : cases) {
     if (only.empty() || std::string(c.name).rfind(only, 0) == 0)
-      bench(ops, c, memory, kMemory, runs);
+      bench(ops, c, memory, kMemory, runs, most_rows);
   }
   return sink == 1 ? 1 : 0;
 }
