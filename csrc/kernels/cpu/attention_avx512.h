@@ -2,10 +2,9 @@
 // *_avx512.cc files that add those; no std header with templates: see avx512.h.
 #pragma once
 
+#include "kernels/cpu/attention_simd.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/simd_avx512.h"
-// It uses the macros of the files before it.
-#include "kernels/cpu/attention_simd.h"
 
 namespace lmrun::kernels::avx512 {
 namespace {
@@ -16,6 +15,8 @@ struct AttentionVectors {
   using Floats = __m512;
   using Ints = __m512i;
   using Bytes = typename Dot::Codes;
+  using Nibbles = Bytes;
+  static constexpr bool kHas32Registers = true;
 
   LMRUN_INLINE Floats set(float x) { return _mm512_set1_ps(x); }
   LMRUN_INLINE Ints set_int(int32_t x) { return _mm512_set1_epi32(x); }

@@ -10,6 +10,7 @@
 //   w v  = sum over p of (w v.scale) code + sum over p of w v.zero
 #pragma once
 
+#include "kernels/cpu/simd.h"
 #include "kernels/kernels.h"
 
 namespace lmrun::kernels {
@@ -89,21 +90,22 @@ LMRUN_INLINE typename S::Floats join_digits(const typename S::Ints* sums) {
 // K and V of 4 bits: byte j holds the codes of elements j and j + D/2.
 struct U4Cache {
   template <class S>
-  LMRUN_INLINE void codes(const std::byte* at, int64_t, int64_t lanes, typename S::Bytes* both) {
+  using Codes = typename S::Nibbles;
+  template <class S>
+  LMRUN_INLINE void codes(const std::byte* at, int64_t, int64_t lanes, Codes<S>* both) {
     S::nibbles(S::load_words(at, lanes), both);
   }
-  static constexpr int kBits = 4;
 };
 
 // K and V of 8 bits, elements j and j + D/2 side by side: the second half begins `half` bytes on.
 struct U8Cache {
   template <class S>
-  LMRUN_INLINE void codes(const std::byte* at, int64_t half, int64_t lanes,
-                          typename S::Bytes* both) {
+  using Codes = typename S::Bytes;
+  template <class S>
+  LMRUN_INLINE void codes(const std::byte* at, int64_t half, int64_t lanes, Codes<S>* both) {
     both[0] = S::bytes(S::load_words(at, lanes));
     both[1] = S::bytes(S::load_words(at + half, lanes));
   }
-  static constexpr int kBits = 8;
 };
 
 template <class S, class Cache, int kDigits>
@@ -112,8 +114,8 @@ struct CodesKernel {
   using Ints = typename S::Ints;
 
   // Query heads that go together: their sums stay in registers.
-  static constexpr int kMostHeads = kDigits == 2 ? 4 : 3;
-  static constexpr int kSomeHeads = 2;
+  static constexpr int kMostHeads = !S::kHas32Registers ? 1 : kDigits == 2 ? 4 : 3;
+  static constexpr int kSomeHeads = S::kHas32Registers ? 2 : 1;
   static constexpr bool kUnpacks = false;
 
   static void prepare(const Head& head, int64_t dim, float scale, int8_t* digits) {
@@ -163,7 +165,7 @@ struct CodesKernel {
       }
       const std::byte* keys = piece.keys[c];
       for (int64_t w = 0; w < half_words; ++w) {
-        typename S::Bytes codes[2];
+        typename Cache::template Codes<S> codes[2];
         Cache::template codes<S>(keys + w * 64, half_words * 64, kLanes, codes);
         LMRUN_UNROLL
         for (int h = 0; h < kHeads; ++h) {
@@ -232,7 +234,7 @@ struct CodesKernel {
         const std::byte* values = piece.values[c] + d * 4;
         LMRUN_UNROLL
         for (int64_t g = 0; g < 4; ++g) {
-          typename S::Bytes codes[2];
+          typename Cache::template Codes<S> codes[2];
           Cache::template codes<S>(values + g * 4 * piece.code_bytes, half * 4, half - d, codes);
           LMRUN_UNROLL
           for (int h = 0; h < kHeads; ++h) {
@@ -264,11 +266,12 @@ template <class S, int kBytes>
 struct FloatsKernel {
   using Floats = typename S::Floats;
 
-  // Query heads that go together, and with 1 head the chains that hide the latency of a sum.
-  static constexpr int kMostHeads = 4;
-  static constexpr int kSomeHeads = 2;
+  // Query heads that go together, and registers a head: their sums stay in registers, and hide the
+  // latency of each other.
+  static constexpr int kMostHeads = S::kHas32Registers ? 4 : 2;
+  static constexpr int kSomeHeads = S::kHas32Registers ? 2 : 1;
   template <int kHeads>
-  static constexpr int kSideBySide = kHeads == 8 ? 2 : 4;
+  static constexpr int kSideBySide = kHeads == 2 && !S::kHas32Registers ? 2 : 4;
 
   LMRUN_INLINE Floats element(const std::byte* at, int64_t lanes) {
     return kBytes == 2 ? S::load_halves(at, lanes)

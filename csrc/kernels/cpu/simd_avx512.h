@@ -2,25 +2,9 @@
 // so no object file holds a copy that another could be linked to.
 #pragma once
 
-// GCC 12 takes the deliberately undefined registers of its own header for a mistake (its bug
-// 105593).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
-
-#include <cstdint>
+#include "kernels/cpu/simd.h"
 
 namespace lmrun::kernels::avx512 {
-
-// Loops over arrays of registers must unroll, or the arrays live in memory.
-#define LMRUN_UNROLL _Pragma("GCC unroll 16")
-#define LMRUN_INLINE [[gnu::always_inline]] static inline
 
 LMRUN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 LMRUN_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "base/cpu_features.h"
 #include "kernels/cache_block.h"
+#include "kernels/cpu/avx2.h"
+#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/reference.h"
 #include "kernels/random_inputs.h"
 #include "quant/kv_layouts.h"
 
@@ -16,6 +21,32 @@ namespace {
 constexpr int64_t kHeads = 3;  // KV heads
 constexpr int64_t kLayer = 1;
 constexpr int64_t kHead = 2;
+
+// The tables of this machine, and what no table has here.
+struct Variant {
+  std::string name;
+  OpTable ops;
+};
+
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  for (const Isa isa : supported_isas()) all.push_back({isa_name(isa), op_table(isa)});
+#if defined(__x86_64__)
+  const base::CpuFeatures cpu = base::detect_cpu_features();
+  OpTable ops = reference::ops();
+  if (cpu.avx2 && cpu.fma && cpu.f16c) {
+    ops.attention = avx2::attention;
+    ops.attention_join = avx2::attention_join;
+    all.push_back({"avx2", ops});
+  }
+  if (cpu.missing_for_avx512().empty()) {
+    ops.attention = avx512::attention_words;
+    ops.attention_join = avx512::attention_join;
+    all.push_back({"words", ops});
+  }
+#endif
+  return all;
+}
 
 // A sequence whose blocks lie scattered in a pool; slots that were not written read as NaN, or as
 // the largest codes with NaN for a scale.
@@ -114,7 +145,7 @@ class Sequence {
     return block.value(kLayer, kHead, part, p % layout_.block_size, d);
   }
 
-  const OpTable& ops_;
+  const OpTable ops_;
   std::vector<quant::KvLayout> layers_;  // the neighbours have other bits
   quant::KvLayout layout_;
   std::vector<std::byte> pool_;
@@ -124,13 +155,13 @@ class Sequence {
 };
 
 TEST_CASE("attention agrees with a float64 softmax over what the cache holds") {
-  for (const Isa isa : supported_isas()) {
+  for (const Variant& variant : variants()) {
     for (const int bits : {32, 16, 8, 4}) {
       for (const int64_t dim : {8, 16, 24, 32, 64, 80, 128}) {
         for (const int64_t block_size : {16, 48}) {
           for (const auto& [first, rows] :
                {std::pair<int64_t, int64_t>{0, 1}, {0, 33}, {15, 1}, {16, 2}, {37, 5}, {100, 1}}) {
-            const Sequence sequence(op_table(isa), dim, block_size, bits, first + rows);
+            const Sequence sequence(variant.ops, dim, block_size, bits, first + rows);
             for (const int64_t group : {1, 3, 8}) {
               const std::vector<float> q = random_floats(rows * group * dim, 57, 2.0f);
               const std::vector<float> out = sequence.attend(q.data(), group, first, rows);
@@ -144,7 +175,7 @@ TEST_CASE("attention agrees with a float64 softmax over what the cache holds") {
                   worst = std::max(worst, std::abs(got - expected[d]));
                 }
               }
-              CAPTURE(isa_name(isa));
+              CAPTURE(variant.name);
               CAPTURE(bits);
               CAPTURE(dim);
               CAPTURE(first);
@@ -160,13 +191,13 @@ TEST_CASE("attention agrees with a float64 softmax over what the cache holds") {
 
 TEST_CASE("a row of attention has the same bits alone, in a chunk and whatever the block size") {
   constexpr int64_t kLength = 83;
-  for (const Isa isa : supported_isas()) {
+  for (const Variant& variant : variants()) {
     for (const int bits : {32, 16, 8, 4}) {
       for (const int64_t dim : {8, 32, 64}) {
         for (const int64_t group : {1, 2, 5}) {
           const int64_t width = group * dim;
-          const Sequence sequence(op_table(isa), dim, 16, bits, kLength);
-          const Sequence larger_blocks(op_table(isa), dim, 64, bits, kLength);
+          const Sequence sequence(variant.ops, dim, 16, bits, kLength);
+          const Sequence larger_blocks(variant.ops, dim, 64, bits, kLength);
           const std::vector<float> q = random_floats(kLength * width, 61, 2.0f);
           std::vector<float> one_by_one;
           for (int64_t p = 0; p < kLength; ++p) {
@@ -180,7 +211,7 @@ TEST_CASE("a row of attention has the same bits alone, in a chunk and whatever t
                                                                    std::min(chunk, kLength - p));
               chunked.insert(chunked.end(), rows.begin(), rows.end());
             }
-            CAPTURE(isa_name(isa));
+            CAPTURE(variant.name);
             CAPTURE(bits);
             CAPTURE(dim);
             CAPTURE(group);
@@ -195,18 +226,18 @@ TEST_CASE("a row of attention has the same bits alone, in a chunk and whatever t
 
 TEST_CASE("a long context has the same bits in one call and split at any spans") {
   constexpr int64_t kLength = 2 * kAttentionSpan + 100;
-  for (const Isa isa : supported_isas()) {
+  for (const Variant& variant : variants()) {
     for (const int bits : {32, 16, 8, 4}) {
       for (const auto& [group, rows] :
            {std::pair<int64_t, int64_t>{1, 1}, {8, 1}, {5, 3}, {2, 110}}) {
         constexpr int64_t kDim = 24;
-        Sequence sequence(op_table(isa), kDim, 48, bits, kLength);
+        Sequence sequence(variant.ops, kDim, 48, bits, kLength);
         const std::vector<float> q = random_floats(rows * group * kDim, 67, 2.0f);
         const std::vector<float> whole = sequence.attend(q.data(), group, kLength - rows, rows);
         for (const std::vector<int64_t>& begins :
              {std::vector<int64_t>{0}, {1, 0}, {2, 0}, {2, 1, 0}}) {
           sequence.split_at(begins);
-          CAPTURE(isa_name(isa));
+          CAPTURE(variant.name);
           CAPTURE(bits);
           CAPTURE(group);
           CAPTURE(rows);
@@ -221,17 +252,39 @@ TEST_CASE("a long context has the same bits in one call and split at any spans")
   }
 }
 
+TEST_CASE("attention over codes has the same bits with and without VNNI") {
+#if defined(__x86_64__)
+  if (!base::detect_cpu_features().avx512vnni || supported_isas().front() == Isa::kGeneric) return;
+  OpTable vnni = op_table(Isa::kAvx512);
+  OpTable words = vnni;
+  vnni.attention = avx512::attention_vnni;
+  words.attention = avx512::attention_words;
+  constexpr int64_t kLength = 200;
+  for (const int bits : {8, 4}) {
+    for (const int64_t digits : {2, 3}) {
+      Sequence with(vnni, 64, 16, bits, kLength);
+      Sequence without(words, 64, 16, bits, kLength);
+      with.use_digits(digits);
+      without.use_digits(digits);
+      const std::vector<float> q = random_floats(4 * 8 * 64, 73, 2.0f);
+      CHECK(same_bits(with.attend(q.data(), 8, kLength - 4, 4),
+                      without.attend(q.data(), 8, kLength - 4, 4)));
+    }
+  }
+#endif
+}
+
 // With two digits q is off by at most half of 2^-15 of its largest element, which moves a score by
 // at most e = scale * 2^-16 * max |q| * sum of |k| and a normalized weight by a factor within
 // exp(+-2e); and a weight times V's scale is off by half of 2^-15 of the largest of its piece, 64
 // such errors, of either sign, add up to about 8 times the range of V.
 TEST_CASE("attention in two digits stays within what its rounding allows") {
-  for (const Isa isa : supported_isas()) {
+  for (const Variant& variant : variants()) {
     for (const int bits : {8, 4}) {
       for (const int64_t dim : {8, 64, 128}) {
         for (const float spread : {0.5f, 8.0f}) {
           constexpr int64_t kLength = 300;
-          Sequence sequence(op_table(isa), dim, 16, bits, kLength);
+          Sequence sequence(variant.ops, dim, 16, bits, kLength);
           sequence.use_digits(2);
           const std::vector<float> q = random_floats(dim, 71, spread);
           const std::vector<float> out = sequence.attend(q.data(), 1, kLength - 1, 1);
@@ -243,7 +296,7 @@ TEST_CASE("attention in two digits stays within what its rounding allows") {
               0x1p-16 * largest * sum_of_k / std::sqrt(static_cast<double>(dim));
           const double bound = 4 * std::expm1(2 * score_error) + 8 * 8 * 0x1p-16;  // |v| <= 4
           for (size_t d = 0; d < expected.size(); ++d) {
-            CAPTURE(isa_name(isa));
+            CAPTURE(variant.name);
             CAPTURE(bits);
             CAPTURE(dim);
             CHECK(std::abs(out[d] - expected[d]) <= bound);
@@ -255,8 +308,8 @@ TEST_CASE("attention in two digits stays within what its rounding allows") {
 }
 
 TEST_CASE("attention survives scores far outside the range of exp") {
-  for (const Isa isa : supported_isas()) {
-    const Sequence sequence(op_table(isa), 64, 16, 32, 40);
+  for (const Variant& variant : variants()) {
+    const Sequence sequence(variant.ops, 64, 16, 32, 40);
     const std::vector<float> q = random_floats(64, 63, 1e4f);
     const std::vector<float> out = sequence.attend(q.data(), 1, 39, 1);
     for (const float value : out) CHECK(std::isfinite(value));
