@@ -143,6 +143,10 @@ def measure_read_bandwidth(threads: int, bytes: int) -> float:
 def measure_flops(threads: int) -> float:
     """fp32 operations per second of fused multiply-adds on registers, widest vectors; 0.3 s."""
 
+def measure_products(name: str, threads: int) -> float:
+    """Operations per second of 512-bit products on registers, `int8` (VNNI) or `bf16`; 0 where the
+    CPU has none; tiles do not count; 0.3 s."""
+
 def measure_gemm(
     *,
     isa: str,

@@ -51,6 +51,8 @@ void bind_ceilings(py::module_& module) {
              arg("group"), arg("head_dim"), arg("seconds"));
   module.def("measure_flops", &engine::measure_flops, arg("threads"),
              py::call_guard<py::gil_scoped_release>());
+  module.def("measure_products", &engine::measure_products, arg("name"), arg("threads"),
+             py::call_guard<py::gil_scoped_release>());
 }
 
 }  // namespace lmrun::bindings

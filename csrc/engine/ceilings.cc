@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/concat.h"
 #include "base/peak_flops.h"
+#include "base/peak_products.h"
 #include "base/thread_pool.h"
 #include "cache/kv_pool.h"
 #include "kernels/kernels.h"
@@ -329,5 +330,9 @@ AttentionSpeed measure_attention(const AttentionCase& wanted) {
 }
 
 double measure_flops(int threads) { return base::measure_flops(threads); }
+
+double measure_products(const std::string& name, int threads) {
+  return base::measure_products(name, threads);
+}
 
 }  // namespace lmrun::engine

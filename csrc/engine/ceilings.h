@@ -53,4 +53,7 @@ AttentionSpeed measure_attention(const AttentionCase& wanted);
 // fp32 operations per second on registers alone, of the widest vectors.
 double measure_flops(int threads);
 
+// The same of products of bytes (`int8`) or bfloat16 (`bf16`); see base/peak_products.h.
+double measure_products(const std::string& name, int threads);
+
 }  // namespace lmrun::engine

@@ -1,5 +1,5 @@
 """`lmrun bench`: the speed of a deployment or of a server; `startup`: that of the verbs that only
-look; `quantize` and `quality`: our quantizers beside others."""
+look; `quantize` and `quality`: our quantizers beside others; `engine`: the engine alone."""
 
 import json
 import signal
@@ -10,14 +10,19 @@ from contextlib import contextmanager
 from lmrun import env
 from lmrun.artifacts.store import Store
 from lmrun.bench import startup
-from lmrun.cli import bench_quantizers, flags, server_flags
+from lmrun.cli import bench_engine, bench_quantizers, flags, server_flags
 from lmrun.config import compose
 from lmrun.config.located import located
 from lmrun.deploy.building import build
 from lmrun.errors import ExitStatus, PlanError, StageError, UsageError
 from lmrun.plan.planner import make_plan
 
-FLAGS = {"--runs": True, "--json": False, **server_flags.FLAGS, **bench_quantizers.FLAGS}
+FLAGS = {
+    **{"--runs": True, "--json": False},
+    **server_flags.FLAGS,
+    **bench_quantizers.FLAGS,
+    **bench_engine.FLAGS,
+}
 STARTUP = "startup"
 DEFAULT_OVERRIDES = ("+recipe=w4a16_kv4_server",)
 DEFAULT_RUNS = 5
@@ -37,16 +42,26 @@ def run(argv: list[str]) -> ExitStatus:
         others = [one for one in FLAGS if one not in bench_quantizers.TAKEN[names[0]]]
         _refuse(given, others, "another bench")
         return bench_quantizers.RUN[names[0]](given, overrides)
-    for name in bench_quantizers.FLAGS:
-        _refuse(given, (name,), f"lmrun bench {bench_quantizers.owner(name)}")
+    if names == [bench_engine.ENGINE]:
+        _refuse(given, [one for one in FLAGS if one not in bench_engine.TAKEN], "another bench")
+        with _stopped_as_by_ctrl_c():
+            return bench_engine.run(given, overrides)
+    for name in (*bench_quantizers.FLAGS, *bench_engine.FLAGS):
+        _refuse(given, (name,), f"lmrun bench {_owner(name)}")
     if not names:
         _refuse(given, ("--runs",), "lmrun bench startup")
         return _serving(given, overrides)
     if names != [STARTUP]:
-        legal = ", ".join((STARTUP, *bench_quantizers.RUN))
+        legal = ", ".join((STARTUP, bench_engine.ENGINE, *bench_quantizers.RUN))
         raise PlanError(f"bench {' '.join(names)}: not built yet. Of these words, {legal} are.")
     _refuse(given, server_flags.FLAGS, "lmrun bench without that word")
     return _startup(given, overrides)
+
+
+def _owner(flag: str) -> str:
+    """The benches that take a flag."""
+    owners = [name for name, taken in bench_quantizers.TAKEN.items() if flag in taken]
+    return " or ".join([bench_engine.ENGINE] * (flag in bench_engine.TAKEN) + owners)
 
 
 def _serving(given: dict[str, str], overrides: list[str]) -> ExitStatus:

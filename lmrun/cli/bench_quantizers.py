@@ -26,11 +26,6 @@ FLAGS: Mapping[str, bool] = {
 _MOST = 1 << 20
 
 
-def owner(flag: str) -> str:
-    """The bench that takes a flag."""
-    return " or ".join(name for name, taken in TAKEN.items() if flag in taken)
-
-
 def _quantize(given: Mapping[str, str], overrides: list[str]) -> ExitStatus:
     # what other benches do not need
     from lmrun.bench import quantize  # noqa: PLC0415

@@ -40,6 +40,7 @@ SCHEMAS: Mapping[str, tuple[str, str]] = {
     "bench": ("lmrun.bench.report:schema", "the last line of `lmrun bench`"),
     "bench-startup": ("lmrun.cli.report_schemas:BENCH_STARTUP", "the last line of that bench"),
     "report": ("lmrun.reports.report:SCHEMA", "what `lmrun report --json` prints"),
+    "bench-engine": ("lmrun.bench.engine_report:SCHEMA", "the last line of that bench"),
     "bench-quantize": ("lmrun.bench.quantize:SCHEMA", "the last line of that bench"),
     "bench-quality": ("lmrun.bench.quality:SCHEMA", "the last line of that bench"),
     "verify": ("lmrun.deploy.verifying:SCHEMA", "what `lmrun verify --json` prints"),

@@ -51,6 +51,19 @@ def _llama(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - values of config.
     }
 
 
+_TINY_LLAMA = {
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 22,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "vocab_size": 32000,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+_LONG_CONTEXT = 8192
+
 _MODELS = (
     BuiltinModel(
         name="random-llama",
@@ -74,16 +87,32 @@ _MODELS = (
         description="random weights in the shape of TinyLlama 1.1B; for measuring speed",
         seed=20261121,
         version=1,
+        config=_llama(**_TINY_LLAMA),
+    ),
+    BuiltinModel(
+        name="random-llama-1b-8k",
+        description="the same with a context of 8192 tokens; for lmrun bench engine",
+        seed=20261121,
+        version=1,
+        config=_llama(**_TINY_LLAMA, max_position_embeddings=_LONG_CONTEXT),
+    ),
+    BuiltinModel(
+        name="random-internlm2_5-1.8b",
+        description="random weights in the shape of InternLM2.5 1.8B; for lmrun bench engine",
+        seed=20261121,
+        version=1,
         config=_llama(
             hidden_size=2048,
-            intermediate_size=5632,
-            num_hidden_layers=22,
-            num_attention_heads=32,
-            num_key_value_heads=4,
-            head_dim=64,
-            vocab_size=32000,
+            intermediate_size=8192,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            num_key_value_heads=8,
+            head_dim=128,
+            vocab_size=92544,
+            rope_theta=1000000.0,
             tie_word_embeddings=False,
             torch_dtype="bfloat16",
+            max_position_embeddings=_LONG_CONTEXT,
         ),
     ),
 )
