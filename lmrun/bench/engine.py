@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Ceilings, measured before each job of each round; the best counts."""
+    """Ceilings, measured before each round; the best counts."""
 
     read_bytes_per_s: float = 0.0
     fp32_flops_per_s: float = 0.0
@@ -147,8 +147,8 @@ def run(
     alive = [entry for entry in entries if entry.engine.name in results.about]
     for number in range(settings.rounds):
         _log.info("bench: round %d of %d", number + 1, settings.rounds)
+        results.peaks = results.peaks.better(measure(settings.threads))
         for job in jobs(settings):
-            results.peaks = results.peaks.better(measure(settings.threads))
             for entry in _doing(results, alive, job, is_first=number == 0):
                 try:
                     outcome = entry.engine.run(job)

@@ -25,6 +25,13 @@ class Against:
     is_quick: bool
     """The first setting of each peer alone."""
 
+    def check(self) -> None:
+        """`UsageError` where a folder is needed and none was named, or lacks a program."""
+        if LLAMA_CPP in self.names:
+            self._installed().program("llama-bench")
+        elif OPENVINO in self.names or (self.names and not self.gguf):
+            self._installed()
+
     def entries(
         self, shape: str, checkpoint: Path, threads: int, kv_bits: Sequence[int]
     ) -> list[Entry]:

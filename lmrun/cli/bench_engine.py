@@ -140,7 +140,9 @@ def _against(given: Mapping[str, str]) -> "Against":
         if not file.is_file():
             raise UsageError(f"--gguf: {file}: expected a GGUF file, got no file.")
     folder = PeersFolder.at(Path(given["--peers"])) if "--peers" in given else None
-    return Against(tuple(dict.fromkeys(names)), folder, files, "--quick" in given)
+    against = Against(tuple(dict.fromkeys(names)), folder, files, "--quick" in given)
+    against.check()
+    return against
 
 
 def _ours(given: Mapping[str, str], settings: "Settings") -> list[_Ours]:

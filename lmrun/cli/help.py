@@ -151,6 +151,8 @@ Status 6 where one is not kept. A recipe that asks for nothing gets evaluate=qui
 usage: lmrun bench [KEY=VALUE ...] [--json]
        lmrun bench --url URL [--api-key '${oc.env:NAME}'] [bench.KEY=VALUE ...] [--json]
        lmrun bench startup [KEY=VALUE ...] [--runs N] [--json]
+       lmrun bench engine [--shape NAME] [--against llama.cpp,openvino --peers DIR] [--json]
+       lmrun bench engine --install-peers DIR
        lmrun bench quantize [--methods awq,gptq,...] [--peers NAME=VENV,...] [--json]
        lmrun bench quality [--models PATH,...] [--methods ...] [--text FILE] [--json]
 
@@ -165,6 +167,9 @@ sent stands in bench.*: bench=quick (under a minute on the demo model), bench=fu
                             and goodput within .max_ttft_ms and .max_itl_ms
 
 `startup` prints the CPU time of --help, list, explain, plan and diff, and their heaviest imports.
+`engine` times the engine alone on a model of 4 bits with random weights: decode, prefill, the
+requests of a trace, start-up and peak memory, beside the ceilings of this machine and beside
+llama.cpp and OpenVINO GenAI on the same weights, all in turn, each job in a process of its own.
 `quantize` times our quantizers on a random model, a layer or more, and counts their error on tokens
 held out; --peers puts other tools beside them, each in a virtual environment of its own:
 llm-compressor, gptqmodel, auto-round. `quality` builds and evaluates every way to quantize some
@@ -176,6 +181,22 @@ models, beside the figures that other tools reach.
   --json        that document alone
   --runs N      of startup: the least of N runs counts (default: 5)
 
+of engine
+  --shape NAME       llama-1b (the shape of TinyLlama, default), internlm2_5-1.8b, demo, or
+                     random-llama, which is tiny
+  --against A,B      llama.cpp, openvino, or llama-bench:PATH (any program with its flags)
+  --peers DIR        where --install-peers DIR put them; their models go there too (2 GiB)
+  --install-peers DIR   a virtual environment with OpenVINO GenAI, and llama.cpp's benches built
+                     for this machine; needs a C++ compiler and takes some minutes
+  --gguf A,B         files for llama.cpp's benches, in place of Q4_0 and Q4_K_M of the shape
+  --kv-bits A,B      of our cache (default: 16,4); --activation-bits A,B and --isa A,B likewise
+  --threads N        default: the cores this process may use
+  --batches A,B      of decode (default: 1,4,8,16), those above 1 at the first context alone;
+                     --full: at each
+  --contexts A,B     of decode (default: 0,512,2048,4096); --prefill A,B prompts (128,512,2048)
+  --rounds N         all engines once a round, in turn (default: 3)
+  --trace FILE       recorded arrivals (CSV), the first --requests N (32), --trace-speedup N
+  --quick            one round, less of everything
 of quantize and quality
   --methods A,B      quantize: awq,gptq,autoround (default), rtn, awq_gptq; quality: float,rtn,awq,
                      gptq,awq_gptq,autoround,rotated_gptq,best,w8a8,w8a16 (default: all)

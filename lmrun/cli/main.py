@@ -87,6 +87,19 @@ TAKE_A_VALUE = (
     "--preset",
     "--window",
     "--kl-tokens",
+    "--kv-bits",
+    "--activation-bits",
+    "--isa",
+    "--threads",
+    "--batches",
+    "--contexts",
+    "--prefill",
+    "--trace",
+    "--requests",
+    "--trace-speedup",
+    "--against",
+    "--gguf",
+    "--install-peers",
 )
 """Flags whose value must not be taken for the verb."""
 

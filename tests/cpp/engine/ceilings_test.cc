@@ -57,6 +57,16 @@ TEST_CASE("attention counts the positions that each row sees") {
 
 TEST_CASE("the peak of the cores is a rate") { CHECK(lmrun::engine::measure_flops(1) > 1e6); }
 
+TEST_CASE("products of bytes and bfloat16 have a rate, or none where the CPU lacks them") {
+  for (const char *name : {"int8", "bf16"}) {
+    CAPTURE(name);
+    const double rate = lmrun::engine::measure_products(name, 2);
+    CHECK((rate == 0 || rate > 1e8));
+  }
+  CHECK_THROWS_WITH_AS(lmrun::engine::measure_products("int4", 1),
+                       "products of int4: expected int8 or bf16.", InvalidArgument);
+}
+
 TEST_CASE("cases that are not legal are refused by name") {
   const auto refused = [](const GemmCase& wanted, const char* text) {
     CHECK_THROWS_WITH_AS(measure_gemm(wanted), text, InvalidArgument);

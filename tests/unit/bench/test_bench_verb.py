@@ -70,9 +70,9 @@ def test_a_recipe_beside_a_url_says_what_is_sent(capfd: pytest.CaptureFixture[st
     ("words", "status", "message"),
     [
         (
-            ["engine"],
+            ["gpu"],
             ExitStatus.REFUSED,
-            "bench engine: not built yet. Of these words, startup, quantize, quality are.",
+            "bench gpu: not built yet. Of these words, startup, engine, quantize, quality are.",
         ),
         (
             ["--url", "http://127.0.0.1:1", "kv.bits=8"],

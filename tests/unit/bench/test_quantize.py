@@ -227,7 +227,11 @@ def test_the_table_has_ceilings_and_spreads_of_rounds() -> None:
     [
         (["--methods", "awq,hqq"], "--methods: hqq: expected one of rtn, awq, gptq, awq_gptq,"),
         (["--layers", "0"], "--layers: expected a number from 1 to 1048576, got '0'."),
-        (["--shape", "llama"], "--shape: llama: expected one of random-llama, random-llama-1b."),
+        (
+            ["--shape", "llama"],
+            "--shape: llama: expected one of random-llama, random-llama-1b, random-llama-1b-8k,"
+            " random-internlm2_5-1.8b.",
+        ),
         (["kv.bits=8"], "bench quantize: takes no settings, got kv.bits=8."),
         (["--text", "x"], "--text: only another bench takes it."),
         (["--runs", "3"], "--runs: only another bench takes it."),

@@ -33,7 +33,10 @@ LINES: dict[str, list[str]] = {
     "lmrun quant.method=aw": ["quant.method=awq", "quant.method=awq_gptq"],
     "lmrun export quantiz": ["quantize"],
     "lmrun up kv.prefix_caching=": ["kv.prefix_caching=true", "kv.prefix_caching=false"],
-    "lmrun build model.path=builtin:random-llama-": ["model.path=builtin:random-llama-1b"],
+    "lmrun build model.path=builtin:random-llama-": [
+        "model.path=builtin:random-llama-1b",
+        "model.path=builtin:random-llama-1b-8k",
+    ],
     "lmrun build model.chat_template=c": ["model.chat_template=chatml"],
     "lmrun plan --js": ["--json"],
     "lmrun plan --log-format ": ["text", "json"],
@@ -152,6 +155,7 @@ def test_bash_gets_what_follows_the_sign_that_breaks_its_words() -> None:
         "plan",
         "awq_w4_g128",
         "random-llama-1b",
+        "random-llama-1b-8k",
     ]
 
 

@@ -176,8 +176,8 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(builtin.MODELS))
 def test_built_in_models_are_models_that_lmrun_serves(name: str) -> None:
     spec = registry.builtin_spec(builtin.get(f"builtin:{name}"))
-    assert spec.context_length == 2048
-    assert spec.head_dim == 64
+    assert spec.context_length in (2048, 8192)
+    assert spec.head_dim in (64, 128)
 
 
 def test_the_tinyllama_shape_has_its_1_1_billion_parameters() -> None:
@@ -190,7 +190,8 @@ def test_an_unknown_built_in_model_is_refused_with_the_list() -> None:
         builtin.get("builtin:lama")
     assert str(caught.value) == (
         "model.path=builtin:lama: no such built-in model."
-        " Use builtin:random-llama, builtin:random-llama-1b or a folder."
+        " Use builtin:random-llama, builtin:random-llama-1b, builtin:random-llama-1b-8k,"
+        " builtin:random-internlm2_5-1.8b or a folder."
     )
 
 

@@ -134,6 +134,8 @@ def test_golden_digests_of_what_lmrun_makes_itself() -> None:
     assert found == {
         "random-llama": "1a2d2828f320d533",
         "random-llama-1b": "f16b79f98eae11ac",
+        "random-llama-1b-8k": "1c22880f4b2853ba",
+        "random-internlm2_5-1.8b": "5520fbebfff888b9",
     }
     assert sample_text_digest()[:16] == "3dc1936571c4f571"
 
