@@ -154,8 +154,7 @@ def test_bash_gets_what_follows_the_sign_that_breaks_its_words() -> None:
         "complete -o default -F _lmrun lmrun",
         "plan",
         "awq_w4_g128",
-        "random-llama-1b",
-        "random-llama-1b-8k",
+        "random-llama-1b random-llama-1b-8k",
     ]
 
 
