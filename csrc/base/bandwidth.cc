@@ -35,7 +35,8 @@ constexpr Way kWays[] = {{1, 0},    {1, 1024}, {1, 4096}, {2, 0}, {2, 1024}, {2,
 
 using Line = uint64_t __attribute__((vector_size(kLine)));
 
-#if defined(LMRUN_X86)
+// The thread sanitizer is not there yet when the loader picks a clone.
+#if defined(LMRUN_X86) && !defined(__SANITIZE_THREAD__)
 #define LMRUN_WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define LMRUN_WIDEST

@@ -1,12 +1,10 @@
 """`lmrun up`: build what is missing, launch, serve, stay in the foreground."""
 
-from lmrun import env
-from lmrun.artifacts.store import Store
-from lmrun.cli import files, flags
-from lmrun.config import compose
-from lmrun.config.located import located
-from lmrun.deploy.locking import from_flag, overrides_of
-from lmrun.deploy.supervisor import UpOptions, up
+import asyncio
+from importlib import import_module
+
+from lmrun.cli import flags
+from lmrun.deploy.early import Early
 from lmrun.errors import ExitStatus, UsageError
 
 FLAGS = {"--verify": True, "--locked": None, "--junit": True}
@@ -21,10 +19,13 @@ def run(argv: list[str]) -> ExitStatus:
     given, overrides = flags.split(argv, FLAGS)
     if given.get("--verify", "full") != "full":
         raise UsageError(f"--verify: expected full, got {given['--verify']!r}.")
-    composed = compose(overrides_of(given.get("--locked"), overrides))
-    store = Store(env.home())
-    with located(composed):
-        locked = from_flag(given.get("--locked"), composed, store)
-        results = files.of_results(given.get("--junit"), composed)
-        options = UpOptions("--verify" in given, locked, results)
-        return up(composed, store, options)
+
+    async def main() -> ExitStatus:
+        async with Early() as early:
+            # Late: what serves imports meanwhile.
+            status: ExitStatus = await import_module("lmrun.cli.deploying").deploy(
+                given, overrides, early
+            )
+            return status
+
+    return asyncio.run(main())

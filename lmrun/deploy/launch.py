@@ -2,40 +2,35 @@
 
 import asyncio
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import httpx
-
 from lmrun import events
-from lmrun.deploy import announce, effective
+from lmrun.deploy import announce, effective, ports
+from lmrun.deploy.early import Early
 from lmrun.deploy.process import Child, Children
 from lmrun.deploy.stopping import Stop
 from lmrun.plan.plan import Plan
 from lmrun.server.settings import ServerSettings
 from lmrun.ui.settings import PageSettings
 
-POLL_S = 0.1
-SOCKET_NAME = "engine.sock"
-SOCKET_PATH_BYTES = 107
-"""What Linux allows for the path of a unix socket."""
+POLL_S = 0.02
+ANSWER_S = 5.0
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """What every launch of a deployment needs. `folder` is private to it and holds the socket."""
+    """What every launch of a deployment needs."""
 
     children: Children
     stop: Stop
-    folder: Path
+    early: Early
     api_keys: tuple[str, ...]
 
     @property
     def socket_path(self) -> Path:
         """Where the engine listens."""
-        return self.folder / SOCKET_NAME
+        return self.early.socket_path
 
     async def engine(self, plan: Plan) -> Child:
         """The engine after its first token, its settings compared with the plan's.
@@ -44,17 +39,15 @@ class Launcher:
         """
         document = json.dumps(asdict(plan.engine)).encode() + b"\n"
         self.socket_path.unlink(missing_ok=True)
-        arguments = ("--socket", str(self.socket_path))
-        child = await self.children.spawn(
-            "engine", "lmrun.engine.worker", document, arguments=arguments
-        )
+        child = await self.early.take("engine")
+        await child.give(document)
         events.emit(events.EngineLaunched(child.pid))
         in_force = await self.stop.or_end_of(effective.read(self.socket_path), child)
         effective.check(plan.engine, in_force)
         return child
 
-    async def server(self, plan: Plan, engine: Child) -> Child:
-        """The server once it says ready; `StageError` if it or its engine ends."""
+    async def server(self, plan: Plan) -> Child:
+        """The server, just started: it says ready when it has found its engine."""
         settings = ServerSettings(
             host=plan.frontend.host,
             port=plan.frontend.port,
@@ -67,10 +60,14 @@ class Launcher:
             api_keys=self.api_keys,
         )
         document = settings.to_json().encode() + b"\n"
-        child = await self.children.spawn("server", "lmrun.server", document)
-        url = announce.base_url(plan.frontend.host, plan.frontend.port)
-        await self.stop.or_end_of(_answers(f"{url}/health/ready"), child, engine)
+        child = await self.early.take("server")
+        await child.give(document)
         return child
+
+    async def server_answers(self, plan: Plan, server: Child, engine: Child) -> None:
+        """Return when the server says ready; `StageError` if it or its engine ends."""
+        host, port = ports.reachable(plan.frontend.host), plan.frontend.port
+        await self.stop.or_end_of(_answers(host, port, "/health/ready"), server, engine)
 
     async def ui(self, plan: Plan) -> Child:
         """The page's process, just started."""
@@ -86,26 +83,27 @@ class Launcher:
 
     async def ui_answers(self, plan: Plan, child: Child) -> str:
         """The page's URL once it answers; `StageError` if the process ends."""
-        url = announce.base_url(plan.frontend.host, plan.frontend.ui_port)
-        await self.stop.or_end_of(_answers(f"{url}/"), child)
-        return url
+        host, port = ports.reachable(plan.frontend.host), plan.frontend.ui_port
+        await self.stop.or_end_of(_answers(host, port, "/"), child)
+        return announce.base_url(plan.frontend.host, port)
 
 
-def socket_folder() -> Path:
-    """A new private folder (0700) for sockets: in the temporary directory, or in /tmp where its
-    path is too long for one."""
-    longest = Path(tempfile.gettempdir()) / "lmrun-12345678" / SOCKET_NAME
-    fits = len(os.fsencode(longest)) <= SOCKET_PATH_BYTES
-    return Path(tempfile.mkdtemp(prefix="lmrun-", dir=None if fits else "/tmp"))
+async def _answers(host: str, port: int, path: str) -> None:
+    """Wait until a GET is answered with success."""
+    while not await _succeeds(host, port, path):
+        await asyncio.sleep(POLL_S)
 
 
-async def _answers(url: str) -> None:
-    """Wait until the URL answers with success."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while True:
+async def _succeeds(host: str, port: int, path: str) -> bool:
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_connection(host, port)
             try:
-                if (await client.get(url, timeout=5.0)).is_success:
-                    return
-            except httpx.HTTPError:
-                pass  # not there yet
-            await asyncio.sleep(POLL_S)
+                writer.write(request.encode())
+                status = (await reader.readline()).split()[1:2]
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False  # not there yet
+    return bool(status) and status[0].startswith(b"2")

@@ -39,6 +39,16 @@ class Child:
             await asyncio.wait([self.relay], timeout=1.0)
         return status
 
+    async def give(self, document: bytes) -> None:
+        """Write the document to its stdin and close that; once."""
+        stdin = self.process.stdin
+        assert stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end says more
+            stdin.write(document)
+            await stdin.drain()
+            stdin.close()
+            await stdin.wait_closed()
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the child alone; nothing if it ended."""
         if self.alive:
@@ -94,7 +104,20 @@ class Children:
         arguments: Sequence[str] = (),
         own_terminal: bool = False,
     ) -> Child:
-        """Start ``python -m module`` with `arguments`, and with `document` on its stdin.
+        """`start`, then `Child.give` it the document."""
+        child = await self.start(name, module, arguments=arguments, own_terminal=own_terminal)
+        await child.give(document)
+        return child
+
+    async def start(
+        self,
+        name: str,
+        module: str,
+        *,
+        arguments: Sequence[str] = (),
+        own_terminal: bool = False,
+    ) -> Child:
+        """Start ``python -m module`` with `arguments`, its stdin open.
 
         It gets a session of its own, so that a Ctrl-C reaches the supervisor alone, and dies with
         this process. Must be called on the main thread, whose end is what the kernel watches.
@@ -124,13 +147,6 @@ class Children:
         output = process.stdout or process.stderr
         if output is not None:
             child.relay = asyncio.create_task(_relay(name, output))
-        stdin = process.stdin
-        assert stdin is not None
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end says more
-            stdin.write(document)
-            await stdin.drain()
-            stdin.close()
-            await stdin.wait_closed()
         return child
 
     async def kill_all(self) -> None:

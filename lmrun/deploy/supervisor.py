@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import shutil
 import signal
 import sys
 import time
@@ -15,10 +14,11 @@ from lmrun.config import Composed
 from lmrun.config.secrets import resolve
 from lmrun.deploy import announce, ports, record
 from lmrun.deploy.building import ALL, Builder, show
-from lmrun.deploy.launch import Launcher, socket_folder
+from lmrun.deploy.early import Early
+from lmrun.deploy.launch import Launcher
 from lmrun.deploy.locking import Locked
 from lmrun.deploy.observing import Recorder
-from lmrun.deploy.process import Child, Children
+from lmrun.deploy.process import Child
 from lmrun.deploy.stopping import Stop, StoppedError, cancel
 from lmrun.errors import ExitStatus, StageError
 from lmrun.models.text_files import check_text_files
@@ -59,13 +59,13 @@ class _Running:
 class Supervisor:
     """One deployment, from plan to exit status. Runs on the main thread, once."""
 
-    def __init__(self, composed: Composed, store: Store, options: UpOptions) -> None:
+    def __init__(self, composed: Composed, store: Store, options: UpOptions, early: Early) -> None:
         self._composed = composed
         self._store = store
         self._options = options
-        self._children = Children()
+        self._early = early
         self._stop = Stop()
-        self._builder = Builder(composed, store, self._children, self._stop, options.locked)
+        self._builder = Builder(composed, store, early.children, self._stop, options.locked)
         self._damaged: asyncio.Queue[str] = asyncio.Queue()
         self._has_been_ready = False
         self._recorder: Recorder | None = None
@@ -73,15 +73,12 @@ class Supervisor:
     async def run(self) -> ExitStatus:
         """Deploy, and stay until a signal or the end of the server."""
         self._stop.listen()
-        folder = socket_folder()
         try:
             keys = tuple(resolve(key) for key in self._composed.run.frontend.api_keys)
-            return await self._deploy(Launcher(self._children, self._stop, folder, keys))
+            launcher = Launcher(self._early.children, self._stop, self._early, keys)
+            return await self._deploy(launcher)
         except StoppedError:
             return ExitStatus.OK if self._has_been_ready else ExitStatus.INTERRUPTED
-        finally:
-            await self._children.kill_all()
-            shutil.rmtree(folder, ignore_errors=True)
 
     async def _deploy(self, launcher: Launcher) -> ExitStatus:
         plan = self._builder.plan()
@@ -90,6 +87,8 @@ class Supervisor:
         if self._options.verify_first:
             plan = await self._builder.verified(plan)
         cached = self._builder.cached(plan)
+        if plan.missing:
+            await self._early.drop()
         plan = await self._builder.built(plan, ALL)
         self._builder.check_gate(plan, self._options.results)
         with record.serving(plan, self._store):
@@ -114,8 +113,9 @@ class Supervisor:
 
     async def _launched(self, plan: Plan, launcher: Launcher) -> _Running:
         started = time.monotonic()
+        server = await launcher.server(plan)
         engine = await launcher.engine(plan)
-        server = await launcher.server(plan, engine)
+        await launcher.server_answers(plan, server, engine)
         self._has_been_ready = True
         seconds = time.monotonic() - started
         url = announce.base_url(plan.frontend.host, plan.frontend.port)
@@ -240,12 +240,3 @@ def _is_loopback(frontend: FrontendSettings) -> bool:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-def up(composed: Composed, store: Store, options: UpOptions) -> ExitStatus:
-    """Run a deployment in the foreground; the command's exit status."""
-
-    async def main() -> ExitStatus:
-        return await Supervisor(composed, store, options).run()
-
-    return asyncio.run(main())

@@ -6,7 +6,6 @@ What the HTTP server and `LLM.chat` render is the same.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jsonschema
 import msgspec
 
 from lmrun import log
@@ -83,6 +82,8 @@ def _check(parameters: Any, where: str) -> None:  # noqa: ANN401 - any JSON
     kind = parameters.get("type") if isinstance(parameters, dict) else parameters
     if kind != "object":
         raise ToolError(where, f'expected type "object", got {kind!r}.')
+    import jsonschema  # noqa: PLC0415 - 0.1 s, and few requests bring tools
+
     try:
         jsonschema.Draft202012Validator.check_schema(parameters)
     except jsonschema.SchemaError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lmrun.errors import RequestError
-from lmrun.ui.api import Message, Sampling
+from lmrun.ui.api import Api, Message, Sampling
 from lmrun.ui.replies import Progress, Replies
 from lmrun.ui.settings import PageSettings
 
@@ -30,7 +30,7 @@ Updates = tuple[Any, Any, Any, Any, Any]
 
 def build(settings: PageSettings) -> gr.Blocks:
     """The page, not yet served."""
-    talk = _Talk(Replies(settings.api))
+    talk = _Talk(Replies(Api(settings.base_url, settings.model, settings.api_key)))
     page: gr.Blocks
     with gr.Blocks(title=f"{settings.model} · lmrun", analytics_enabled=False) as page:
         with gr.Row(elem_id="header"):

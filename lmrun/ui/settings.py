@@ -3,8 +3,6 @@
 import json
 from dataclasses import dataclass
 
-from lmrun.ui.api import Api
-
 
 @dataclass(frozen=True)
 class PageSettings:
@@ -25,8 +23,3 @@ class PageSettings:
     def from_json(cls, text: str) -> "PageSettings":
         """From the document; an unknown or missing field is a TypeError."""
         return cls(**json.loads(text))
-
-    @property
-    def api(self) -> Api:
-        """The API that the page talks to."""
-        return Api(self.base_url, self.model, self.api_key)

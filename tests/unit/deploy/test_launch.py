@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.deploy.launch import socket_folder
+from lmrun.deploy.early import socket_folder
 
 
 @pytest.mark.parametrize(("name", "is_inside"), [("short", True), ("x" * 100, False)])
