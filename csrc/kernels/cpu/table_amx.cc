@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/cpu_features.h"
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/avx512.h"
 
@@ -135,7 +136,8 @@ const OpTable& ops() {
     ops.gemm_i8 = gemm_i8;
     return ops;
   }();
-  (void)crossovers();  // now, and not in the first step
+  (void)base::allow_tiles();  // kernels.cc has asked before
+  (void)crossovers();         // now, and not in the first step
   return kOps;
 }
 
