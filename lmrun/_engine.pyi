@@ -180,6 +180,18 @@ def measure_attention(
 ) -> dict[str, float]:
     """`bytes_per_s` of K and V, `flops_per_s` of the last `rows` positions of a context."""
 
+def add_moments(
+    left: npt.NDArray[np.int16],
+    right: npt.NDArray[np.int16],
+    sums: npt.NDArray[np.float32],
+    *,
+    upper: bool,
+) -> None:
+    """`sums` [m, n] += leftᵀ right of tokens by features, whose elements are bfloat16 (their bits),
+    added up in float32 on this thread without the GIL. Rows are contiguous, and may lie apart.
+    `upper`: of a tile on the diagonal only what lies on and above it counts. The order of the sums
+    depends on the tokens alone."""
+
 def build_info() -> dict[str, str]:
     """`version`, `compiler`, `isas` compiled in, and `build`: SHA-256 of the sources, the compiler
     and its flags, equal wherever the same was built."""

@@ -56,6 +56,7 @@ CpuFeatures detect_cpu_features() {
   features.avx512vnni = bit(leaf7.c, 11);
   features.amx_tile = bit(leaf7.d, 24);
   features.amx_int8 = bit(leaf7.d, 25);
+  features.avx512bf16 = bit(cpuid(7, 1).a, 5);
   return features;
 }
 #else

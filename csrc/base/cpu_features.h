@@ -15,6 +15,7 @@ struct CpuFeatures {
   bool avx512vl = false;
   bool avx512dq = false;
   bool avx512vnni = false;
+  bool avx512bf16 = false;
   bool os_saves_zmm = false;  // the operating system keeps ZMM and mask registers
   bool amx_tile = false;
   bool amx_int8 = false;

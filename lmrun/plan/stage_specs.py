@@ -34,7 +34,7 @@ _SEQUENCES = ("calibration.samples", "calibration.seq_len", "calibration.seed")
 
 PRUNE = StageSpec(
     "prune",
-    1,
+    2,
     ("prune.method", "prune.sparsity", "prune.pattern", *_SEQUENCES, _BATCH),
     ("resolve", "text", "calibration_template"),
     computes=True,
@@ -49,7 +49,7 @@ CALIBRATE = StageSpec(
 )
 QUANTIZE = StageSpec(
     "quantize",
-    3,
+    4,
     (
         *("quant.method", "quant.bits", "quant.group_size", "quant.symmetric"),
         *("quant.activation_bits", "quant.range", "quant.act_order", "quant.damping"),

@@ -3,9 +3,12 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lmrun import _engine
 from lmrun.stages.decoder import INPUTS, LayerTrace
 from lmrun.stages.workers import Workers
 
@@ -70,23 +73,15 @@ class Magnitudes:
 class SecondMoments:
     """Mean of x xᵀ of inputs: float32 [K, K] each, added up in tiles of the upper triangle.
 
-    Products of bfloat16 come out of torch rounded to bfloat16, and H has to be better than that: a
-    Cholesky factor with 1 % of damping failed on what was added up so. Hence the first batch is
-    added in float32 and its products are taken off those of every later batch *before* these are
-    rounded: what is rounded is only how far a batch differs from the first. The error is a tenth
-    (4e-5 of the norm of H, 32 batches of 2048 tokens), at 4 % of time. The products that are taken
-    off wait in the lower triangle of the sum. ``is_exact`` adds all in float32: for short texts,
-    where few roundings make up for each other.
+    Products of bfloat16 come out of torch's CPU kernels rounded to bfloat16, and H has to be better
+    than that: a Cholesky factor with 1 % of damping failed on what was added up so. The engine's
+    own kernel adds them up in float32.
     """
 
-    def __init__(
-        self, workers: Workers, names: Collection[str] = INPUTS, is_exact: bool = False
-    ) -> None:
-        self._workers, self._names, self._is_exact = workers, tuple(names), is_exact
+    def __init__(self, workers: Workers, names: Collection[str] = INPUTS) -> None:
+        self._workers, self._names = workers, tuple(names)
         self._tokens = 0
-        self._batches = 0
         self._sums: dict[str, Tensor] = {}
-        self._diagonal: dict[tuple[str, int], Tensor] = {}
 
     def of(self, trace: LayerTrace) -> dict[str, Tensor]:
         """The inputs themselves, [tokens, K]."""
@@ -95,8 +90,7 @@ class SecondMoments:
     def add(self, found: Mapping[str, Tensor]) -> None:
         """Each tile on one thread: the order of its sum is that of the batches."""
         first = next(iter(found.values()))
-        is_first = not self._sums
-        if is_first:
+        if not self._sums:
             for name, rows in found.items():
                 k = rows.shape[1]
                 self._sums[name] = torch.zeros((k, k), device=rows.device)
@@ -104,21 +98,15 @@ class SecondMoments:
         if first.device.type != "cpu":
             self._add_whole(found)
             return
-        is_exact = self._is_exact or first.dtype is torch.float32
-        if not is_exact and not is_first:
-            self._batches += 1
 
         def tile(place: tuple[str, int, int]) -> None:
             name, i, j = place
             left, right = found[name][:, i : i + TILE], found[name][:, j : j + TILE]
             part = self._sums[name][i : i + TILE, j : j + TILE]
-            if is_exact or is_first:
-                part.addmm_(left.float().T, right.float())
-                if not is_exact:
-                    self._expect(name, i, j, part)
+            if left.dtype is torch.bfloat16:
+                _engine.add_moments(_bits(left), _bits(right), part.numpy(), upper=i == j)
             else:
-                expected = self._expected(name, i, j).to(left.dtype)
-                part.add_(torch.addmm(expected, left.T, right))
+                part.addmm_(left.T, right)
 
         for _ in self._workers.map(tile, list(self._tiles())):
             pass
@@ -127,11 +115,10 @@ class SecondMoments:
         """By input; whole (both triangles), and no longer this object's."""
         for name, i, j in self._tiles():
             total = self._sums[name]
-            part = total[i : i + TILE, j : j + TILE]
-            if self._batches:
-                part.sub_(self._expected(name, i, j), alpha=self._batches)
-            part.div_(self._tokens)
-            if i < j:
+            part = total[i : i + TILE, j : j + TILE].div_(self._tokens)
+            if i == j:
+                part.copy_(part.triu() + part.triu(1).T)
+            else:
                 total[j : j + TILE, i : i + TILE] = part.T
         found, self._sums = self._sums, {}
         return found
@@ -143,19 +130,6 @@ class SecondMoments:
                 for j in range(i, len(total), TILE):
                     yield name, i, j
 
-    def _expect(self, name: str, i: int, j: int, part: Tensor) -> None:
-        negative = part.neg().bfloat16().float()
-        if i == j:
-            self._diagonal[name, i] = negative
-        else:
-            self._sums[name][j : j + TILE, i : i + TILE] = negative.T
-
-    def _expected(self, name: str, i: int, j: int) -> Tensor:
-        """Minus the products of the first batch, rounded to bfloat16."""
-        if i == j:
-            return self._diagonal[name, i]
-        return self._sums[name][j : j + TILE, i : i + TILE].T
-
     def _add_whole(self, found: Mapping[str, Tensor]) -> None:
         """On a GPU, which has products of bfloat16 that come out in float32."""
         for name, rows in found.items():
@@ -163,6 +137,12 @@ class SecondMoments:
                 self._sums[name].addmm_(rows.T, rows)
             else:
                 self._sums[name].add_(torch.mm(rows.T, rows, out_dtype=torch.float32))
+
+
+def _bits(rows: Tensor) -> npt.NDArray[np.int16]:
+    """bfloat16 as NumPy can hold it."""
+    bits: npt.NDArray[np.int16] = rows.view(torch.int16).numpy()
+    return bits
 
 
 class TokenSample:

@@ -41,9 +41,6 @@ from lmrun.stages.quantizing import (
     QuantSettings,
 )
 
-SHORT_TEXT = 8 * BATCH_TOKENS
-"""Tokens up to which second moments are added up in float32."""
-
 _log = log.get(__name__)
 
 
@@ -138,8 +135,7 @@ def observe(job: Job, layer: StreamLayer) -> Observed:
     assert job.token_ids is not None
     moments = None
     if needs.moments:
-        is_short = job.token_ids.numel() <= SHORT_TEXT
-        moments = SecondMoments(job.stream.workers, is_exact=is_short)
+        moments = SecondMoments(job.stream.workers)
     magnitudes = Magnitudes() if needs.magnitudes else None
     sample = None
     if needs.sample_tokens:

@@ -29,8 +29,8 @@ def _rows(traces: list[LayerTrace]) -> np.ndarray:
     return rows.double().numpy()
 
 
-def _moments(traces: list[LayerTrace], threads: int, is_exact: bool = False) -> torch.Tensor:
-    collector = SecondMoments(Workers(threads), ["qkv"], is_exact)
+def _moments(traces: list[LayerTrace], threads: int) -> torch.Tensor:
+    collector = SecondMoments(Workers(threads), ["qkv"])
     for trace in traces:
         collector.add(collector.of(trace))
     return collector.result()["qkv"]
@@ -44,27 +44,12 @@ def test_second_moments_of_float32_are_exact() -> None:
     assert torch.equal(found, found.T)
 
 
-def test_second_moments_of_bfloat16_lose_little_to_the_rounding_of_products() -> None:
+def test_second_moments_of_bfloat16_are_added_up_in_float32() -> None:
     traces = _traces(torch.bfloat16)
     rows = _rows(traces)
-    exact = rows.T @ rows / len(rows)
-    found = _moments(traces, 2).double().numpy()
-    plain = sum(
-        (x.T @ x).double().numpy() for x in (trace.inputs["qkv"].flatten(0, 1) for trace in traces)
-    ) / len(rows)
-    error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
-    assert error < 5e-4
-    assert error < 0.5 * np.linalg.norm(plain - exact) / np.linalg.norm(exact)
-    damped = torch.from_numpy(found).float()
-    damped += 0.01 * damped.diagonal().mean() * torch.eye(K)
-    assert int(torch.linalg.cholesky_ex(damped)[1]) == 0
-
-
-def test_second_moments_of_a_short_text_are_exact() -> None:
-    traces = _traces(torch.bfloat16)
-    rows = _rows(traces)
-    found = _moments(traces, 2, is_exact=True)
-    np.testing.assert_allclose(found.numpy(), rows.T @ rows / len(rows), rtol=1e-4, atol=1e-3)
+    found = _moments(traces, 2)
+    np.testing.assert_allclose(found.numpy(), rows.T @ rows / len(rows), rtol=1e-4, atol=1e-4)
+    assert torch.equal(found, found.T)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
