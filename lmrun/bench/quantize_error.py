@@ -33,8 +33,8 @@ def output_errors(model: Path, quantized: Path, held_out: NDArray[np.int32]) -> 
         one, two = start, start
         for index in range(exact.spec.num_layers):
             weights = decoder.load_layer(exact, index)
-            one = decoder.run_layer(exact.spec, weights, one, rotary).hidden
-            two = decoder.run_layer(exact.spec, dequantized(other, index), two, rotary).hidden
+            one = decoder.run_layer(exact.spec, weights, one, rotary)
+            two = decoder.run_layer(exact.spec, dequantized(other, index), two, rotary)
             wrong = float((one - two).double().square().sum())
             errors.append(wrong / float((one - start).double().square().sum()))
     return errors

@@ -27,9 +27,10 @@ REPORT_BYTES = 64 << 10
 F32_BYTES = 4
 LAYERS = 3
 """Of float32 weights that a stage holds at most, second moments included."""
-LEARNED_LAYERS = 6
-"""The same while rounding is learned: places, means of gradients and of their squares, rounded
-weights, gradients, codes and second moments (five where weights are rounded to bfloat16)."""
+LEARNED_BYTES = {4: 13, 8: 15}
+"""Of one weight while rounding is learned, by bits: its place (2 or 4), the means of its gradient
+and of the square (4), its rounded value (4; 2 where that is bfloat16), its code, and the share of
+second moments (2)."""
 BATCH_TOKENS = 2048
 """Of a forward pass, where `calibration.batch_size` does not say."""
 AUTO_SHARE = 4
@@ -70,8 +71,8 @@ def stage_cost(
 ) -> OfflineCost:
     """Peak memory (estimated) and disk of one stage.
 
-    calibrate, prune and quantize hold `LAYERS` layers in fp32 at most (`LEARNED_LAYERS` where
-    rounding is learned), and hidden states and batches up to `quant.activation_memory`; on a GPU
+    calibrate, prune and quantize hold `LAYERS` layers in fp32 at most (`LEARNED_BYTES` a weight
+    where rounding is learned), and hidden states and batches up to `quant.activation_memory`; on a GPU
     that is memory of the GPU.
     """
     layer = sum(linear.in_features * linear.out_features for linear in spec.layer(0))
@@ -85,8 +86,8 @@ def stage_cost(
     else:
         text = _text_cost(name, run, spec, host)
         is_learned = name == QUANTIZE.name and run.quant.method in TWO_PATHS
-        layers = LEARNED_LAYERS if is_learned else LAYERS
-        computing = F32_BYTES * layers * layer + text.in_memory
+        of_weight = LEARNED_BYTES[run.quant.bits] if is_learned else LAYERS * F32_BYTES
+        computing = of_weight * layer + text.in_memory
         if host.gpu is not None:
             _check_gpu(name, computing, host.gpu)
             computing = GPU_PROCESS_BYTES + F32_BYTES * layer

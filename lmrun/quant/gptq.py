@@ -114,6 +114,26 @@ def quantize(
 
     Raises `ValueError` where the group size does not divide K, or a weight is not finite.
     """
+    return _quantize(weight, hessian, scheme, mse, clip, None)
+
+
+def quantize_with_targets(
+    weight: Tensor, hessian: Factor, scheme: Scheme
+) -> tuple[QuantizedWeight, Tensor]:
+    """`quantize` with searched ranges, and what was rounded to the codes, float32 [N, K]: of each
+    weight what the solve had made of it by the errors of the features before it."""
+    targets = torch.empty_like(weight)
+    return _quantize(weight, hessian, scheme, True, None, targets), targets
+
+
+def _quantize(
+    weight: Tensor,
+    hessian: Factor,
+    scheme: Scheme,
+    mse: bool,
+    clip: tuple[Tensor, Tensor] | None,
+    targets: Tensor | None,
+) -> QuantizedWeight:
     rtn.check_finite(weight)
     refits = REFITS if mse and clip is None else 0
     if clip is None:
@@ -124,20 +144,27 @@ def quantize(
     for start in range(0, len(weight), step):
         rows = slice(start, start + step)
         part = Grid(grid.step[rows], grid.scale[rows], grid.zero[rows], grid.top)
-        codes[rows], grid.scale[rows] = _best_of(weight[rows], hessian, part, refits)
+        found = None if targets is None else targets[rows]
+        codes[rows], grid.scale[rows] = _best_of(weight[rows], hessian, part, refits, found)
     return QuantizedWeight(codes, grid.scale.half(), grid.zero.to(torch.uint8), scheme.bits)
 
 
-def _best_of(weight: Tensor, factor: Factor, grid: Grid, refits: int) -> tuple[Tensor, Tensor]:
-    """Codes [N, K] and scales [N, groups]: of each row the best of 1 + ``refits`` solves."""
-    first = _solve(weight, factor, grid)
+def _best_of(
+    weight: Tensor, factor: Factor, grid: Grid, refits: int, targets: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Codes [N, K] and scales [N, groups]: of each row the best of 1 + ``refits`` solves; fills
+    ``targets`` [N, K] where they are wanted."""
+    first = _solve(weight, factor, grid, targets)
     codes, scale, error = first.codes, grid.scale, first.error
     fitted = first.fitted
     for _ in range(refits):
         is_near = (fitted > scale * NEAREST_FIT) & (fitted < scale / NEAREST_FIT)
         refit = torch.where(is_near, fitted, scale).half().float()
-        again = _solve(weight, factor, Grid(refit, refit, grid.zero, grid.top))
+        tried = None if targets is None else torch.empty_like(targets)
+        again = _solve(weight, factor, Grid(refit, refit, grid.zero, grid.top), tried)
         better = (again.error < error)[:, None]
+        if targets is not None and tried is not None:
+            torch.where(better, tried, targets, out=targets)
         codes = torch.where(better, again.codes, codes)
         scale = torch.where(better, refit, scale)
         error = torch.minimum(again.error, error)
@@ -157,8 +184,9 @@ class _Solved:
     """float32 [N, groups]: scales with which these codes would have met their targets best."""
 
 
-def _solve(weight: Tensor, factor: Factor, grid: Grid) -> _Solved:
-    """Inside, a feature of all rows is one contiguous vector: [K, N]."""
+def _solve(weight: Tensor, factor: Factor, grid: Grid, kept: Tensor | None) -> _Solved:
+    """Inside, a feature of all rows is one contiguous vector: [K, N]. ``kept`` [N, K] gets what was
+    rounded."""
     n, k = weight.shape
     group_index = factor.order // (k // grid.scale.shape[1])
     group_of = group_index.tolist()
@@ -200,6 +228,8 @@ def _solve(weight: Tensor, factor: Factor, grid: Grid) -> _Solved:
         error += (rounded * scale[groups]).sub_(wanted).square_().mul_(cost).sum(0)
         products.index_add_(0, groups, (rounded * wanted).mul_(cost))
         squares.index_add_(0, groups, rounded.square_().mul_(cost))
+        if kept is not None:
+            kept[:, factor.order[block]] = wanted.T
     codes = torch.empty_like(found)
     codes[factor.order] = found
     fitted = torch.where(squares > 0, products / squares, scale)

@@ -9,5 +9,5 @@ from lmrun.quant.autoround import PRESETS, Preset
 from lmrun.stages.learning import LearnedRounding
 
 METHOD = LearnedRounding(
-    {"light": PRESETS["best"], "best": Preset(iterations=300, sequences=4, rate=0.5)},
+    {"light": PRESETS["best"], "best": Preset(iterations=300, tokens=1024, rate=0.5)},
 )

@@ -32,6 +32,8 @@ class _Batch:
 class CacheStatistics:
     """Ranges of keys and values, and what rounding them costs: a collector of the stream."""
 
+    reads_output = True
+
     def __init__(self, spec: ModelSpec, weights: LayerWeights, rotary: RotaryTables) -> None:
         self._spec, self._weights, self._rotary = spec, weights, rotary
         self._low: dict[str, Tensor] = {}
@@ -43,6 +45,7 @@ class CacheStatistics:
         """Of a batch."""
         heads = {"key": trace.key.float(), "value": trace.value.float()}
         query = _query(self._spec, self._weights, self._rotary, trace)
+        assert trace.hidden is not None
         exact = [*heads.values(), trace.hidden]
         context = trace.inputs["o"].float()
         wrong = []

@@ -28,6 +28,8 @@ class InputMagnitudes:
 class Magnitudes:
     """`InputMagnitudes` of each of `INPUTS`."""
 
+    reads_output = False
+
     def __init__(self) -> None:
         self._tokens = 0
         self._abs_sum: dict[str, Tensor] = {}
@@ -42,7 +44,7 @@ class Magnitudes:
             square_sum = rows.square().sum(0)
             magnitudes = rows.abs()
             found[name] = InputMagnitudes(magnitudes.sum(0), magnitudes.amax(0), square_sum)
-        return trace.hidden.shape[0] * trace.hidden.shape[1], found
+        return len(trace.inputs["qkv"].flatten(0, 1)), found
 
     def add(self, found: tuple[int, Mapping[str, InputMagnitudes]]) -> None:
         """In float64, in the order of the batches."""
@@ -77,6 +79,8 @@ class SecondMoments:
     than that: a Cholesky factor with 1 % of damping failed on what was added up so. The engine's
     own kernel adds them up in float32.
     """
+
+    reads_output = False
 
     def __init__(self, workers: Workers, names: Collection[str] = INPUTS) -> None:
         self._workers, self._names = workers, tuple(names)
@@ -147,6 +151,8 @@ def _bits(rows: Tensor) -> npt.NDArray[np.int16]:
 
 class TokenSample:
     """Some tokens of each input, evenly spread: float32 [tokens, K]."""
+
+    reads_output = False
 
     def __init__(self, count: int, num_tokens: int) -> None:
         self._step = max(1, num_tokens // count)

@@ -4,7 +4,7 @@ One layer at a time, so that a model larger than memory passes through. Activati
 [batch, tokens, features]; equal to transformers in float32 arithmetic up to rounding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,9 @@ READERS: dict[str, tuple[str, ...]] = {
     "down": ("down_proj",),
 }
 """Roles of the linears that read each input."""
+
+Multiply = Callable[[str, Tensor, Tensor, Tensor | None], Tensor]
+"""The linear of a role: x [..., K] · weight [N, K]ᵀ, and its bias."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class LayerWeights:
 class LayerTrace:
     """What a layer computed on its way; all but ``hidden`` in the type of its matrices."""
 
-    hidden: Tensor
-    """Its output [batch, tokens, hidden], float32."""
+    hidden: Tensor | None
+    """Its output [batch, tokens, hidden], float32; None where it is not asked for."""
     inputs: Mapping[str, Tensor]
     """Each of `INPUTS` → [batch, tokens, in_features]."""
     key: Tensor
@@ -151,17 +154,40 @@ def embed(checkpoint: Checkpoint, token_ids: Tensor) -> Tensor:
 
 
 def run_layer(
-    spec: ModelSpec, weights: LayerWeights, hidden: Tensor, rotary: RotaryTables
-) -> LayerTrace:
-    """One layer over whole sequences, causal. NaN or infinity stops with the layer's name.
+    spec: ModelSpec,
+    weights: LayerWeights,
+    hidden: Tensor,
+    rotary: RotaryTables,
+    multiply: Multiply | None = None,
+) -> Tensor:
+    """Output of one layer over whole sequences, causal, float32 like its input.
 
-    Products are in the type of ``weights.linears``; norms and the residual are float32.
+    Products are in the type of ``weights.linears``, by ``multiply`` or torch; norms and the
+    residual are float32. NaN or infinity stops with the layer's name.
     """
+    output = trace_layer(spec, weights, hidden, rotary, multiply=multiply).hidden
+    assert output is not None
+    return output
+
+
+def trace_layer(
+    spec: ModelSpec,
+    weights: LayerWeights,
+    hidden: Tensor,
+    rotary: RotaryTables,
+    *,
+    multiply: Multiply | None = None,
+    has_output: bool = True,
+) -> LayerTrace:
+    """What `run_layer` computes on its way; without ``has_output`` all but the last product, a
+    quarter of all."""
+    linear = multiply or _linear
     dtype = weights.linears["q_proj"].dtype
     normed = rms_norm(hidden, weights.norms["input_layernorm"], spec.rms_norm_eps).to(dtype)
-    query = _heads(spec, weights, "q_proj", normed)
-    key = _heads(spec, weights, "k_proj", normed)
-    value = _heads(spec, weights, "v_proj", normed)
+
+    query = _heads(spec, weights, "q_proj", normed, linear)
+    key = _heads(spec, weights, "k_proj", normed, linear)
+    value = _heads(spec, weights, "v_proj", normed, linear)
     if spec.qk_norm:
         query = rms_norm(query.float(), weights.norms["q_norm"], spec.rms_norm_eps)
         key = rms_norm(key.float(), weights.norms["k_norm"], spec.rms_norm_eps)
@@ -170,23 +196,31 @@ def run_layer(
         query, key, value, is_causal=True, scale=spec.attention_scale, enable_gqa=True
     )
     context = context.transpose(1, 2).flatten(2)
-    hidden = hidden + F.linear(context, weights.linears["o_proj"])
+    hidden = hidden + linear("o_proj", context, weights.linears["o_proj"], None)
     ffn_in = rms_norm(hidden, weights.norms["post_attention_layernorm"], spec.rms_norm_eps)
     ffn_in = ffn_in.to(dtype)
-    gate = F.silu(F.linear(ffn_in, weights.linears["gate_proj"]))
-    middle = gate * F.linear(ffn_in, weights.linears["up_proj"])
-    hidden = hidden + F.linear(middle, weights.linears["down_proj"])
-    if not bool(torch.isfinite(hidden).all()):
+    gate = F.silu(linear("gate_proj", ffn_in, weights.linears["gate_proj"], None))
+    middle = gate * linear("up_proj", ffn_in, weights.linears["up_proj"], None)
+    output = None
+    if has_output:
+        output = hidden + linear("down_proj", middle, weights.linears["down_proj"], None)
+    if not bool(torch.isfinite(middle if output is None else output).all()):
         raise StageError(
             f"layers.{weights.index}: expected finite activations, got NaN or infinity."
             " The checkpoint overflows on the calibration text; check its weights."
         )
     inputs = {"qkv": normed, "o": context, "gate_up": ffn_in, "down": middle}
-    return LayerTrace(hidden, inputs, key, value)
+    return LayerTrace(output, inputs, key, value)
 
 
-def _heads(spec: ModelSpec, weights: LayerWeights, role: str, x: Tensor) -> Tensor:
+def _heads(
+    spec: ModelSpec, weights: LayerWeights, role: str, x: Tensor, linear: Multiply
+) -> Tensor:
     """[batch, heads, tokens, head_dim] of a projection."""
     bias = weights.biases.get(role)
-    projected = F.linear(x, weights.linears[role], None if bias is None else bias.to(x.dtype))
+    projected = linear(role, x, weights.linears[role], None if bias is None else bias.to(x.dtype))
     return projected.view(*x.shape[:-1], -1, spec.head_dim).transpose(1, 2)
+
+
+def _linear(_role: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x, weight, bias)

@@ -24,7 +24,7 @@ from lmrun import log
 from lmrun.models.safetensors_header import TensorEntry
 from lmrun.models.spec import ModelSpec
 from lmrun.stages import decoder
-from lmrun.stages.decoder import LayerTrace, LayerWeights, RotaryTables
+from lmrun.stages.decoder import LayerTrace, LayerWeights, Multiply, RotaryTables
 from lmrun.stages.hidden_states import HiddenStates, HiddenWriter, Shape
 from lmrun.stages.layer_checkpoints import LayerCheckpoints
 from lmrun.stages.layer_source import LayerSource
@@ -76,6 +76,11 @@ class StreamSettings:
 
 class Collector(Protocol):
     """What is made of the traces of a layer's batches."""
+
+    @property
+    def reads_output(self) -> bool:
+        """Whether `of` reads `LayerTrace.hidden`."""
+        ...
 
     def of(self, trace: LayerTrace) -> Any:  # noqa: ANN401 - goes to `add` of the same collector
         """What is kept of one batch; called on several threads at once."""
@@ -165,11 +170,14 @@ class StreamLayer:
         assert self._next.float is not None
         return self._next.float.gather(list(sequences))
 
-    def forward(self, weights: LayerWeights, hidden: Tensor) -> Tensor:
-        """Output of the layer with other weights, in the stream's arithmetic; differentiable."""
+    def forward(
+        self, weights: LayerWeights, hidden: Tensor, multiply: Multiply | None = None
+    ) -> Tensor:
+        """Output of the layer with other weights, in the stream's arithmetic; differentiable where
+        ``multiply`` is."""
         stream = self._stream
         weights = weights.to(stream.settings.compute)
-        return decoder.run_layer(stream.spec, weights, hidden, stream.rotary).hidden
+        return decoder.run_layer(stream.spec, weights, hidden, stream.rotary, multiply)
 
     def finish(self, tensors: Mapping[str, Array], replaced: LayerWeights | None = None) -> None:
         """Keep the layer's tensors as its checkpoint and let the stream go on.
@@ -266,10 +274,13 @@ class LayerStream:
         size = self._batch_sequences(hidden.shape[1])
         starts = range(0, hidden.shape[0], size)
         at_once = self._batches_at_once(hidden.shape[1])
+        has_output = output is not None or any(one.reads_output for one in collectors)
 
         def batch(start: int) -> tuple[Tensor | None, list[Any]]:
             rows = hidden.rows(start, min(start + size, hidden.shape[0]))
-            trace = decoder.run_layer(self.spec, weights, rows, self.rotary)
+            trace = decoder.trace_layer(
+                self.spec, weights, rows, self.rotary, has_output=has_output
+            )
             return trace.hidden, [collector.of(trace) for collector in collectors]
 
         for first in range(0, len(starts), at_once):

@@ -12,17 +12,15 @@ from torch import Tensor
 
 from lmrun.errors import StageError
 from lmrun.quant import autoround, gptq
-from lmrun.quant.autoround import Examples, Learning, Preset, Start
+from lmrun.quant.autoround import Examples, Learning, Multiply, Preset, Start
 from lmrun.quant.gptq import Factor
 from lmrun.quant.weight import QuantizedWeight
 from lmrun.stages import layer_quantizer
+from lmrun.stages.computing import release_memory
 from lmrun.stages.decoder import INPUTS, READERS, LayerWeights
 from lmrun.stages.layer_stream import Propagate
 from lmrun.stages.quantize_report import ERROR_ROWS, RowFacts, role_row
 from lmrun.stages.quantizing import LayerTask, Needs, QuantizedLayer, QuantSettings
-
-TASK_TOKENS = 1024
-"""Tokens of a part of a batch that one task learns on (a sequence, where that is longer)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,9 @@ class LearnedRounding:
                 with layer_quantizer.named(task, name):
                     found_starts, dampings[name] = _starts(task, name, readers)
                 starts |= found_starts
+                moments = task.observed.moments
+                moments[name] = moments[name].bfloat16()  # for the report alone
+        release_memory()
         codes = self._learn(task, weights, starts)
         report = _report(task, some, codes, dampings)
         return QuantizedLayer(codes, weights, report)
@@ -64,20 +65,13 @@ class LearnedRounding:
         if settings.is_rehearsal:
             preset = replace(preset, iterations=1)
 
-        def forward(linears: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
+        def forward(linears: Mapping[str, Tensor], hidden: Tensor, multiply: Multiply) -> Tensor:
             all_ = {**weights.linears, **linears}
-            return layer.forward(
-                LayerWeights(layer.index, all_, weights.biases, weights.norms), hidden
-            )
+            given = LayerWeights(layer.index, all_, weights.biases, weights.norms)
+            return layer.forward(given, hidden, multiply)
 
-        learning = Learning(
-            settings.scheme.bits,
-            preset,
-            layer.index,
-            layer.compute,
-            max(1, TASK_TOKENS // layer.num_tokens),
-        )
-        examples = Examples(layer.num_sequences, layer.inputs, layer.targets)
+        learning = Learning(preset, layer.index, layer.compute)
+        examples = Examples(layer.num_sequences, layer.num_tokens, layer.inputs, layer.targets)
         learned = autoround.learn(starts, forward, examples, learning, task.workers.map)
         if not learned.error < float("inf"):
             raise StageError(
@@ -98,10 +92,10 @@ def _starts(
     )
 
     def part(role: str, rows: Tensor) -> Start:
-        codes = gptq.quantize(rows, factor, settings.scheme)
-        if not bool(torch.isfinite(codes.scales).all()):
+        start = Start.gptq(rows, factor, settings.scheme)
+        if not bool(torch.isfinite(start.scales).all()):
             raise ValueError(f"{role}: expected finite scales, got NaN or infinity.")
-        return Start.gptq(rows, codes, factor)
+        return start
 
     parts = layer_quantizer.in_parts(task, weights, part)
     found = {}
@@ -125,7 +119,7 @@ def _report(
     """Rows of the report from ``some`` output features of each linear."""
     rows: dict[str, dict[str, object]] = {}
     for name, damping in dampings.items():
-        facts = RowFacts(task.observed.moments.pop(name), damping=damping)
+        facts = RowFacts(task.observed.moments.pop(name).float(), damping=damping)
 
         def row(role: str, facts: RowFacts = facts) -> dict[str, object]:
             every = slice(None, None, -(-len(codes[role].codes) // ERROR_ROWS))

@@ -50,7 +50,12 @@ void add_block(const uint32_t* left, const uint32_t* right, int64_t pairs, int64
                int64_t columns, float* sums, int64_t stride) {
   __m512 acc[kRows][2];
   LMRUN_UNROLL
-  for (int r = 0; r < kRows; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+  for (int r = 0; r < kRows; ++r) {
+    acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    // Sums come from far away, 16 lines in 8 pages: ask for them before they are needed.
+    _mm_prefetch(reinterpret_cast<const char*>(sums + r * stride), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(sums + r * stride + 16), _MM_HINT_T0);
+  }
   for (int64_t p = 0; p < pairs; ++p, left += kMomentPanel, right += kMomentPanel) {
     const __m512bh first = as_bf16(_mm512_loadu_si512(right));
     const __m512bh second = as_bf16(_mm512_loadu_si512(right + 16));

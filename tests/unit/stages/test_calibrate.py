@@ -33,7 +33,8 @@ def test_the_artifact_holds_all_tokens_and_statistics_of_the_sequences_asked_for
     rotary = RotaryTables.of(spec, ids.shape[1])
     for index in range(spec.num_layers):
         weights = decoder.load_layer(checkpoint, index)
-        trace = decoder.run_layer(spec, weights, hidden, rotary)
+        trace = decoder.trace_layer(spec, weights, hidden, rotary)
+        assert trace.hidden is not None
         hidden = trace.hidden
         for name, x in trace.inputs.items():
             rows, prefix = x.flatten(0, 1).numpy(), f"layers.{index}.{name}"
@@ -51,7 +52,8 @@ def test_the_artifact_holds_all_tokens_and_statistics_of_the_sequences_asked_for
             close = {"rtol": 1e-3, "atol": 1e-4}
             np.testing.assert_allclose(stored.pop(f"layers.{index}.{name}.min"), low, **close)
             np.testing.assert_allclose(stored.pop(f"layers.{index}.{name}.max"), high, **close)
-        query = rotary.rotate(decoder._heads(spec, weights, "q_proj", trace.inputs["qkv"]))
+        projected = F.linear(trace.inputs["qkv"], weights.linears["q_proj"])
+        query = rotary.rotate(projected.unflatten(-1, (-1, spec.head_dim)).transpose(1, 2))
         for bits in (8, 4):
             cached = [torch.from_numpy(kv.rounded(one.numpy(), bits)) for one in heads.values()]
             found = F.scaled_dot_product_attention(

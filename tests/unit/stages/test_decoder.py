@@ -32,7 +32,7 @@ def _run(checkpoint: Checkpoint, ids: torch.Tensor) -> list[torch.Tensor]:
     rotary = RotaryTables.of(checkpoint.spec, ids.shape[1])
     for index in range(checkpoint.spec.num_layers):
         weights = decoder.load_layer(checkpoint, index)
-        hidden = decoder.run_layer(checkpoint.spec, weights, hidden, rotary).hidden
+        hidden = decoder.run_layer(checkpoint.spec, weights, hidden, rotary)
         found.append(hidden)
     return found
 
@@ -74,7 +74,7 @@ def test_the_trace_holds_the_input_of_every_linear(write_checkpoint: Write) -> N
     weights = decoder.load_layer(checkpoint, 1)
     hidden = torch.randn(2, 9, 64, generator=torch.Generator().manual_seed(0))
     rotary = RotaryTables.of(checkpoint.spec, 9)
-    trace = decoder.run_layer(checkpoint.spec, weights, hidden, rotary)
+    trace = decoder.trace_layer(checkpoint.spec, weights, hidden, rotary)
     down = trace.inputs["down"] @ weights.linears["down_proj"].T
     middle = hidden + trace.inputs["o"] @ weights.linears["o_proj"].T
     torch.testing.assert_close(middle + down, trace.hidden)

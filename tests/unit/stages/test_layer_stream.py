@@ -45,7 +45,7 @@ def _expected(source: CheckpointSource, changed: bool) -> list[torch.Tensor]:
     for index in range(source.spec.num_layers):
         weights = source.layer(index)
         weights = _halved(weights) if changed else weights
-        found.append(decoder.run_layer(source.spec, weights, found[-1], rotary).hidden)
+        found.append(decoder.run_layer(source.spec, weights, found[-1], rotary))
     return found
 
 

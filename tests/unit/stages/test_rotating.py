@@ -30,7 +30,7 @@ def _logits(source: LayerSource, ids: Tensor) -> Tensor:
     hidden = source.embed(ids)
     rotary = RotaryTables.of(spec, ids.shape[1])
     for index in range(spec.num_layers):
-        hidden = decoder.run_layer(spec, source.layer(index), hidden, rotary).hidden
+        hidden = decoder.run_layer(spec, source.layer(index), hidden, rotary)
     normed = decoder.rms_norm(hidden, source.outer("model.norm.weight"), spec.rms_norm_eps)
     return normed @ source.outer("lm_head.weight").T
 
