@@ -192,6 +192,25 @@ def add_moments(
     `upper`: of a tile on the diagonal only what lies on and above it counts. The order of the sums
     depends on the tokens alone."""
 
+def solve_gptq_block(
+    *,
+    feedback: npt.NDArray[np.float32],
+    cost: npt.NDArray[np.float32],
+    group: npt.NDArray[np.int32],
+    scale: npt.NDArray[np.float32],
+    zero: npt.NDArray[np.float32],
+    top: float,
+    weight: npt.NDArray[np.float32],
+    wanted: npt.NDArray[np.float32],
+    change: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
+    error: npt.NDArray[np.float32],
+    products: npt.NDArray[np.float32],
+    squares: npt.NDArray[np.float32],
+) -> None:
+    """A block of GPTQ's solve, on this thread without the GIL: `csrc/kernels/gptq.h` says what is
+    read (up to `weight`) and what is written. Arrays are contiguous, but for `feedback`."""
+
 def build_info() -> dict[str, str]:
     """`version`, `compiler`, `isas` compiled in, and `build`: SHA-256 of the sources, the compiler
     and its flags, equal wherever the same was built."""

@@ -43,6 +43,7 @@ PYBIND11_MODULE(_engine, module) {
   lmrun::bindings::bind_step_output(module);
   lmrun::bindings::bind_engine(module);
   lmrun::bindings::bind_ceilings(module);
+  lmrun::bindings::bind_gptq(module);
   lmrun::bindings::bind_moments(module);
   module.def("supported_isas", &lmrun::engine::supported_isas);
   module.def("check_isa", &lmrun::engine::check_isa, py::arg("name"));

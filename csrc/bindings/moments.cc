@@ -2,7 +2,6 @@
 
 #include <pybind11/numpy.h>
 
-#include "base/check.h"
 #include "bindings/module.h"
 
 namespace py = pybind11;
@@ -12,16 +11,13 @@ namespace {
 
 using engine::Matrix;
 
-// A view of a matrix whose rows lie in memory as they are.
-template <class Element, class Array>
-Matrix<Element> matrix(const Array& array, const char* name, Element* data) {
-  const auto size = static_cast<py::ssize_t>(sizeof(Element));
-  if (array.ndim() != 2 || (array.shape(1) > 1 && array.strides(1) != size) ||
-      array.strides(0) % size != 0) {
-    throw base::InvalidArgument(std::string("add_moments: ") + name +
-                                ": expected a matrix with contiguous rows. Copy it first.");
-  }
-  return {data, array.shape(0), array.shape(1), array.strides(0) / size};
+template <class Element>
+Matrix<Element> matrix(const py::array& array, Element* data) {
+  const auto stride = [&array](int axis) {
+    return array.ndim() > axis ? array.strides(axis) / static_cast<int64_t>(sizeof(Element)) : 1;
+  };
+  const auto size = [&array](int axis) { return array.ndim() > axis ? array.shape(axis) : 1; };
+  return {data, size(0), size(1), stride(0), stride(1)};
 }
 
 // bf16 has no type of its own in NumPy: its bits as int16.
@@ -30,9 +26,9 @@ void add_moments(const py::array_t<int16_t>& left, const py::array_t<int16_t>& r
   const auto bits = [](const py::array_t<int16_t>& array) {
     return reinterpret_cast<const uint16_t*>(array.data());
   };
-  const auto left_view = matrix<const uint16_t>(left, "left", bits(left));
-  const auto right_view = matrix<const uint16_t>(right, "right", bits(right));
-  const auto sums_view = matrix<float>(sums, "sums", sums.mutable_data());
+  const auto left_view = matrix<const uint16_t>(left, bits(left));
+  const auto right_view = matrix<const uint16_t>(right, bits(right));
+  const auto sums_view = matrix<float>(sums, sums.mutable_data());
   const py::gil_scoped_release unlocked;
   engine::add_moments(left_view, right_view, sums_view, upper);
 }

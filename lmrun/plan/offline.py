@@ -72,8 +72,8 @@ def stage_cost(
     """Peak memory (estimated) and disk of one stage.
 
     calibrate, prune and quantize hold `LAYERS` layers in fp32 at most (`LEARNED_BYTES` a weight
-    where rounding is learned), and hidden states and batches up to `quant.activation_memory`; on a GPU
-    that is memory of the GPU.
+    where rounding is learned), and hidden states and batches up to `quant.activation_memory`; on a
+    GPU that is memory of the GPU.
     """
     layer = sum(linear.in_features * linear.out_features for linear in spec.layer(0))
     embedding = spec.vocab_size * spec.hidden_size

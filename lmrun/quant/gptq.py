@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lmrun import _engine
 from lmrun.quant import rtn
 from lmrun.quant.rtn import Grid
 from lmrun.quant.weight import QuantizedWeight, Scheme
@@ -24,7 +25,7 @@ from lmrun.quant.weight import QuantizedWeight, Scheme
 BLOCK = 128
 """Features whose sums over the blocks before are one product."""
 SMALL_BLOCK = 16
-"""Features whose sums over the rest of their block are one product."""
+"""Features whose sums over the rest of their block are one product, on a GPU."""
 ROWS = 2048
 """Output features solved at a time on a CPU: their block of errors stays in a core's cache."""
 DAMPING = 0.01
@@ -188,49 +189,102 @@ def _solve(weight: Tensor, factor: Factor, grid: Grid, kept: Tensor | None) -> _
     """Inside, a feature of all rows is one contiguous vector: [K, N]. ``kept`` [N, K] gets what was
     rounded."""
     n, k = weight.shape
-    group_index = factor.order // (k // grid.scale.shape[1])
-    group_of = group_index.tolist()
-    scale = grid.scale.T.contiguous()
-    inverse = scale.reciprocal()
-    zero = grid.zero.T.contiguous()
-    low, high = -zero, grid.top - zero
-    rest = weight.T.index_select(0, factor.order)
-    change = torch.empty_like(rest)
-    found = torch.empty(rest.shape, dtype=torch.uint8, device=weight.device)
-    targets = torch.empty(BLOCK, n, device=weight.device)
-    value = torch.empty(n, device=weight.device)
-    error = torch.zeros_like(value)
-    products, squares = torch.zeros_like(scale), torch.zeros_like(scale)
+    found = _Solve(
+        group=factor.order // (k // grid.scale.shape[1]),
+        scale=grid.scale.T.contiguous(),
+        zero=grid.zero.T.contiguous(),
+        top=grid.top,
+        weight=weight.T.index_select(0, factor.order).contiguous(),
+        change=weight.new_empty(k, n),
+        codes=torch.empty(k, n, dtype=torch.uint8, device=weight.device),
+        error=weight.new_zeros(n),
+        products=weight.new_zeros(grid.scale.T.shape),
+        squares=weight.new_zeros(grid.scale.T.shape),
+    )
+    block_solve = _solve_block if weight.device.type == "cpu" else _solve_block_by_torch
+    targets = weight.new_empty(BLOCK, n)
     for block_end in range(k, 0, -BLOCK):
         block = slice(max(0, block_end - BLOCK), block_end)
         wanted = targets[: block_end - block.start]
-        wanted.copy_(rest[block])
+        wanted.copy_(found.weight[block])
         if block_end < k:
-            wanted.addmm_(factor.feedback[block_end:, block].T, change[block_end:], alpha=-1)
-        for end in range(block_end, block.start, -SMALL_BLOCK):
-            start = max(block.start, end - SMALL_BLOCK)
-            if end < block_end:
-                part = wanted[start - block.start : end - block.start]
-                feedback = factor.feedback[end:block_end, start:end]
-                part.addmm_(feedback.T, change[end:block_end], alpha=-1)
-            for i in range(end - 1, start - 1, -1):
-                target, group = wanted[i - block.start], group_of[i]
-                if i + 1 < end:
-                    feedback = factor.feedback[i + 1 : end, i]
-                    target.addmv_(change[i + 1 : end].T, feedback, alpha=-1)
-                torch.mul(target, inverse[group], out=value).round_()
-                torch.clamp(value, low[group], high[group], out=value)
-                torch.mul(value, scale[group], out=change[i]).sub_(rest[i])
-        groups = group_index[block]
-        rounded = (change[block] + rest[block]).mul_(inverse[groups]).round_()
-        found[block] = rounded.add(zero[groups]).to(torch.uint8)
-        cost = factor.weight[block, None]
-        error += (rounded * scale[groups]).sub_(wanted).square_().mul_(cost).sum(0)
-        products.index_add_(0, groups, (rounded * wanted).mul_(cost))
-        squares.index_add_(0, groups, rounded.square_().mul_(cost))
+            feedback = factor.feedback[block_end:, block]
+            wanted.addmm_(feedback.T, found.change[block_end:], alpha=-1)
+        block_solve(found, factor, block, wanted)
         if kept is not None:
             kept[:, factor.order[block]] = wanted.T
-    codes = torch.empty_like(found)
-    codes[factor.order] = found
-    fitted = torch.where(squares > 0, products / squares, scale)
-    return _Solved(codes.T, error, fitted.T)
+    codes = torch.empty_like(found.codes)
+    codes[factor.order] = found.codes
+    fitted = torch.where(found.squares > 0, found.products / found.squares, found.scale)
+    return _Solved(codes.T, found.error, fitted.T)
+
+
+@dataclass(frozen=True)
+class _Solve:
+    """A solve that is under way; [K, N] in the order of the factor."""
+
+    group: Tensor
+    """int64 [K]."""
+    scale: Tensor
+    """float32 [groups, N], as zero."""
+    zero: Tensor
+    top: int
+    weight: Tensor
+    """float32 [K, N], as change: that of the weights by being rounded."""
+    change: Tensor
+    codes: Tensor
+    """uint8 [K, N]."""
+    error: Tensor
+    """float32 [N], added up as the blocks pass."""
+    products: Tensor
+    """float32 [groups, N], as squares: of codes and targets, and of codes, likewise."""
+    squares: Tensor
+
+
+def _solve_block(found: _Solve, factor: Factor, block: slice, wanted: Tensor) -> None:
+    """``wanted`` [features, N] lacks what the features of the block take off each other, and gets
+    it. By the engine's kernel: of torch's operations 128 features need a thousand."""
+    _engine.solve_gptq_block(
+        feedback=factor.feedback[block, block].numpy(),
+        cost=factor.weight[block].numpy(),
+        group=found.group[block].int().numpy(),
+        scale=found.scale.numpy(),
+        zero=found.zero.numpy(),
+        top=found.top,
+        weight=found.weight[block].numpy(),
+        wanted=wanted.numpy(),
+        change=found.change[block].numpy(),
+        codes=found.codes[block].numpy(),
+        error=found.error.numpy(),
+        products=found.products.numpy(),
+        squares=found.squares.numpy(),
+    )
+
+
+def _solve_block_by_torch(found: _Solve, factor: Factor, block: slice, wanted: Tensor) -> None:
+    """The same on any device."""
+    change, inverse = found.change, found.scale.reciprocal()
+    low, high = -found.zero, found.top - found.zero
+    group_of = found.group[block].tolist()
+    value = torch.empty_like(found.error)
+    for end in range(block.stop, block.start, -SMALL_BLOCK):
+        start = max(block.start, end - SMALL_BLOCK)
+        if end < block.stop:
+            part = wanted[start - block.start : end - block.start]
+            feedback = factor.feedback[end : block.stop, start:end]
+            part.addmm_(feedback.T, change[end : block.stop], alpha=-1)
+        for i in range(end - 1, start - 1, -1):
+            target, group = wanted[i - block.start], group_of[i - block.start]
+            if i + 1 < end:
+                feedback = factor.feedback[i + 1 : end, i]
+                target.addmv_(change[i + 1 : end].T, feedback, alpha=-1)
+            torch.mul(target, inverse[group], out=value).round_()
+            torch.clamp(value, low[group], high[group], out=value)
+            torch.mul(value, found.scale[group], out=change[i]).sub_(found.weight[i])
+    groups = found.group[block]
+    rounded = (change[block] + found.weight[block]).mul_(inverse[groups]).round_()
+    found.codes[block] = rounded.add(found.zero[groups]).to(torch.uint8)
+    cost = factor.weight[block, None]
+    found.error.add_((rounded * found.scale[groups]).sub_(wanted).square_().mul_(cost).sum(0))
+    found.products.index_add_(0, groups, (rounded * wanted).mul_(cost))
+    found.squares.index_add_(0, groups, rounded.square_().mul_(cost))

@@ -201,3 +201,16 @@ def test_fitted_scales_never_raise_the_output_error_of_a_row(scheme: Scheme) -> 
         assert _error(weight[lines], fitted[lines], damped) <= before * (1 + 1e-4)
     if scheme.bits == 4:
         assert _error(weight, fitted, hessian) < _error(weight, once, hessian)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_torch_solves_as_the_kernel_does(scheme: Scheme, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, on which torch computes."""
+    weight, hessian = _weight(70, 320), _hessian(320)
+    factor = gptq.factor(hessian)
+    native = gptq.quantize(weight, factor, scheme)
+    monkeypatch.setattr(gptq, "_solve_block", gptq._solve_block_by_torch)
+    other = gptq.quantize(weight, factor, scheme)
+    assert float((native.codes == other.codes).float().mean()) > 0.99
+    errors = [_error(weight, one.dequantize(), hessian) for one in (native, other)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.01)
