@@ -4,7 +4,6 @@ Most of a start is importing. Both read their settings from stdin, so they impor
 supervisor, while that imports, composes and plans.
 """
 
-import asyncio
 import os
 import shutil
 import tempfile
@@ -37,7 +36,6 @@ class Early:
     async def __aenter__(self) -> "Early":
         for name in _MODULES:
             self._waiting[name] = await self._start(name)
-        await asyncio.sleep(0)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -95,6 +95,11 @@ class Children:
     def __init__(self) -> None:
         self._started: list[Child] = []
 
+    @property
+    def pids(self) -> list[int]:
+        """Of those that still run."""
+        return [child.pid for child in self._started if child.alive]
+
     async def spawn(
         self,
         name: str,
