@@ -9,7 +9,17 @@
 #include "base/check.h"
 
 #if defined(LMRUN_X86)
+// GCC 12 takes the deliberately undefined registers of its own header for a mistake (its bug
+// 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #endif
 
 namespace lmrun::base {
