@@ -1,7 +1,6 @@
 """llama.cpp's benches and OpenVINO GenAI under the loads of `lmrun bench engine`."""
 
 import json
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,10 @@ from lmrun.bench.engine_cases import (
 )
 from lmrun.bench.engine_child import Ended, run_child
 from lmrun.bench.peers import stepping
+from lmrun.bench.program_isa import program_isa
 from lmrun.errors import StageError
 
 _GGML_KV = {16: "f16", 8: "q8_0", 4: "q4_0"}
-_FEATURE = re.compile(r"\b([A-Z][A-Z0-9_]*) = 1\b")
-_NEVER = ("LLAMAFILE", "OPENMP", "REPACK", "SSE3", "SSSE3", "F16C", "FMA", "BMI2", "AVX")
-"""What the list of features names beside what matters."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +68,10 @@ class LlamaBench:
         return _outcome(ended, rows, tuple(found))
 
     def about(self) -> dict[str, str]:
-        """`version` and `isa`, by the program's own account of a token."""
+        """`version` by the program's own account of a token; `isa` by what it was built with."""
         _, rows = self._bench("-p", "0", "-n", "1")
         version = f"{rows[0].get('build_commit', '?')} ({rows[0].get('build_number', '?')})"
-        return {"version": version, "isa": self._isa()}
-
-    def _isa(self) -> str:
-        if not self.batched.is_file():
-            return "not told"
-        command = [str(self.batched), "-m", str(self.gguf), "-v", "-c", "64"]
-        command += ["-npp", "8", "-ntg", "1", "-npl", "1"]
-        ended = run_child(command)
-        found = _FEATURE.findall(ended.stdout + ended.stderr)
-        return ", ".join(one for one in dict.fromkeys(found) if one not in _NEVER) or "not told"
+        return {"version": version, "isa": program_isa(self.program)}
 
     def _bench(self, *words: str) -> tuple[Ended, list[dict[str, Any]]]:
         command = [str(self.program), "-m", str(self.gguf), "-t", str(self.threads)]
@@ -113,18 +101,23 @@ class LlamaBench:
         command += ["-c", str(most * (max(prompts) + job.new_tokens + 1))]
         command += ["-npp", ",".join(str(prompt) for prompt in prompts)]
         command += ["-ntg", str(job.new_tokens)]
-        command += ["-npl", ",".join(str(batch) for batch in job.batches)]
+        # what it prints last may be lost as it ends: one sequence more, which nobody reads
+        command += ["-npl", ",".join(str(batch) for batch in (*job.batches, 1))]
         if self.kv_bits != 16:
             kind = _GGML_KV[self.kv_bits]
             command += ["-ctk", kind, "-ctv", kind, "-fa", "on"]
         ended = run_child(command)
+        rows = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+        rates = {(row["pl"], row["pp"]): float(row["speed_tg"]) for row in reversed(rows)}
         found = []
-        for line in ended.stdout.splitlines():
-            if not line.startswith("{"):
-                continue
-            row = json.loads(line)
-            context = job.contexts[prompts.index(row["pp"])]
-            found.append(Measured(Case("decode", row["pl"], context), row["speed_tg"]))
+        for context, prompt in zip(job.contexts, prompts, strict=True):
+            for batch in job.batches:
+                if (batch, prompt) not in rates:
+                    raise StageError(
+                        f"bench: {self.batched.name}: printed nothing of {batch} sequences of"
+                        f" {prompt} tokens."
+                    )
+                found.append(Measured(Case("decode", batch, context), rates[batch, prompt]))
         return Outcome(tuple(found), ended.peak_rss_bytes, ended.others_busy)
 
 

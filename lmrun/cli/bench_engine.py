@@ -186,7 +186,7 @@ def _entries(ours: Sequence[_Ours]) -> "Iterator[Entry]":
         yield Entry(
             engine=Native(one.name, one.plan),
             is_ours=True,
-            weights="u4, groups of 128, with zero points",
+            weights="u4, groups of 128, with zero points; head as stored",
             kv_bits=bits if isinstance(bits, int) else max(bits),
             activations=f"{one.composed.run.backend.activation_bits} bits",
         )

@@ -1,6 +1,7 @@
 """`lmrun bench engine`: the engine on a tiny model, beside a program with llama-bench's flags."""
 
 import json
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from lmrun import _engine
 from lmrun.bench import alone, engine, engine_report
 from lmrun.bench.engine import Entry, Peaks
 from lmrun.bench.engine_cases import Case, Job, Measured, Outcome, Settings, jobs
@@ -18,6 +20,7 @@ from lmrun.bench.engine_peers import LlamaBench
 from lmrun.bench.engine_report import Work
 from lmrun.bench.engine_text import report_text
 from lmrun.bench.peers import stepping
+from lmrun.bench.program_isa import program_isa
 from lmrun.cli import main
 from lmrun.cli.schema import document
 from lmrun.errors import ExitStatus, StageError
@@ -47,9 +50,6 @@ BATCHED = """\
 import json, sys
 words = sys.argv[1:]
 value = lambda name: [int(word) for word in words[words.index(name) + 1].split(",")]
-if "-v" in words:
-    sys.stderr.write("system_info: n_threads = 2 | CPU : AVX2 = 1 | AVX512_VNNI = 1 | F16C = 1\\n")
-    sys.exit()
 for pp in value("-npp"):
     for pl in value("-npl"):
         print(json.dumps({{"pp": pp, "tg": value("-ntg")[0], "pl": pl, "speed_tg": 10.0 * pl}}))
@@ -144,7 +144,7 @@ def test_our_engine_and_a_peer_take_turns_and_the_document_fits_its_schema(
     ours, theirs, quantized = found["engines"]
     assert (ours["name"], ours["is_ours"], ours["kv_bits"]) == ("lmrun kv4", True, 4)
     assert (theirs["name"], theirs["version"]) == ("llama-bench tiny", "abc (7)")
-    assert (theirs["isa"], theirs["weight_bytes"]) == ("AVX2, AVX512_VNNI", 600)
+    assert (theirs["isa"], theirs["weight_bytes"]) == ("not told", 600)
     assert quantized["name"] == "llama-bench tiny kv4"
     cases = [(one["kind"], one["batch"], one["context"]) for one in ours["figures"]]
     assert cases == [
@@ -261,6 +261,26 @@ def test_a_program_that_fails_says_why_and_its_memory_is_its_own(tmp_path: Path)
     assert ended.stdout == f"{64 << 20}\n"
     assert 64 << 20 < ended.peak_rss_bytes < 200 << 20
     assert len(held) == 300 << 20
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="no objdump on the path")
+def test_the_isa_of_a_program_is_what_its_instructions_are(tmp_path: Path) -> None:
+    # the engine itself has kernels of each
+    assert program_isa(Path(_engine.__file__)).startswith("AVX2, AVX-512, VNNI")
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    assert program_isa(tmp_path / "script") == "not told"
+
+
+def test_a_batch_that_was_not_printed_is_told(program: Path, tmp_path: Path) -> None:
+    bench = LlamaBench("it", program, tmp_path / "tiny.gguf", 1)
+    job = Job("many", "decode", batches=(4, 8), contexts=(0,), new_tokens=2)
+    assert [(one.case.batch, one.tokens_per_s) for one in bench.run(job).measured] == [
+        (4, 40.0),
+        (8, 80.0),
+    ]
+    bench.batched.write_text(f"#!{sys.executable}\n")
+    with pytest.raises(StageError, match="printed nothing of 4 sequences of 8 tokens"):
+        bench.run(job)
 
 
 def test_what_llama_bench_does_not_document_is_refused(program: Path, tmp_path: Path) -> None:
