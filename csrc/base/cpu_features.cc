@@ -43,6 +43,8 @@ CpuFeatures detect_cpu_features() {
   features.f16c = bit(leaf1.c, 29);
   if (const bool os_uses_xsave = bit(leaf1.c, 27); os_uses_xsave) {
     constexpr uint64_t kSseAvxAndZmm = 0xE6;  // XCR0 bits 1, 2 and 5 to 7
+    constexpr uint64_t kSseAndAvx = 0x6;      // bits 1 and 2
+    features.os_saves_ymm = (enabled_state() & kSseAndAvx) == kSseAndAvx;
     features.os_saves_zmm = (enabled_state() & kSseAvxAndZmm) == kSseAvxAndZmm;
     constexpr uint64_t kTiles = 0x60000;  // XCR0 bits 17 (shapes) and 18 (data)
     features.os_saves_tiles = (enabled_state() & kTiles) == kTiles;
@@ -62,6 +64,15 @@ CpuFeatures detect_cpu_features() {
 #else
 CpuFeatures detect_cpu_features() { return {}; }
 #endif
+
+std::vector<std::string> CpuFeatures::missing_for_avx2() const {
+  std::vector<std::string> missing;
+  if (!fma) missing.emplace_back("fma");
+  if (!f16c) missing.emplace_back("f16c");
+  if (!avx2) missing.emplace_back("avx2");
+  if (!os_saves_ymm) missing.emplace_back("operating system support for AVX state");
+  return missing;
+}
 
 std::vector<std::string> CpuFeatures::missing_for_avx512() const {
   std::vector<std::string> missing;

@@ -16,11 +16,14 @@ struct CpuFeatures {
   bool avx512dq = false;
   bool avx512vnni = false;
   bool avx512bf16 = false;
+  bool os_saves_ymm = false;  // the operating system keeps YMM registers
   bool os_saves_zmm = false;  // the operating system keeps ZMM and mask registers
   bool amx_tile = false;
   bool amx_int8 = false;
   bool os_saves_tiles = false;  // the operating system keeps tiles and their shapes
 
+  // What the AVX2 kernels need and this machine lacks; empty when they can run.
+  std::vector<std::string> missing_for_avx2() const;
   // What the AVX-512 kernels need and this machine lacks; empty when they can run.
   std::vector<std::string> missing_for_avx512() const;
   // Likewise the AMX kernels, which take all else from the AVX-512 ones. Before the first tile

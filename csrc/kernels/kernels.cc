@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/cpu_features.h"
 #include "kernels/cpu/amx.h"
+#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/reference.h"
 
@@ -14,7 +15,7 @@ namespace lmrun::kernels {
 namespace {
 
 // Worst first.
-constexpr Isa kIsas[] = {Isa::kGeneric, Isa::kAvx512, Isa::kAmx};
+constexpr Isa kIsas[] = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
 
 std::string joined(const std::vector<std::string>& words, const char* last) {
   std::string text;
@@ -30,6 +31,7 @@ std::vector<std::string> missing_for(Isa isa) {
   if (isa == Isa::kGeneric) return {};
 #if defined(LMRUN_X86)
   const base::CpuFeatures cpu = base::detect_cpu_features();
+  if (isa == Isa::kAvx2) return cpu.missing_for_avx2();
   if (isa == Isa::kAvx512) return cpu.missing_for_avx512();
   std::vector<std::string> missing = cpu.missing_for_amx();
   if (missing.empty() && !base::allow_tiles()) {
@@ -69,6 +71,8 @@ std::string isa_name(Isa isa) {
   switch (isa) {
     case Isa::kGeneric:
       return "generic";
+    case Isa::kAvx2:
+      return "avx2";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAmx:
@@ -99,6 +103,7 @@ Isa parse_isa(const std::string& name) {
 const OpTable& op_table(Isa isa) {
 #if defined(LMRUN_X86)
   if (isa == Isa::kAmx) return amx::ops();
+  if (isa == Isa::kAvx2) return avx2::ops();
   if (isa == Isa::kAvx512) return avx512::ops(base::detect_cpu_features().avx512vnni);
 #endif
   LMRUN_CHECK(isa == Isa::kGeneric, "op table: no kernels for " << isa_name(isa) << " here");

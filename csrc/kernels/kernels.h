@@ -14,7 +14,7 @@
 
 namespace lmrun::kernels {
 
-enum class Isa : uint8_t { kGeneric, kAvx512, kAmx };
+enum class Isa : uint8_t { kGeneric, kAvx2, kAvx512, kAmx };
 
 // A block holds a multiple of this many positions.
 inline constexpr int64_t kAttentionChunk = quant::kKvKeysTogether;

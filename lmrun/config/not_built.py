@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from lmrun.config.schema import (
     BackendName,
-    IsaName,
     PlacementName,
     RopeScalingName,
     RunConfig,
@@ -26,11 +25,6 @@ class _Row:
 
 _TABLE = (
     _Row("backend.name", lambda run: run.backend.name is BackendName.native, "native is"),
-    _Row(
-        "backend.isa",
-        lambda run: run.backend.isa is not IsaName.avx2,
-        "auto, generic, avx512 and amx are",
-    ),
     _Row(
         "backend.rope_scaling",
         lambda run: run.backend.rope_scaling is RopeScalingName.checkpoint,

@@ -9,7 +9,6 @@
 
 #include "base/cpu_features.h"
 #include "kernels/cache_block.h"
-#include "kernels/cpu/avx2.h"
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/reference.h"
 #include "kernels/random_inputs.h"
@@ -34,11 +33,6 @@ std::vector<Variant> variants() {
 #if defined(__x86_64__)
   const base::CpuFeatures cpu = base::detect_cpu_features();
   OpTable ops = reference::ops();
-  if (cpu.avx2 && cpu.fma && cpu.f16c) {
-    ops.attention = avx2::attention;
-    ops.attention_join = avx2::attention_join;
-    all.push_back({"avx2", ops});
-  }
   if (cpu.missing_for_avx512().empty()) {
     ops.attention = avx512::attention_words;
     ops.attention_join = avx512::attention_join;

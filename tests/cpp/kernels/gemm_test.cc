@@ -64,6 +64,7 @@ std::vector<Table> tables() {
   std::vector<Table> all = {{"generic", &op_table(Isa::kGeneric)}};
 #if defined(__x86_64__)
   const base::CpuFeatures cpu = base::detect_cpu_features();
+  if (cpu.missing_for_avx2().empty()) all.push_back({"avx2", &op_table(Isa::kAvx2)});
   if (cpu.missing_for_avx512().empty()) {
     all.push_back({"avx512 without vnni", &avx512::ops(false)});
     if (cpu.avx512vnni) all.push_back({"avx512", &avx512::ops(true)});

@@ -31,12 +31,17 @@ TEST_CASE("generic is always there, last, and auto is the best") {
 }
 
 TEST_CASE("an unknown isa is refused with the legal names") {
-  CHECK(failure_of("avx3") == "backend.isa=avx3: unknown. Use auto, generic, avx512 or amx.");
+  CHECK(failure_of("avx3") == "backend.isa=avx3: unknown. Use auto, generic, avx2, avx512 or amx.");
 }
 
 TEST_CASE("what a CPU lacks is named") {
   base::CpuFeatures features;
-  features.fma = features.f16c = features.avx2 = features.avx512f = features.os_saves_zmm = true;
+  features.f16c = features.avx2 = true;
+  CHECK(features.missing_for_avx2() ==
+        std::vector<std::string>{"fma", "operating system support for AVX state"});
+  features.fma = features.os_saves_ymm = true;
+  CHECK(features.missing_for_avx2().empty());
+  features.avx512f = features.os_saves_zmm = true;
   CHECK(features.missing_for_avx512() ==
         std::vector<std::string>{"avx512bw", "avx512vl", "avx512dq"});
   features.avx512bw = features.avx512vl = features.avx512dq = true;

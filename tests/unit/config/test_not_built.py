@@ -10,7 +10,6 @@ REFUSED = {
     "parallel.replicas=2": "parallel.replicas=2: not built yet; 1 is.",
     "parallel.placement=ray_serve": "parallel.placement=ray_serve: not built yet; local is.",
     "backend.name=vllm": "backend.name=vllm: not built yet; native is.",
-    "backend.isa=avx2": "backend.isa=avx2: not built yet; auto, generic, avx512 and amx are.",
     "backend.rope_scaling=yarn": "backend.rope_scaling=yarn: not built yet; checkpoint is.",
 }
 

@@ -254,5 +254,5 @@ def test_a_truncated_workspace_is_named(tiny_workspace: Path, tmp_path: Path) ->
 
 
 def test_an_isa_this_machine_lacks_is_refused_by_name(tiny_workspace: Path) -> None:
-    with pytest.raises(RuntimeError, match="Use auto, generic, avx512 or amx"):
+    with pytest.raises(RuntimeError, match="Use auto, generic, avx2, avx512 or amx"):
         Engine(**_settings(tiny_workspace, isa="neon"))
