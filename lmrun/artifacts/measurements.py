@@ -135,7 +135,7 @@ class Observation:
     prefill: Rate | None
     """Steps that compute prompt tokens; prompt tokens per second."""
     seconds_to_ready: float | None
-    """From the start of the engine process to its first token."""
+    """Of the engine, from its settings to its first token."""
     recorded_at: str
     """ISO 8601, UTC."""
 

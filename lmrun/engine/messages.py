@@ -158,7 +158,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, tag="memory"):
     kv_bytes: int | None
     """Pages of the KV blocks."""
     seconds_to_ready: float
-    """From the start of the process to its first token."""
+    """From the settings to the first token: the process may have waited for them."""
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True, tag="effective_config"):

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +42,3 @@ def rss(status: Path = Path("/proc/self/status")) -> Rss:
             if name in found:
                 found[name] = int(value.split()[0]) * 1024
     return Rss(found["VmRSS"], found["VmHWM"])
-
-
-def seconds_since_start(stat: Path = Path("/proc/self/stat")) -> float:
-    """Age of this process; 0 where the system does not say. Resolution: a clock tick, 10 ms."""
-    if not stat.is_file():
-        return 0.0
-    fields = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)

@@ -49,7 +49,7 @@ from lmrun.engine.native import (
     tokens_event,
 )
 from lmrun.engine.observing import build_name
-from lmrun.engine.process import die_with_parent, rss, seconds_since_start
+from lmrun.engine.process import die_with_parent, rss
 from lmrun.errors import EngineError, ExitStatus, LmrunError
 from lmrun.plan.engine_settings import EngineSettings
 
@@ -127,6 +127,7 @@ class Worker:
     def __init__(self, settings: EngineSettings) -> None:
         """Maps the workspace; `EngineError` when the engine refuses it."""
         self._settings = settings
+        self._started = time.perf_counter()
         self._engine = build_engine(settings)
         self._ids = itertools.count(1)
         self._shared = _Shared()
@@ -149,7 +150,7 @@ class Worker:
         if len(tokens) != 1:
             raise EngineError(f"engine: expected one token of the first request, got {tokens}.")
         self._busy_seconds += time.perf_counter() - begin
-        self._seconds_to_ready = seconds_since_start()
+        self._seconds_to_ready = time.perf_counter() - self._started
 
     @property
     def why_mapped(self) -> str:

@@ -1,7 +1,6 @@
 """From counters to rates: the best stretch of a run, with what lies between the steps."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from lmrun.artifacts.measurements import MachineIdentity, Rate, observation_key
 from lmrun.engine.messages import Memory, Stats, StepCounts
 from lmrun.engine.observing import BestRates, build_name, observation
-from lmrun.engine.process import rss, seconds_since_start
+from lmrun.engine.process import rss
 
 NONE = StepCounts()
 
@@ -161,11 +160,3 @@ def test_resident_memory_grows_with_what_is_touched() -> None:
 
 def test_a_system_without_proc_says_zero(tmp_path: Path) -> None:
     assert rss(tmp_path / "status").peak == 0
-    assert seconds_since_start(tmp_path / "stat") == 0.0
-
-
-def test_the_age_of_this_process_grows() -> None:
-    first = seconds_since_start()
-    assert first > 0
-    time.sleep(0.05)
-    assert 0.03 <= seconds_since_start() - first < 5
