@@ -49,7 +49,7 @@ CALIBRATE = StageSpec(
 )
 QUANTIZE = StageSpec(
     "quantize",
-    4,
+    5,
     (
         *("quant.method", "quant.bits", "quant.group_size", "quant.symmetric"),
         *("quant.activation_bits", "quant.range", "quant.act_order", "quant.damping"),

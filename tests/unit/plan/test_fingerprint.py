@@ -36,7 +36,7 @@ ENGINE = {"device": "cpu", "cpu": "avx512", "isa": "avx512", "engine": A}
     [
         (RESOLVE, {"config.json": A, "model.safetensors": B}, None, "38851d2a4d412aa9"),
         (CALIBRATE, {"resolve": A, "text": B}, CLASS, "8f267269c82005ad"),
-        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "db3811199f326b20"),
+        (QUANTIZE, {"resolve": A, "calibrate": B}, CLASS, "3e3f881c9d644d63"),
         (CONVERT, {"resolve": A, "quantize": B}, None, "33e27fa406e2161e"),
         (BASELINE, {"resolve": A, "evaluation_text": B}, ENGINE, "3d3c16b6a8c35f2e"),
         (EVALUATE, {"convert": A, "baseline": B}, ENGINE, "4e077a207c56c403"),

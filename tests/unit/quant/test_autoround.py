@@ -1,6 +1,6 @@
 """Rounding learned from a layer's output: better than its start, and the same every time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -127,22 +127,6 @@ def test_the_start_is_kept_where_nothing_better_is_found() -> None:
     learned = _learn(starts, Preset(iterations=8, tokens=TOKENS, rate=100.0))
     assert learned.error == learned.first_error
     assert _same(learned.codes, codes)
-
-
-def test_no_more_is_tried_where_a_quarter_of_the_steps_found_nothing_better() -> None:
-    steps = []
-
-    def inputs(some: Sequence[int]) -> Tensor:
-        if len(some) == 2:  # a step; checks look at one sequence each
-            steps.append(some)
-        return EXAMPLES.inputs(some)
-
-    examples = Examples(len(TEXT), TOKENS, inputs, EXAMPLES.targets)
-    for rate, expected in ((100.0, 3), (0.5, 12)):
-        steps.clear()
-        preset = Preset(iterations=12, tokens=2 * TOKENS, rate=rate)
-        autoround.learn(_nearest()[0], forward, examples, Learning(preset, 0))
-        assert len(steps) == expected
 
 
 def test_a_step_goes_against_the_gradient_of_each_rounded_weight() -> None:
