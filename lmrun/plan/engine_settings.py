@@ -14,7 +14,7 @@ class EngineSettings:
     workspace: str
     """Folder of the engine workspace."""
     isa: str
-    """`auto`, `generic`, `avx512` or `amx`."""
+    """`auto`, `generic`, `avx2`, `avx512` or `amx`."""
     threads: int
     num_blocks: int
     """KV blocks; the plan divides the budget, the engine allocates exactly these."""
