@@ -9,7 +9,7 @@ from lmrun.config import compose
 from lmrun.errors import ExitStatus
 from lmrun.plan.planner import make_plan
 
-FORCED = ("avx512", "amx")
+FORCED = ("avx2", "avx512", "amx")
 MISSING = [isa for isa in FORCED if isa not in _engine.supported_isas()]
 
 
