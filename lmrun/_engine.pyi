@@ -176,9 +176,11 @@ def measure_attention(
     num_kv_heads: int,
     group: int,
     head_dim: int,
+    activation_bits: int = 32,
     seconds: float,
 ) -> dict[str, float]:
-    """`bytes_per_s` of K and V, `flops_per_s` of the last `rows` positions of a context."""
+    """`bytes_per_s` of K and V, `flops_per_s` of the last `rows` positions of a context;
+    `activation_bits` count where K and V are of 8 or 4 bits."""
 
 def add_moments(
     left: npt.NDArray[np.int16],

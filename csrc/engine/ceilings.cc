@@ -219,6 +219,10 @@ void check(const AttentionCase& wanted) {
   if (wanted.kv_bits != 4 && wanted.kv_bits != 8 && wanted.kv_bits != 16 && wanted.kv_bits != 32) {
     throw InvalidArgument(concat("kv_bits=", wanted.kv_bits, ": expected 4, 8, 16 or 32."));
   }
+  if (wanted.activation_bits != 32 && wanted.activation_bits != 16 && wanted.activation_bits != 8) {
+    throw InvalidArgument(
+        concat("activation_bits=", wanted.activation_bits, ": expected 32, 16 or 8."));
+  }
   if (wanted.head_dim < 8 || wanted.head_dim % 8 != 0) {
     throw InvalidArgument(concat("head_dim=", wanted.head_dim, ": expected a multiple of 8."));
   }
@@ -313,6 +317,7 @@ AttentionSpeed measure_attention(const AttentionCase& wanted) {
         args.num_rows = std::min(kAttentionRows, wanted.rows - first);
         args.first_position = wanted.context - wanted.rows + first;
         args.scale = 0.125F;
+        args.digits = kernels::attention_digits(wanted.activation_bits);
         args.scratch = scratch.data() + thread * scratch_floats;
         ops.attention(args);
       }

@@ -40,6 +40,7 @@ struct AttentionCase {
   int64_t num_kv_heads = 1;
   int64_t group = 1;  // query heads that share a KV head
   int64_t head_dim = 64;
+  int64_t activation_bits = 32;  // 32, or 16 or 8: with K and V of codes
   double seconds = 0.1;
 };
 

@@ -27,6 +27,12 @@ constexpr int64_t attention_spans(int64_t context) {
   return (context + kAttentionSpan - 1) / kAttentionSpan;
 }
 
+// Digits of attention over K and V of codes: what `backend.activation_bits` stands for, and no less
+// than two, whose 16 bits are far finer than the codes.
+constexpr int64_t attention_digits(int64_t activation_bits) {
+  return activation_bits == 32 ? 3 : 2;
+}
+
 // The rows of one sequence in a step, for one KV head.
 struct AttentionArgs {
   const quant::KvLayout* layout;  // of the layer

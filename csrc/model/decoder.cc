@@ -21,8 +21,6 @@ constexpr int64_t kTilesTogether = 4;
 // Attention items that are one row are cut into spans where there are fewer than this many a
 // thread.
 constexpr int64_t kItemsPerThread = 2;
-// Attention keeps at least 16 bits of q and of the softmax's weights, whatever the linears do.
-constexpr int64_t kLeastAttentionDigits = 2;
 // Fewer floats than this are not worth waking a thread: about 10 µs of an element-wise op.
 constexpr int64_t kFloatsWorthThreads = 16384;
 
@@ -342,7 +340,7 @@ kernels::AttentionArgs Decoder::attention_args(const AttentionItem& item, int64_
   args.num_rows = item.num_rows;
   args.first_position = item.sequence->first_position + item.first;
   args.scale = config_.attention_scale;
-  args.digits = std::max(kLeastAttentionDigits, quant::digits_of(shape_.activation_bits));
+  args.digits = kernels::attention_digits(shape_.activation_bits);
   args.scratch = scratch_.data() + thread * scratch_floats_;
   args.partials = item.partials;
   return args;

@@ -200,7 +200,8 @@ class BackendConfig:
     activation_bits: int = opt(
         32,
         "bits of the inputs of a linear whose weights are codes in groups, fixed point for each"
-        " group: 32 (24 of them are computed with), 16 or 8",
+        " group: 32 (24 of them are computed with), 16 or 8; attention over 8- or 4-bit K and V"
+        " computes with 24 or, below 32, with 16",
         choices=(8, 16, 32),
     )
     rope_scaling: RopeScalingName = opt(RopeScalingName.checkpoint, "RoPE scaling")

@@ -42,8 +42,10 @@ def _idle(composed: Composed, plan: Plan) -> Iterator[tuple[str, str]]:
         yield from _of_stages(run, plan)
     if run.model.hub_id is None:
         yield "model.hub_offline", "the model is a folder here"
-    if not any(row.scheme.startswith("u") for row in plan.budget.weights):
-        yield "backend.activation_bits", "no weights are codes in groups, whose inputs it rounds"
+    coded = any(row.scheme.startswith("u") for row in plan.budget.weights)
+    if not coded and run.kv.bits >= 16:
+        reason = "neither weights nor K and V are codes, whose inputs it rounds"
+        yield "backend.activation_bits", reason
     if run.kv.memory != "auto":
         yield "kv.memory_ratio", f"kv.memory={run.kv.memory} is the size"
     if plan.device.is_this_machine:

@@ -88,30 +88,37 @@ LMRUN_INLINE void store_codes(const KvLayout& layout, __m512i codes, int64_t fro
   }
 }
 
+// Elements of kBytes: K's lie 16 slots apart, V's side by side.
+template <bool kIsKey, int kBytes>
+LMRUN_INLINE void write_elements(const KvLayout& layout, const float* x, std::byte* part,
+                                 int64_t slot) {
+  const int64_t dim = layout.head_dim;
+  std::byte* to = part + (kIsKey ? layout.key_offset(slot, 0) : layout.value_offset(slot, 0));
+  constexpr int64_t kStep = kIsKey ? kBytes * quant::kKvKeysTogether : kBytes;
+  for (int64_t d = 0; d < dim; d += 16) {
+    const int64_t lanes = smaller(16, dim - d);
+    const __m512 value = _mm512_maskz_loadu_ps(first_lanes(lanes), x + d);
+    alignas(64) std::byte elements[64];
+    if (kBytes == 4) {
+      _mm512_store_ps(elements, value);
+    } else {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(elements), to_f16(value));
+    }
+    for (int64_t i = 0; i < lanes; ++i) {
+      __builtin_memcpy(to, elements + i * kBytes, kBytes);
+      to += kStep;
+    }
+  }
+}
+
 template <bool kIsKey>
 void write_vector(const KvLayout& layout, const float* x, std::byte* part, int64_t slot) {
   const int64_t dim = layout.head_dim;
   if (!layout.has_params()) {
-    for (int64_t d = 0; d < dim; d += 16) {
-      const int64_t lanes = smaller(16, dim - d);
-      const __m512 value = _mm512_maskz_loadu_ps(first_lanes(lanes), x + d);
-      alignas(64) std::byte elements[64];
-      const int64_t size = layout.bits / 8;
-      if (layout.bits == 32) {
-        _mm512_store_ps(elements, value);
-      } else {
-        _mm256_store_si256(reinterpret_cast<__m256i*>(elements), to_f16(value));
-      }
-      for (int64_t i = 0; i < lanes; ++i) {
-        const int64_t byte = (d + i) * size;
-        std::byte* to =
-            part + (kIsKey ? layout.key_offset(slot, byte) : layout.value_offset(slot, byte));
-        if (size == 4) {
-          __builtin_memcpy(to, elements + i * 4, 4);
-        } else {
-          __builtin_memcpy(to, elements + i * 2, 2);
-        }
-      }
+    if (layout.bits == 32) {
+      write_elements<kIsKey, 4>(layout, x, part, slot);
+    } else {
+      write_elements<kIsKey, 2>(layout, x, part, slot);
     }
     return;
   }

@@ -19,7 +19,7 @@ GemmCase gemm_case(const std::string& format) {
 }
 
 AttentionCase attention_case(int64_t kv_bits) {
-  return {"auto", 2, kv_bits, 5, 70, 2, 2, 2, 16, 0.001};
+  return {"auto", 2, kv_bits, 5, 70, 2, 2, 2, 16, 32, 0.001};
 }
 
 }  // namespace
@@ -90,6 +90,10 @@ TEST_CASE("cases that are not legal are refused by name") {
   attention = attention_case(16);
   attention.head_dim = 20;
   CHECK_THROWS_WITH_AS(measure_attention(attention), "head_dim=20: expected a multiple of 8.",
+                       InvalidArgument);
+  attention = attention_case(4);
+  attention.activation_bits = 4;
+  CHECK_THROWS_WITH_AS(measure_attention(attention), "activation_bits=4: expected 32, 16 or 8.",
                        InvalidArgument);
   attention = attention_case(16);
   attention.context = 4;
