@@ -22,6 +22,14 @@ UNUSED = {
     ("quant=none", "prune=wanda", "quant.device=cpu", "calibration.statistics_samples=3"): (
         "calibration.statistics_samples: not used, pruning alone looks at the text",
     ),
+    ("quant=none", "backend.activation_bits=8"): (
+        "calibration.data: not used, quant.method=none needs no calibration",
+        "backend.activation_bits: not used, neither weights nor K and V are codes, whose inputs it"
+        " rounds",
+    ),
+    ("quant=none", "backend.activation_bits=8", "kv.bits=4"): (
+        "calibration.data: not used, quant.method=none needs no calibration",
+    ),
     ("quant=none", "prune=magnitude"): (
         "calibration.data: not used, quant.method=none needs no calibration",
     ),
