@@ -61,7 +61,7 @@ class Against:
             label = f"{program.parent.name}/{program.name}"
         for index, (weights, gguf) in enumerate(self._files(shape, checkpoint)):
             others = [bits for bits in kv_bits if bits in (4, 8)] if index == 0 else []
-            for bits in (16, *others):
+            for bits in dict.fromkeys((16, *others)):
                 suffix = "" if bits == 16 else f" kv{bits}"
                 engine = LlamaBench(f"{label} {weights}{suffix}", program, gguf, threads, bits)
                 yield _entry(engine, weights, bits, _EIGHT_BITS, None if bits == 16 else _ONE)

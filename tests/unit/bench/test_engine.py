@@ -16,6 +16,7 @@ from lmrun.bench import alone, engine, engine_report
 from lmrun.bench.engine import Entry, Peaks
 from lmrun.bench.engine_cases import Case, Job, Measured, Outcome, Settings, jobs
 from lmrun.bench.engine_child import run_child
+from lmrun.bench.engine_entries import Against
 from lmrun.bench.engine_peers import LlamaBench
 from lmrun.bench.engine_report import Work
 from lmrun.bench.engine_text import report_text
@@ -356,3 +357,11 @@ def test_what_the_bench_does_not_take_is_refused_in_words(
 ) -> None:
     assert main.run(["bench", "engine", *words]) is ExitStatus.USAGE
     assert capfd.readouterr().err.splitlines()[-1] == f"lmrun: {message}"
+
+
+def test_a_peer_runs_each_setting_once_whatever_ours_are(program: Path, tmp_path: Path) -> None:
+    against = Against((f"llama-bench:{program}",), None, (tmp_path / "tiny.gguf",), is_quick=False)
+    entries = against.entries("demo", tmp_path, threads=2, kv_bits=[16, 4, 4, 32])
+    names = ["llama-bench tiny", "llama-bench tiny kv4"]
+    assert [entry.engine.name for entry in entries] == names
+    assert [entry.only for entry in entries] == [None, {"one"}]
