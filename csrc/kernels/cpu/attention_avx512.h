@@ -66,7 +66,15 @@ struct AttentionVectors {
   }
   LMRUN_INLINE float reduce_max(Floats x) { return _mm512_reduce_max_ps(x); }
   LMRUN_INLINE float reduce_add(Floats x) { return _mm512_reduce_add_ps(x); }
-  LMRUN_INLINE int32_t reduce_sum(Ints x) { return _mm512_reduce_add_epi32(x); }
+  // Wraps around, as codes of inputs that are not finite may; the compiler's own sum must not.
+  LMRUN_INLINE int32_t reduce_sum(Ints x) {
+    const __m256i eight =
+        _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+  }
   LMRUN_INLINE void prefetch(const std::byte* at) {
     _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
   }
