@@ -21,7 +21,7 @@ class OpenFile {
   explicit OpenFile(const std::string& path)
       : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (fd_ < 0) throw Error(concat(path, ": cannot open: ", std::strerror(errno), "."));
-    struct stat info {};
+    struct stat info{};
     if (fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
       close(fd_);
       throw Error(concat(path, ": expected a plain file."));

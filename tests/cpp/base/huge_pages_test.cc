@@ -85,7 +85,9 @@ TEST_CASE("threads that read while a file moves see its bytes all the time") {
 TEST_CASE("a move that is given up leaves every byte in place") {
   const TemporaryFolder folder;
   const MappedFile file(numbered_file(folder, 16 * kHugePage));
-  { const HugePageMove move(file); }
+  {
+    const HugePageMove move(file);
+  }
   CHECK(is_numbered(file.bytes()));
 }
 

@@ -58,7 +58,7 @@ TEST_CASE("attention counts the positions that each row sees") {
 TEST_CASE("the peak of the cores is a rate") { CHECK(lmrun::engine::measure_flops(1) > 1e6); }
 
 TEST_CASE("products of bytes and bfloat16 have a rate, or none where the CPU lacks them") {
-  for (const char *name : {"int8", "bf16"}) {
+  for (const char* name : {"int8", "bf16"}) {
     CAPTURE(name);
     const double rate = lmrun::engine::measure_products(name, 2);
     CHECK((rate == 0 || rate > 1e8));

@@ -19,42 +19,30 @@ namespace {
 // A block with two groups of features, and what a solve of it writes.
 struct Block {
   Block(int64_t features, int64_t rows)
-      : features(features), rows(rows),
+      : features(features),
+        rows(rows),
         feedback(random_floats(features * features, 1, 0.1f)),
-        cost(random_floats(features, 2)), scale(random_floats(2 * rows, 3)),
+        cost(random_floats(features, 2)),
+        scale(random_floats(2 * rows, 3)),
         zero(static_cast<size_t>(2 * rows)),
-        weight(random_floats(features * rows, 4)), wanted(weight),
-        change(weight.size(), 99.0f), codes(weight.size(), 99),
-        error(static_cast<size_t>(rows), 1.0f), products(scale.size(), 2.0f),
+        weight(random_floats(features * rows, 4)),
+        wanted(weight),
+        change(weight.size(), 99.0f),
+        codes(weight.size(), 99),
+        error(static_cast<size_t>(rows), 1.0f),
+        products(scale.size(), 2.0f),
         squares(scale.size(), 3.0f) {
-    for (int64_t i = 0; i < features; ++i)
-      group.push_back(static_cast<int32_t>(i * 7 % 2));
-    for (float &value : cost)
-      value = 0.5f + std::abs(value);
-    for (float &value : scale)
-      value = 0.1f + std::abs(value) * 0.1f;
-    for (size_t i = 0; i < zero.size(); ++i)
-      zero[i] = static_cast<float>(i % 16);
+    for (int64_t i = 0; i < features; ++i) group.push_back(static_cast<int32_t>(i * 7 % 2));
+    for (float& value : cost) value = 0.5f + std::abs(value);
+    for (float& value : scale) value = 0.1f + std::abs(value) * 0.1f;
+    for (size_t i = 0; i < zero.size(); ++i) zero[i] = static_cast<float>(i % 16);
   }
 
   GptqBlockArgs args() {
-    return {features,
-            rows,
-            feedback.data(),
-            features,
-            1,
-            cost.data(),
-            group.data(),
-            scale.data(),
-            zero.data(),
-            15.0f,
-            weight.data(),
-            wanted.data(),
-            change.data(),
-            codes.data(),
-            error.data(),
-            products.data(),
-            squares.data()};
+    return {features,        rows,          feedback.data(), features,     1,
+            cost.data(),     group.data(),  scale.data(),    zero.data(),  15.0f,
+            weight.data(),   wanted.data(), change.data(),   codes.data(), error.data(),
+            products.data(), squares.data()};
   }
 
   engine::GptqShapes shapes() const {
@@ -82,12 +70,10 @@ struct Block {
   std::vector<int32_t> group;
 };
 
-void check_close(const std::vector<float> &found,
-                 const std::vector<float> &expected) {
+void check_close(const std::vector<float>& found, const std::vector<float>& expected) {
   REQUIRE(found.size() == expected.size());
   for (size_t i = 0; i < found.size(); ++i) {
-    CHECK(std::abs(found[i] - expected[i]) <=
-          1e-4f * (1.0f + std::abs(expected[i])));
+    CHECK(std::abs(found[i] - expected[i]) <= 1e-4f * (1.0f + std::abs(expected[i])));
   }
 }
 
@@ -96,8 +82,7 @@ TEST_CASE("a block of one feature is rounded to nearest within its codes") {
   block.scale = {1.0f, 1.0f, 0.5f, 1.0f, 1.0f, 1.0f};
   block.zero = {8.0f, 8.0f, 0.0f, 0.0f, 0.0f, 0.0f};
   block.weight = block.wanted = {2.5f, 100.0f, -1.0f};
-  for (const SolveGptqBlock solve :
-       {reference::solve_gptq_block, solve_gptq_block()}) {
+  for (const SolveGptqBlock solve : {reference::solve_gptq_block, solve_gptq_block()}) {
     Block one = block;
     solve(one.args());
     CHECK(one.codes == std::vector<uint8_t>{10, 15, 0});
@@ -108,13 +93,11 @@ TEST_CASE("a block of one feature is rounded to nearest within its codes") {
   }
 }
 
-TEST_CASE("each variant solves as the reference does, whatever the shape and "
-          "the strides") {
-  for (const auto &[features, rows] : {std::pair<int64_t, int64_t>{2, 1},
-                                       {5, 17},
-                                       {31, 64},
-                                       {64, 65},
-                                       {128, 131}}) {
+TEST_CASE(
+    "each variant solves as the reference does, whatever the shape and "
+    "the strides") {
+  for (const auto& [features, rows] :
+       {std::pair<int64_t, int64_t>{2, 1}, {5, 17}, {31, 64}, {64, 65}, {128, 131}}) {
     CAPTURE(features);
     CAPTURE(rows);
     Block expected(features, rows);
@@ -151,11 +134,10 @@ TEST_CASE("arrays that do not fit the weights are refused by name") {
                        " Give arrays that fit the weights.",
                        base::InvalidArgument);
   block.group[1] = 2;
-  CHECK_THROWS_WITH_AS(
-      engine::solve_gptq_block(block.shapes(), block.args()),
-      "solve_gptq_block: group: expected 0 to 1, got 2. Give a row of scale.",
-      base::InvalidArgument);
+  CHECK_THROWS_WITH_AS(engine::solve_gptq_block(block.shapes(), block.args()),
+                       "solve_gptq_block: group: expected 0 to 1, got 2. Give a row of scale.",
+                       base::InvalidArgument);
 }
 
-} // namespace
-} // namespace lmrun::kernels::testing
+}  // namespace
+}  // namespace lmrun::kernels::testing
