@@ -10,6 +10,8 @@ from lmrun.errors import EngineError
 from lmrun.plan.engine_settings import EngineSettings
 
 POLL_S = 0.05
+END_S = 2.0
+"""For the end of a process that hung up to be noticed: it says more than its connection does."""
 
 
 async def read(socket_path: Path) -> EffectiveConfig:
@@ -30,9 +32,11 @@ async def read(socket_path: Path) -> EffectiveConfig:
             if isinstance(event, EffectiveConfig):
                 return event
     except OSError as error:
+        await asyncio.sleep(END_S)
         raise EngineError(f"engine: its connection broke: {error}.") from error
     finally:
         writer.close()
+    await asyncio.sleep(END_S)
     raise EngineError("engine: it hung up before it said which settings are in force.")
 
 

@@ -87,6 +87,14 @@ class Deployment:
             child for child in self.process.children(recursive=True) if module in child.cmdline()
         )
 
+    def has_child(self, module: str) -> bool:
+        """Whether one runs a module by now."""
+        for child in self.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if module in child.cmdline():
+                    return True
+        return False
+
     def children(self) -> list[psutil.Process]:
         """Every process below the supervisor."""
         return list(self.process.children(recursive=True))

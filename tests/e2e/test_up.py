@@ -125,7 +125,7 @@ def test_a_supervisor_killed_while_it_builds_leaves_no_stage_behind(
     start: Starter, tmp_path: Path
 ) -> None:
     deployment = start(own_home=tmp_path / "own-home", until="")
-    wait_until(lambda: len(deployment.children()) == 1)
+    wait_until(lambda: deployment.has_child("lmrun.stages.runner"))
     children = deployment.children()
     deployment.process.kill()
     _assert_gone(children)
@@ -133,7 +133,7 @@ def test_a_supervisor_killed_while_it_builds_leaves_no_stage_behind(
 
 def test_an_interrupt_before_ready_is_status_130(start: Starter, tmp_path: Path) -> None:
     deployment = start(own_home=tmp_path / "own-home", until="")
-    wait_until(lambda: len(deployment.children()) == 1)
+    wait_until(lambda: deployment.has_child("lmrun.stages.runner"))
     children = deployment.children()
     deployment.process.send_signal(signal.SIGINT)
     assert deployment.process.wait(20) == 130
@@ -142,7 +142,7 @@ def test_an_interrupt_before_ready_is_status_130(start: Starter, tmp_path: Path)
 
 def test_a_killed_stage_ends_the_deployment(start: Starter, tmp_path: Path) -> None:
     deployment = start(own_home=tmp_path / "own-home", until="")
-    wait_until(lambda: len(deployment.children()) == 1)
+    wait_until(lambda: deployment.has_child("lmrun.stages.runner"))
     deployment.child("lmrun.stages.runner").kill()
     assert deployment.process.wait(20) == 5
     assert deployment.err.endswith("lmrun: build: the stages process was ended by SIGKILL.\n")
@@ -150,8 +150,9 @@ def test_a_killed_stage_ends_the_deployment(start: Starter, tmp_path: Path) -> N
 
 def test_an_engine_killed_before_the_server_is_ready_ends_the_launch(start: Starter) -> None:
     deployment = start(until="")
+    wait_until(lambda: deployment.has_child("lmrun.server"))
+    deployment.child("lmrun.server").suspend()
     wait_until(lambda: "engine ready" in deployment.err, timeout_s=60)
-    wait_until(lambda: len(deployment.children()) == 2)
     deployment.child("lmrun.engine.worker").kill()
     assert deployment.process.wait(20) == 5
     assert deployment.err.endswith("lmrun: launch: the engine process was ended by SIGKILL.\n")

@@ -246,6 +246,6 @@ def test_words_that_mean_nothing_here_are_refused(
 
 def test_flags_of_quantize_are_no_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["bench", "--peers", "x=y"]) is ExitStatus.USAGE
-    assert "--peers: only lmrun bench quantize takes it." in capsys.readouterr().err
+    assert "--peers: only lmrun bench engine or quantize takes it." in capsys.readouterr().err
     assert main.run(["bench", "startup", "--samples", "3"]) is ExitStatus.USAGE
     assert "--samples: only lmrun bench quantize or quality takes it." in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_bench_startup_prints_cpu_time_and_imports_and_ends_in_json(
         (
             ["bench", "decode"],
             ExitStatus.REFUSED,
-            "bench decode: not built yet. Of these words, startup, quantize, quality are.",
+            "bench decode: not built yet. Of these words, startup, engine, quantize, quality are.",
         ),
         (
             ["bench", "startup", "--runs", "0"],

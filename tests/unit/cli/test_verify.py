@@ -277,10 +277,9 @@ def test_another_code_version_is_named(site: Site, say: Say) -> None:
     status, text = say("recipe=tiny")
     assert status is ExitStatus.DRIFT
     assert text == _report(
-        "2 things",
+        "1 thing",
         "  code version: install the lmrun that is locked, or lock again\n",
         "    calibrate: 9 → 3\n",
-        "    quantize: 9 → 3\n",
     )
 
 

@@ -14,10 +14,16 @@ HEADER = Path(__file__).parents[3] / "csrc" / "quant" / "layout.h"
 SPEC = builtin_spec(builtin.get("builtin:random-llama"))
 
 
+OF_THE_ENGINE_ALONE = ("MostDigits", "KvKeysTogether", "KvValuesTogether")
+"""What lies in no file: digits of inputs, and the order within a block of the KV cache."""
+
+
 def test_the_constants_are_those_of_the_engine() -> None:
     text = HEADER.read_text(encoding="utf-8")
     constants = {
-        name: int(value) for name, value in re.findall(r"constexpr int64_t k(\w+) = (\d+);", text)
+        name: int(value)
+        for name, value in re.findall(r"constexpr int64_t k(\w+) = (\d+);", text)
+        if name not in OF_THE_ENGINE_ALONE
     }
     assert constants == {
         "TileFeatures": layout.TILE_FEATURES,
