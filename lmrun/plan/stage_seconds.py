@@ -1,5 +1,6 @@
 """How long a stage will take, by the nearest entry of the store."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ ELSEWHERE = ("convert", "template", "calibrate")
 """Inputs of an evaluation that are not the data it is measured on."""
 SAME = ("quant.method", "quant.preset", "quant.rotate", "prune.method")
 """Keys that must be equal: another method is another amount of work."""
+MOST_TIMES = 16
+"""An entry is scaled by no more than this, up or down: the seconds of a tiny model are those of a
+start and say nothing about a large one."""
 AMOUNTS = ("calibration.statistics_samples", "calibration.seq_len")
 """Keys to which the time of calibrate is about in proportion."""
 
@@ -27,7 +31,7 @@ def estimated_seconds(
     near = [entry for entry in entries if _is_comparable(stage, entry)]
     if not near:
         return None
-    entry = max(near, key=lambda one: _shared_inputs(stage, one))
+    entry = max(near, key=lambda one: (_shared_inputs(stage, one), -_apart(one, disk_bytes)))
     seconds = entry.fields.seconds
     if stage.name == "calibrate":
         for key in AMOUNTS:
@@ -37,7 +41,16 @@ def estimated_seconds(
         return seconds
     if disk_bytes is None or not entry.num_bytes:
         return seconds
+    if _apart(entry, disk_bytes) > math.log(MOST_TIMES):
+        return None
     return seconds * disk_bytes / entry.num_bytes
+
+
+def _apart(entry: Manifest, disk_bytes: int | None) -> float:
+    """How far the sizes are from each other, as the logarithm of their ratio."""
+    if not disk_bytes or not entry.num_bytes:
+        return 0.0
+    return abs(math.log(disk_bytes / entry.num_bytes))
 
 
 def _is_comparable(stage: StagePlan, entry: Manifest) -> bool:

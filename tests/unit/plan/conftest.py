@@ -72,10 +72,14 @@ class Bench:
 
 
 def fill(
-    folder: Path, stage: StagePlan, checkpoint: Mapping[str, str | None], seconds: float = 0.0
+    folder: Path,
+    stage: StagePlan,
+    checkpoint: Mapping[str, str | None],
+    seconds: float = 0.0,
+    size: int = 100,
 ) -> ManifestFields:
-    """What a stage does, as far as the planner can tell."""
-    (folder / "data").write_bytes(b"x" * 100)
+    """What a stage does, as far as the planner can tell; ``size`` is in bytes."""
+    (folder / "data").write_bytes(b"x" * size)
     return ManifestFields(
         stage=stage.name,
         code_version=stage.code_version,

@@ -13,8 +13,8 @@ from unit.plan.conftest import fill
 Bench = Any
 
 
-def built(bench: Bench, seconds: float) -> Plan:
-    """A plan whose every stage took that long."""
+def built(bench: Bench, seconds: float, size: int = 100) -> Plan:
+    """A plan whose every stage took that long, and wrote that many bytes."""
     plan: Plan = bench.plan()
     for stage in plan.stages[1:]:
         assert stage.fingerprint is not None
@@ -22,7 +22,7 @@ def built(bench: Bench, seconds: float) -> Plan:
         bench.store.build(
             stage.name,
             stage.fingerprint,
-            partial(fill, stage=stage, checkpoint=inputs, seconds=seconds),
+            partial(fill, stage=stage, checkpoint=inputs, seconds=seconds, size=size),
         )
     return bench.plan()
 
@@ -38,13 +38,21 @@ def test_nothing_is_said_without_an_entry(bench: Bench) -> None:
 
 
 def test_a_missing_stage_is_scaled_from_the_nearest_entry(bench: Bench) -> None:
-    built(bench, 8.0)
+    built(bench, 8.0, size=100_000)
     plan = bench.plan("calibration.statistics_samples=32")
     calibrate, quantize = plan.stages[1:3]
     assert calibrate.seconds == pytest.approx(16.0)
     disk = next(cost.disk_bytes for cost in plan.budget.offline if cost.stage == "quantize")
-    assert quantize.seconds == pytest.approx(8.0 * disk / 100)  # the entry holds 100 bytes
+    assert quantize.seconds == pytest.approx(8.0 * disk / 100_000)
     assert "; about 16.0 s" in plan_text(plan)
+
+
+def test_the_seconds_of_a_tiny_model_say_nothing_about_a_large_one(bench: Bench) -> None:
+    built(bench, 8.0)
+    plan = bench.plan("calibration.statistics_samples=32")
+    disk = next(cost.disk_bytes for cost in plan.budget.offline if cost.stage == "quantize")
+    assert disk > 16 * 100
+    assert next(stage for stage in plan.stages if stage.name == "quantize").seconds is None
 
 
 def test_another_method_is_another_amount_of_work(bench: Bench) -> None:
