@@ -22,7 +22,7 @@ NEW_TOKENS = 128
 MODELS = ("stories3m", "tinystories-656k", "stories260k")
 QUANTIZED = (
     ("stories3m", 64),
-    ("stories3m", 32),
+    pytest.param("stories3m", 32, marks=pytest.mark.slow),
     ("tinystories-656k", 32),
     ("tinystories-656k", 64),
     ("tinystories-656k", 128),

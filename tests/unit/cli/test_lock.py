@@ -153,6 +153,7 @@ def test_a_lock_builds_all_that_is_missing_even_what_nothing_needs(
     assert site.lock.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_sweep_at_the_worst_moment_costs_a_build_and_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
