@@ -2,6 +2,7 @@
 // files that make some. The arithmetic is that of the reference, operation for operation.
 #pragma once
 
+#include "kernels/cpu/digit_scale.h"
 #include "kernels/cpu/simd_avx512.h"
 #include "quant/layout.h"
 
@@ -36,7 +37,6 @@ LMRUN_INLINE __m512i largest_magnitudes(const float* x, int64_t inputs) {
 template <int kDigits>
 LMRUN_INLINE void split_block(const float* x, int64_t inputs, uint32_t bits, int8_t* digits,
                               int64_t stride, float* unit, float* sum) {
-  constexpr float kMost = kDigits == 1 ? 127.0f : kDigits == 2 ? 32639.0f : 8355711.0f;
   if (bits >= 0x7F800000u) {  // not finite, and so is what comes of it
     for (int64_t i = 0; i < inputs; i += 16) {
       for (int d = 0; d < kDigits; ++d) {
@@ -47,27 +47,9 @@ LMRUN_INLINE void split_block(const float* x, int64_t inputs, uint32_t bits, int
     *unit = *sum = __builtin_nanf("");
     return;
   }
-  float largest = 0;
-  __builtin_memcpy(&largest, &bits, sizeof(largest));
-  if (largest < 0x1p-100f) largest = 0x1p-100f;
-  float factor = 0;
-  if constexpr (kDigits < 3) {
-    factor = kMost / largest;
-    *unit = largest / kMost;
-  } else {
-    const auto power = [](int32_t n) {  // 2^n for n of a normal number
-      const int32_t word = (127 + n) << 23;
-      float result = 0;
-      __builtin_memcpy(&result, &word, sizeof(result));
-      return result;
-    };
-    uint32_t word = 0;
-    __builtin_memcpy(&word, &largest, sizeof(word));
-    int32_t exponent = static_cast<int32_t>(word >> 23) - 127 - 22;
-    if (largest * power(-exponent) > kMost) ++exponent;
-    factor = power(-exponent);
-    *unit = power(exponent);
-  }
+  const DigitScale scale = digit_scale<kDigits>(bits);
+  const float factor = scale.factor;
+  *unit = scale.unit;
   const __m512 factors = _mm512_set1_ps(factor);
   const __m512i half = _mm512_set1_epi32(128);
   const __m512i one_byte = _mm512_set1_epi32(255);

@@ -5,6 +5,7 @@
 // adds up two, and four tile rows of 2 of those pass before sums are widened to 32 bits. Codes of
 // 8 bits are widened first.
 #include "kernels/cpu/avx2.h"
+#include "kernels/cpu/digit_scale.h"
 #include "kernels/cpu/simd_avx2.h"
 
 namespace lmrun::kernels::avx2 {
@@ -40,7 +41,6 @@ LMRUN_INLINE __m256 join_digits(const __m256i* sums) {
 template <int kDigits>
 void split_block(const float* x, int64_t inputs, int8_t* digits, int64_t stride, float* unit,
                  float* sum) {
-  constexpr float kMost = kDigits == 1 ? 127.0f : kDigits == 2 ? 32639.0f : 8355711.0f;
   __m256i magnitudes = _mm256_setzero_si256();
   for (int64_t i = 0; i < inputs; i += 8) {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i));
@@ -58,26 +58,9 @@ void split_block(const float* x, int64_t inputs, int8_t* digits, int64_t stride,
     *unit = *sum = __builtin_nanf("");
     return;
   }
-  float largest = 0;
-  __builtin_memcpy(&largest, &word, sizeof(largest));
-  if (largest < 0x1p-100f) largest = 0x1p-100f;
-  float factor = 0;
-  if constexpr (kDigits < 3) {
-    factor = kMost / largest;
-    *unit = largest / kMost;
-  } else {
-    const auto power = [](int32_t n) {  // 2^n for n of a normal number
-      const int32_t bits = (127 + n) << 23;
-      float result = 0;
-      __builtin_memcpy(&result, &bits, sizeof(result));
-      return result;
-    };
-    __builtin_memcpy(&word, &largest, sizeof(word));
-    int32_t exponent = static_cast<int32_t>(word >> 23) - 127 - 22;
-    if (largest * power(-exponent) > kMost) ++exponent;
-    factor = power(-exponent);
-    *unit = power(exponent);
-  }
+  const DigitScale scale = digit_scale<kDigits>(word);
+  const float factor = scale.factor;
+  *unit = scale.unit;
   const __m256i half = _mm256_set1_epi32(128);
   __m256i sums[kDigits];
   LMRUN_UNROLL
