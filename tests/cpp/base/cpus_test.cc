@@ -2,8 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "temporary_folder.h"
@@ -11,15 +9,7 @@
 using lmrun::base::available_cpus;
 using lmrun::base::cgroup_cpu_quota;
 using lmrun::testing::TemporaryFolder;
-
-namespace {
-
-void write(const std::filesystem::path& path, const std::string& text) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path) << text;
-}
-
-}  // namespace
+using lmrun::testing::write;
 
 TEST_CASE("a cgroup v2 quota is the smallest from the own group to the root") {
   const TemporaryFolder mount;

@@ -2,8 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "temporary_folder.h"
@@ -11,15 +9,7 @@
 using lmrun::base::available_memory;
 using lmrun::base::cgroup_available_memory;
 using lmrun::testing::TemporaryFolder;
-
-namespace {
-
-void write(const std::filesystem::path& path, const std::string& text) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path) << text;
-}
-
-}  // namespace
+using lmrun::testing::write;
 
 TEST_CASE("what the tightest cgroup v2 leaves counts, its file pages as free") {
   const TemporaryFolder mount;
